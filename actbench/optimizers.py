@@ -1,0 +1,107 @@
+"""OPTIMIZERS: the torch optimizers a config can name (layer 1; imports `registry`, torch when used).
+
+One optimizer object serves a whole lane group: each lane brings its own learning rate and parameters as
+a parameter group, so the entries only say which torch class runs and which of its settings a person may set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from actbench.lazy import LazyModule
+from actbench.registry import Parameter, Registry, Value
+
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = LazyModule("torch")
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """One optimizer: the class in `torch.optim`, what a person may set, and what the name itself fixes."""
+
+    name: str
+    torch_name: str
+    formula: str
+    source: str
+    parameters: tuple[Parameter, ...] = ()
+    fixed: tuple[tuple[str, Value], ...] = ()
+
+    def settings(self, params: Mapping[str, Value], lr: float, weight_decay: float) -> dict[str, Any]:
+        """Return the options of one lane's parameter group, in torch's own names."""
+        options: dict[str, Any] = {**dict(self.fixed), **params, "lr": lr, "weight_decay": weight_decay}
+        if "beta1" in options:
+            options["betas"] = (options.pop("beta1"), options.pop("beta2"))
+        return options
+
+    def build(self, groups: list[dict[str, Any]], *, fused: bool, capturable: bool) -> torch.optim.Optimizer:
+        """Build the torch optimizer over `groups`, each a dict of `params` and `settings`.
+
+        `capturable` keeps the step counter on the device, as a CUDA graph needs; torch gives that option
+        only to optimizers that count steps and have no fused form that does so by itself.
+        """
+        cls = getattr(torch.optim, self.torch_name)
+        options: dict[str, Any] = {"fused": True} if fused and self.has_fused else {}
+        if capturable and self.torch_name in {"Adam", "AdamW", "RMSprop"}:
+            options["capturable"] = True
+        built: torch.optim.Optimizer = cls(groups, lr=1e-3, **options)
+        return built
+
+    @property
+    def has_fused(self) -> bool:
+        """Whether torch has a fused kernel for this optimizer, on CPU as on CUDA."""
+        return self.torch_name in {"SGD", "Adam", "AdamW", "Adagrad"}
+
+
+_EPS = Parameter("eps", 1e-8, "added to the denominator", low=0, low_open=True)
+_BETAS = (
+    Parameter("beta1", 0.9, "decay of the gradient's running mean", low=0, high=1, high_open=True),
+    Parameter("beta2", 0.999, "decay of the squared gradient's running mean", low=0, high=1, high_open=True),
+)
+_MOMENTUM = Parameter("momentum", 0.9, "share of the last step that is kept", low=0, high=1, high_open=True)
+
+OPTIMIZERS: Registry[Optimizer] = Registry(
+    "optimizer",
+    [
+        Optimizer(
+            "sgd", "SGD", "w <- w - lr g", "torch.optim.SGD; Robbins & Monro 1951",
+            (
+                Parameter("momentum", 0.0, _MOMENTUM.doc, low=0, high=1, high_open=True),
+                Parameter("nesterov", False, "look ahead along the momentum (needs momentum > 0)"),
+            ),
+        ),
+        Optimizer(
+            "momentum", "SGD", "v <- m v + g; w <- w - lr v", "torch.optim.SGD; Polyak 1964", (_MOMENTUM,)
+        ),
+        Optimizer(
+            "nesterov", "SGD", "v <- m v + g; w <- w - lr (g + m v)", "torch.optim.SGD; Sutskever et al. 2013",
+            (Parameter("momentum", 0.9, _MOMENTUM.doc, low=0, high=1, low_open=True, high_open=True),),
+            (("nesterov", True),),
+        ),
+        Optimizer(
+            "adam", "Adam", "w <- w - lr m^ / (sqrt(v^) + eps)", "torch.optim.Adam; Kingma & Ba 2015",
+            (*_BETAS, _EPS),
+        ),
+        Optimizer(
+            "adamw", "AdamW", "Adam, with w <- (1 - lr wd) w apart", "torch.optim.AdamW; Loshchilov & Hutter 2019",
+            (*_BETAS, _EPS),
+        ),
+        Optimizer(
+            "adagrad", "Adagrad", "s <- s + g^2; w <- w - lr g / (sqrt(s) + eps)",
+            "torch.optim.Adagrad; Duchi et al. 2011",
+            (Parameter("eps", 1e-10, _EPS.doc, low=0, low_open=True),),
+        ),
+        Optimizer(
+            "rmsprop", "RMSprop", "v <- a v + (1 - a) g^2; w <- w - lr g / (sqrt(v) + eps)",
+            "torch.optim.RMSprop; Hinton 2012",
+            (
+                Parameter("alpha", 0.99, "decay of the squared gradient's running mean", low=0, high=1, high_open=True),
+                _EPS,
+                Parameter("momentum", 0.0, _MOMENTUM.doc, low=0, high=1, high_open=True),
+            ),
+        ),
+    ],
+)  # fmt: skip

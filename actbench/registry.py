@@ -1,0 +1,131 @@
+"""What all registries share: named entries whose parameters have defaults and bounds (layer 0).
+
+Imports `errors` only. An entry is any frozen dataclass with a `name` and `parameters`; `Registry` maps
+names to entries and turns a person's choice into a complete set of parameters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from actbench.errors import UnknownNameError, UsageError, suggestion
+
+Value = bool | int | float | str
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a registry entry: its default says its type, the bounds what it may be.
+
+    A bool default takes only a bool, an int default only an integer, a float default any finite number, a
+    str default one of `choices` (and, if `or_number` is set, a number instead).
+    """
+
+    name: str
+    default: Value
+    doc: str
+    low: float = -math.inf
+    high: float = math.inf
+    low_open: bool = False
+    high_open: bool = False
+    choices: tuple[str, ...] = ()
+    or_number: bool = False
+
+    def check(self, value: object) -> Value:
+        """Return `value` in the parameter's type, or raise ValueError that says what is allowed."""
+        if isinstance(value, bool) != isinstance(self.default, bool):
+            raise ValueError(f"must be {self.allowed}, got {_shown(value)}")
+        if isinstance(value, bool) or (isinstance(value, str) and value in self.choices):
+            return value
+        if isinstance(value, int | float) and self._takes_number(value):
+            return value if isinstance(self.default, int) else float(value)
+        hint = suggestion(value, self.choices) if isinstance(value, str) else ""
+        raise ValueError(f"must be {self.allowed}, got {_shown(value)}{hint}")
+
+    def _takes_number(self, value: int | float) -> bool:
+        if isinstance(self.default, str) and not self.or_number:
+            return False
+        if isinstance(self.default, int) and not isinstance(value, int):
+            return False
+        above = value > self.low if self.low_open else value >= self.low
+        below = value < self.high if self.high_open else value <= self.high
+        return math.isfinite(value) and above and below
+
+    @property
+    def allowed(self) -> str:
+        """What the parameter may be, in words: `a number > 0`, `one of 'fan_in', 'fan_out'`."""
+        if isinstance(self.default, bool):
+            return "true or false"
+        listed = f"one of {', '.join(repr(c) for c in self.choices)}" if self.choices else ""
+        if isinstance(self.default, str) and not self.or_number:
+            return listed
+        number = "an integer" if isinstance(self.default, int) else "a number"
+        bounds = []
+        if math.isfinite(self.low):
+            bounds.append(f"{'>' if self.low_open else '>='} {self.low:g}")
+        if math.isfinite(self.high):
+            bounds.append(f"{'<' if self.high_open else '<='} {self.high:g}")
+        number = " ".join([number, " and ".join(bounds)]).strip()
+        return f"{listed} or {number}" if listed else number
+
+
+class Entry(Protocol):
+    """What a registry holds."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def parameters(self) -> tuple[Parameter, ...]: ...
+
+
+E = TypeVar("E", bound=Entry)
+
+
+class Registry(Mapping[str, E]):
+    """Entries by name, in the order given; an unknown name raises `UnknownNameError` with a suggestion."""
+
+    def __init__(self, kind: str, entries: list[E]) -> None:
+        self.kind = kind
+        self._entries = {entry.name: entry for entry in entries}
+        if len(self._entries) != len(entries):
+            raise ValueError(f"two entries of the {kind} registry share a name")
+
+    def __getitem__(self, name: str) -> E:
+        try:
+            return self._entries[name]
+        except (KeyError, TypeError):
+            raise UnknownNameError(self.kind, name, self._entries) from None
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def complete(self, name: str, given: Mapping[str, Any]) -> dict[str, Value]:
+        """Return all parameters of entry `name`: the given ones checked, defaults for the others.
+
+        Raises `UnknownNameError` for an unknown name or parameter, `UsageError` for a bad value.
+        """
+        known = {parameter.name: parameter for parameter in self[name].parameters}
+        for key in given:
+            if key not in known:
+                raise UnknownNameError(f"parameter of {name}", key, known)
+        full: dict[str, Value] = {}
+        for key, parameter in known.items():
+            try:
+                full[key] = parameter.check(given[key]) if key in given else parameter.default
+            except ValueError as error:
+                raise UsageError(f"{key} {error}") from None
+        return full
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
