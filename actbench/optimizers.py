@@ -37,23 +37,19 @@ class Optimizer:
             options["betas"] = (options.pop("beta1"), options.pop("beta2"))
         return options
 
-    def build(self, groups: list[dict[str, Any]], *, fused: bool, capturable: bool) -> torch.optim.Optimizer:
-        """Build the torch optimizer over `groups`, each a dict of `params` and `settings`.
+    def build(self, groups: list[dict[str, Any]], *, device: str) -> torch.optim.Optimizer:
+        """Build the torch optimizer over `groups` (`params` and `settings` each) for a device type.
 
-        `capturable` keeps the step counter on the device, as a CUDA graph needs; torch gives that option
-        only to optimizers that count steps and have no fused form that does so by itself.
+        Fused where torch has such a kernel. On CUDA the step counter stays on the device, as a CUDA graph
+        needs (`capturable`), where the optimizer counts steps.
         """
-        cls = getattr(torch.optim, self.torch_name)
-        options: dict[str, Any] = {"fused": True} if fused and self.has_fused else {}
-        if capturable and self.torch_name in {"Adam", "AdamW", "RMSprop"}:
+        options: dict[str, Any] = {}
+        if self.torch_name in {"SGD", "Adam", "AdamW"} or (self.torch_name == "Adagrad" and device == "cpu"):
+            options["fused"] = True
+        if device == "cuda" and self.torch_name in {"Adam", "AdamW", "RMSprop"}:
             options["capturable"] = True
-        built: torch.optim.Optimizer = cls(groups, lr=1e-3, **options)
+        built: torch.optim.Optimizer = getattr(torch.optim, self.torch_name)(groups, lr=1e-3, **options)
         return built
-
-    @property
-    def has_fused(self) -> bool:
-        """Whether torch has a fused kernel for this optimizer, on CPU as on CUDA."""
-        return self.torch_name in {"SGD", "Adam", "AdamW", "Adagrad"}
 
 
 _EPS = Parameter("eps", 1e-8, "added to the denominator", low=0, low_open=True)

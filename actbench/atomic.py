@@ -1,0 +1,295 @@
+"""Files and folders that are always whole, locks that die with their holder, strict JSON (layer 0).
+
+Imports `errors` only. Everything is written beside its place, flushed to the disk and renamed over: whoever
+looks, or comes after a crash, finds the old content or the new one. All writing of results passes through
+the calls of `os` in this module, so that a test can make any of them fail.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import math
+import os
+import secrets
+import shutil
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from actbench.errors import StoreError
+
+try:
+    import fcntl
+except ImportError:  # a system without flock: everything stays correct, see `try_lock`
+    fcntl = None  # type: ignore[assignment]
+
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK
+_TAKEN = {errno.ENOTEMPTY, errno.EEXIST}
+_HELD = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES}
+_UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
+_ADVICE = {
+    errno.ENOSPC: "free some space and run the same command again: what is finished is kept",
+    errno.EDQUOT: "free some space and run the same command again: what is finished is kept",
+    errno.EROFS: "choose a folder that can be written with --results",
+    errno.EACCES: "choose a folder that can be written with --results",
+    errno.EPERM: "choose a folder that can be written with --results",
+    errno.ENOENT: "was it deleted or moved meanwhile?",
+}
+
+
+@contextlib.contextmanager
+def explained(action: str, path: Path) -> Iterator[None]:
+    """Turn an OSError into a StoreError: what could not be done, to which path, why, what to do next."""
+    try:
+        yield
+    except OSError as error:
+        advice = _ADVICE.get(error.errno or 0)
+        reason = f"{error.strerror or error}{f' ({advice})' if advice else ''}"
+        raise StoreError(f"cannot {action} {path}: {reason}") from error
+
+
+def write_bytes(path: Path, data: bytes, *, beside: Path | None = None) -> None:
+    """Write or replace the file `path` in one step; a crash leaves the old content or the new.
+
+    The temporary file lies in the folder `beside` (default: the folder of `path`), which has to be on the
+    same file system. Raises StoreError.
+    """
+    temporary = (beside or path.parent) / temporary_name(path.name)
+    with explained("write", path):
+        try:
+            _write_files({temporary: data})
+            os.replace(temporary, path)  # noqa: PTH105 - every call that writes is one of `os`
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)  # noqa: PTH108
+            raise
+        sync_folder(path.parent)
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Create `folder` with these files and flush all of it; nothing is left of it when that fails.
+
+    Raises StoreError.
+    """
+    with explained("write", folder):
+        try:
+            os.mkdir(folder)  # noqa: PTH102
+            _write_files({folder / name: data for name, data in files.items()})
+            sync_folder(folder)
+        except BaseException:
+            remove_folder(folder)
+            raise
+
+
+def place_folder(new: Path, target: Path) -> bool:
+    """Rename the folder `new` to `target`; return False when a folder with content is there already.
+
+    Raises StoreError.
+    """
+    with explained("write", target):
+        try:
+            os.rename(new, target)  # noqa: PTH104
+        except OSError as error:
+            if error.errno in _TAKEN:
+                return False
+            raise
+        sync_folder(target.parent)
+    return True
+
+
+def swap_folder(new: Path, target: Path, old: Path) -> None:
+    """Move what is at `target` to `old` and `new` to `target`; put it back when the second step fails.
+
+    A process killed between the two steps leaves both folders whole; `old` has then to be moved back.
+    Raises StoreError.
+    """
+    with explained("replace", target):
+        os.rename(target, old)  # noqa: PTH104
+        try:
+            os.rename(new, target)  # noqa: PTH104
+        except BaseException:
+            os.rename(old, target)  # noqa: PTH104
+            raise
+        sync_folder(target.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush the names in `folder`, where the system can do that. Raises OSError."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove `folder` as far as that is possible; what is left over does no harm."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def refuse_link(path: Path) -> None:
+    """Raise StoreError when `path` is a symbolic link: what it leads to is not ours to write."""
+    if path.is_symlink():
+        raise StoreError(f"{path} is a symbolic link: actbench does not write through it; remove the link")
+
+
+def temporary_name(name: str) -> str:
+    """Return a name for a temporary file that no other process uses."""
+    return f".{name}.{secrets.token_hex(6)}.tmp"
+
+
+def read_bytes(path: Path | str, limit: int | None = None) -> bytes:
+    """Read an ordinary file of at most `limit` bytes; a pipe or a device cannot make it wait.
+
+    Raises OSError, or ValueError for what is no ordinary file or too large.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    try:
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode):
+            raise ValueError("is not a file")
+        if limit is not None and about.st_size > limit:
+            raise ValueError(f"is larger than {limit} bytes")
+        with open(descriptor, "rb", buffering=0, closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
+
+
+def _write_files(files: Mapping[Path, bytes]) -> None:
+    with contextlib.ExitStack() as stack:
+        descriptors = []
+        for path, data in files.items():
+            descriptors.append(os.open(path, _NEW_FILE, 0o666))
+            stack.callback(os.close, descriptors[-1])
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(descriptors[-1], rest) :]
+        for descriptor in descriptors:  # after all writes: the disk flushes them together
+            os.fsync(descriptor)
+
+
+@dataclass
+class Lock:
+    """A lock on the file `path`, held until `release` or the death of the process, however it dies."""
+
+    path: Path
+    descriptor: int | None
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the locked file is still the one at `path`, not deleted or replaced meanwhile."""
+        return self.descriptor is not None and _is_at(self.descriptor, self.path)
+
+    def release(self) -> None:
+        """Give the lock back; a second call does nothing."""
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+            self.descriptor = None
+
+
+def try_lock(path: Path) -> Lock | None:
+    """Lock the file `path` (made when missing), or return None when a live process holds it.
+
+    Where the file system knows no locks, the lock is always given: a lock only saves double work here,
+    what is stored stays correct without. Raises OSError.
+    """
+    deadline = time.monotonic() + 5.0
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o666)
+        try:
+            locked = _flock(descriptor, exclusive=True)
+            if locked and _is_at(descriptor, path):  # else the last holder deleted it between open and lock
+                lock, descriptor = Lock(path, descriptor), -1
+                return lock
+            if not locked and not _flock(descriptor, exclusive=False):
+                return None
+        finally:
+            if descriptor != -1:
+                os.close(descriptor)
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(0.001 + 0.01 * secrets.randbelow(100) / 100)  # only an `is_locked` is in the way
+
+
+def wait_for_lock(path: Path, timeout_s: float) -> Lock | None:
+    """Lock the file `path`, waiting at most `timeout_s` seconds for its holder; else None. Raises OSError."""
+    deadline = time.monotonic() + timeout_s
+    while (lock := try_lock(path)) is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return lock
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a live process holds the lock on `path`; writes nothing and disturbs no `try_lock`."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | _NO_LINK)
+    except OSError:
+        return False
+    try:
+        return not _flock(descriptor, exclusive=False)
+    finally:
+        os.close(descriptor)
+
+
+def _flock(descriptor: int, *, exclusive: bool) -> bool:
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _HELD:
+            return False
+        if error.errno not in _UNSUPPORTED:
+            raise
+    return True
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+def plain(value: object) -> Any:
+    """Return `value` as JSON can hold it: nan and inf become None, numpy's scalars and arrays plain ones."""
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    raise TypeError(f"{type(value).__name__} cannot be stored as JSON: {value!r}")
+
+
+def dump_json(value: object, *, indent: int | None = 1) -> str:
+    """Write strict JSON in ASCII: no literal nan or inf (they become null), nothing a terminal obeys."""
+    return json.dumps(plain(value), indent=indent, allow_nan=False)
+
+
+def load_json(data: bytes) -> Any:
+    """Read strict JSON; raises ValueError for anything else, however it is broken."""
+    try:
+        return json.loads(data, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

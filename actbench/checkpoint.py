@@ -1,0 +1,54 @@
+"""A lane's state as bytes and back, for going on where a run was interrupted (layer 3).
+
+Imports the stack and the measurer. The format is safetensors: named tensors, no code, no pickle.
+"""
+
+from __future__ import annotations
+
+import json
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from actbench.measure import Measurer
+from actbench.neurons import DeathLedger
+from actbench.stack import LaneStack
+
+
+def save_lane(stack: LaneStack, measurer: Measurer, lane: int) -> bytes:
+    """Return everything that decides the rest of a lane's run: parameters, optimizer, generators, rows."""
+    tensors = stack.state(lane)
+    tensors["order"] = stack.orders[lane].get_state()
+    if measurer.ledger is not None:
+        tensors["ledger.dead"] = measurer.ledger.dead[lane]
+        tensors["ledger.died_in"] = measurer.ledger.died_in[lane]
+    tensors["rows"] = _text_tensor(json.dumps(measurer.rows[lane]))
+    return safetensors.torch.save({name: tensor.detach().cpu().clone() for name, tensor in tensors.items()})
+
+
+def restore_lane(stack: LaneStack, measurer: Measurer, lane: int, data: bytes) -> None:
+    """Bring a lane back to where `save_lane` found it.
+
+    Raises ValueError (or safetensors' own error) for bytes that are no checkpoint of such a run.
+    """
+    tensors = safetensors.torch.load(data)
+    rows = json.loads(bytes(tensors.pop("rows").tolist()))
+    order = tensors.pop("order")
+    dead, died_in = tensors.pop("ledger.dead", None), tensors.pop("ledger.died_in", None)
+    stack.load_state(lane, tensors)
+    stack.orders[lane].set_state(order)
+    measurer.rows[lane] = rows
+    if dead is not None and died_in is not None:
+        if measurer.ledger is None:
+            measurer.ledger = DeathLedger.begin(torch.zeros(len(stack.runs), len(dead), dtype=torch.bool))
+        measurer.ledger.dead[lane], measurer.ledger.died_in[lane] = dead, died_in
+
+
+def _text_tensor(text: str) -> Tensor:
+    return torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
+
+
+def epochs_done(data: bytes) -> int:
+    """Return how many epochs a checkpoint holds."""
+    return len(json.loads(bytes(safetensors.torch.load(data)["rows"].tolist()))) - 1

@@ -1,0 +1,93 @@
+"""The command line: thin commands, and the only package that prints (layer 5).
+
+`train` (train, sweep), `results` (compare, show), `look` (list, validate, schema, data, doctor) hold the
+commands, `progress` the live view, `common` what they share. Nothing here imports torch at import time: a
+shell loop pays for it only where something is trained.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+import actbench
+from actbench.cli import look, results, train
+from actbench.cli.common import streams
+from actbench.errors import ActbenchError
+
+app = typer.Typer(
+    name="actbench",
+    help="Compare activation functions on MNIST: accuracy, speed of learning and dead neurons, paired by seed.",
+    epilog="Start with: actbench train --config configs/quickstart.yaml",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"actbench {actbench.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Hold the options of actbench itself."""
+
+
+for module in (train, results, look):
+    module.register(app)
+
+
+def main() -> None:
+    """Run the command line and end the process with its exit code: see `errors` for which is which."""
+    sys.exit(run())
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Carry out a command; return its exit code. Errors a person can cause are told without a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a sign shows another
+    try:
+        code = app(args=arguments, standalone_mode=False)
+        sys.stdout.flush()
+        return int(code or 0)
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except ActbenchError as error:
+        streams().err.print(Text(f"error: {error}"), soft_wrap=True, highlight=False)
+        return error.exit_code
+    except Exception as error:
+        return _other_error(error)
+
+
+def _other_error(error: Exception) -> int:
+    """Tell a usage error of the command line in its own words; anything else is a bug of ours."""
+    show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
+    if callable(show) and isinstance(code, int):
+        show()
+        return code
+    if type(error).__name__ == "Abort":
+        return 130
+    traceback.print_exc()
+    streams().err.print("this is a bug in actbench; please report it with the lines above")
+    return 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""The commands that read results: compare and show (layer 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from actbench import comparison, tables
+from actbench.cells import Row
+from actbench.cli.common import (
+    JsonOption,
+    ResultsOption,
+    Streams,
+    plain_json,
+    read_results,
+    say_problems,
+    streams,
+)
+from actbench.comparison import Comparison
+from actbench.errors import CheckFailed, StoreError, UsageError, suggestion
+from actbench.metrics import METRICS
+from actbench.records import RESULT, StoredProblem, StoredRun, read_run
+from actbench.store import Store
+from actbench.tables import FORMATS, Column
+from actbench.textfile import readable
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.command("compare")(compare)
+    app.command("show")(show)
+
+
+def compare(
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="[PATH]...", help="Results folders, run folders or globs.")
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option("--by", metavar="KEY,...", help="What makes a row; by default all settings.")
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option("--baseline", metavar="V", help="The row that others are compared with.")
+    ] = None,
+    metric: Annotated[
+        str,
+        typer.Option("--metric", "-m", metavar="M,...", help="Metrics, also epochs_to:test_accuracy>=0.97 and auc:M."),
+    ] = "test_accuracy",
+    condition: Annotated[
+        str | None, typer.Option("--filter", metavar="EXPR", help='Keep these runs: "lr <= 0.01 and seed < 5".')
+    ] = None,
+    sort: Annotated[str | None, typer.Option("--sort", metavar="M", help="Order by this; -M turns it round.")] = None,
+    epoch: Annotated[int | None, typer.Option("--epoch", min=0, help="Compare after this epoch.")] = None,
+    tune: Annotated[
+        str | None, typer.Option("--tune", metavar="KEY", help="Take each row at its best KEY, by validation accuracy.")
+    ] = None,
+    equivalence: Annotated[
+        float | None, typer.Option("--equivalence", metavar="M", help="Margin within which rows are equivalent.")
+    ] = None,
+    top: Annotated[int | None, typer.Option("--top", metavar="N", min=1, help="Show the first N rows.")] = None,
+    only_changed: Annotated[bool, typer.Option("--only-changed", help="Hide columns with one value.")] = False,
+    fail_if: Annotated[
+        str | None,
+        typer.Option(
+            "--fail-if", metavar="EXPR", help='Exit 1 if a significant difference meets it: "test_accuracy < -0.005".'
+        ),
+    ] = None,
+    output: Annotated[
+        str, typer.Option("--format", metavar="table|md|latex|csv|json", help="How to print it.")
+    ] = "table",
+    as_json: JsonOption = False,
+    results: ResultsOption = Path("results"),
+) -> None:
+    """Compare variants, paired by seed: accuracy with intervals, differences to a baseline, dead neurons, time.
+
+    Example: actbench compare results --by activation --baseline relu --metric test_accuracy,dead_ratio
+    """
+    output = "json" if as_json else output
+    if output != "table":
+        FORMATS[output]  # an unknown format is refused before anything is read
+    to = streams()
+    runs, problems = read_results(paths or [], results)
+    say_problems(to, problems)
+    rows = [run.row for run in runs]
+    by_row = {id(row): run for row, run in zip(rows, runs, strict=True)}
+    found = comparison.compare(
+        rows,
+        by=_listed(by),
+        baseline=baseline,
+        metrics=_listed(metric) or (),
+        filter=condition,
+        sort=sort,
+        epoch=epoch,
+        curve=lambda row: by_row[id(row)].epochs(),
+        equivalence=equivalence,
+        tune=tune,
+        only_changed=only_changed,
+        top=top,
+    )
+    if output == "table":
+        to.table(*tables.comparison_table(found), found.footnotes)
+    else:
+        to.result(tables.write_comparison(found, output))
+    if fail_if is not None:
+        _check(to, found, fail_if)
+
+
+def _listed(text: str | None) -> list[str] | None:
+    """Split `a,b` at its commas."""
+    return [part.strip() for part in text.split(",") if part.strip()] if text is not None else None
+
+
+def _check(to: Streams, found: Comparison, condition: str) -> None:
+    for row in comparison.unproven(found, condition):
+        to.note(f"--fail-if: {readable(row.label)} meets it or may, but the runs do not decide")
+    failing = comparison.failing(found, condition)
+    if failing:
+        labels = ", ".join(readable(row.label) for row in failing)
+        raise CheckFailed(f'--fail-if "{condition}" holds for: {labels}')
+
+
+def show(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the beginning of one, or its folder.")],
+    results: ResultsOption = Path("results"),
+    as_json: JsonOption = False,
+) -> None:
+    """Show one run: its config, its curve, its neurons' health, where it was trained.
+
+    Example: actbench show relu-s0
+    """
+    to = streams()
+    stored = _find(run, results)
+    if as_json:
+        epochs = stored.epochs() if "epochs.csv" in stored.files else []
+        to.result(plain_json({"format_version": 1, **stored.row, "layers": stored.layers, "epochs": epochs,
+                              "provenance": stored.provenance, "error": stored.error}))  # fmt: skip
+        return
+    to.result(f"{stored.run_id}: {stored.status}    {stored.folder}\n\n{stored.config_yaml()}")
+    if stored.error:
+        to.result(readable_lines(stored.error))
+    _show_epochs(to, stored.epochs())
+    _show_layers(to, stored)
+    for what, value in {**stored.timing, **stored.provenance}.items():
+        to.result(f"{what + ':':18} {readable(str(value))}")
+    for problem in stored.verify():
+        to.note(f"damaged: {problem}")
+
+
+def readable_lines(text: str) -> str:
+    """Escape what a terminal might obey, line by line."""
+    return "\n".join(readable(line) for line in text.splitlines())
+
+
+def _find(name: str, results: Path) -> StoredRun:
+    """Find a run by its folder, its id, or the beginning of exactly one id."""
+    if (Path(name) / RESULT).exists():
+        found = read_run(Path(name).resolve())
+        if isinstance(found, StoredProblem):
+            raise StoreError(str(found))
+        return found
+    runs, _ = Store(results).load_all()
+    matches = [run for run in runs if run.run_id.startswith(name)]
+    exact = [run for run in matches if run.run_id == name]
+    if len(exact or matches) == 1:
+        return (exact or matches)[0]
+    if matches:
+        listed = ", ".join(run.run_id for run in matches[:6]) + (", ..." if len(matches) > 6 else "")
+        raise UsageError(f"{len(matches)} runs begin with {name!r}: {listed}")
+    raise UsageError(f"{results} holds no run {name!r}{suggestion(name, [run.run_id for run in runs])}")
+
+
+_CURVE = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "dead_ratio", "sparsity", "deaths", "revivals")
+
+
+def _show_epochs(to: Streams, epochs: Sequence[Row]) -> None:
+    present = [name for name in _CURVE if any(row.get(name) is not None for row in epochs)]
+    columns = [Column("epoch", "epoch", right=True)]
+    for i, name in enumerate(present):
+        columns.append(Column(name, METRICS[name].heading, _shown(name), right=True, needed=0 if i < 5 else 1))
+    if epochs:
+        to.table(columns, epochs)
+
+
+def _shown(name: str) -> Any:
+    kind = METRICS[name].kind
+    return tables.show_fraction if kind == "fraction" else lambda value: f"{value:.4g}"
+
+
+def _show_layers(to: Streams, stored: StoredRun) -> None:
+    """The health of each hidden layer after the last epoch, a metric a line."""
+    if not stored.layers:
+        return
+    rows = [
+        {"metric": METRICS[name].title, **{str(k): layer[name] for k, layer in enumerate(stored.layers)},
+         "meaning": METRICS[name].doc, "name": name}
+        for name in stored.layers[0] if name in METRICS
+    ]  # fmt: skip
+    for row in rows:
+        for k in range(len(stored.layers)):
+            value = row[str(k)]
+            row[str(k)] = None if value is None else _shown(str(row["name"]))(value)
+    layers = [Column(str(k), f"hidden layer {k + 1}", right=True) for k in range(len(stored.layers))]
+    to.table([Column("metric", "neurons"), *layers, Column("meaning", "meaning", needed=1)], rows)

@@ -1,0 +1,322 @@
+"""DATASETS: what the networks are trained on; getting, checking and loading it (layer 1).
+
+Imports `errors`, `registry`, `datafiles`, `download` and numpy; torch only in `load`, to hand out tensors.
+A folder that already holds the files is used as it is, compressed or not, and needs neither torchvision
+nor a network. Nothing here prints: `progress` and `note` are called with what happens.
+
+Layout: `<folder>/<class>/raw/<file>[.gz]`, which is torchvision's, so both can share a folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actbench import datafiles, download
+from actbench.datafiles import CLASSES, Arrays, IdxFile
+from actbench.download import Note, Progress
+from actbench.errors import DataError
+from actbench.registry import Parameter, Registry
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class DatasetEntry:
+    """One dataset: 28x28 grey images in ten classes, split into training and test images.
+
+    `mean` and `std` are over the training pixels scaled to 0-1; inputs are (x - mean) / std. `files` are the
+    training images and labels, then the test images and labels; none where the data comes with a package.
+    `torchvision_class` knows the addresses and names the folder.
+    """
+
+    name: str
+    title: str
+    train: int
+    test: int
+    mean: float
+    std: float
+    licence: str
+    source: str
+    torchvision_class: str = ""
+    files: tuple[IdxFile, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images, uint8 (N, 28, 28), and their labels 0-9, int64 (N,)."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset in memory; `fingerprint` is the SHA-256 over the four arrays, in hex."""
+
+    name: str
+    train: Split
+    test: Split
+    mean: float
+    std: float
+    fingerprint: str
+
+
+class FileCheck(NamedTuple):
+    """One file of a dataset: whether it is as published, and why not or how that is known."""
+
+    file: str
+    ok: bool
+    detail: str
+
+
+def _mnist_files(*hashes: tuple[str, str]) -> tuple[IdxFile, ...]:
+    """Return the four files as MNIST and the datasets made in its likeness name them."""
+    names = (
+        ("train-images-idx3-ubyte", (60_000, 28, 28)),
+        ("train-labels-idx1-ubyte", (60_000,)),
+        ("t10k-images-idx3-ubyte", (10_000, 28, 28)),
+        ("t10k-labels-idx1-ubyte", (10_000,)),
+    )
+    return tuple(IdxFile(name, shape, *known) for (name, shape), known in zip(names, hashes, strict=True))
+
+
+DATASETS: Registry[DatasetEntry] = Registry(
+    "dataset",
+    [
+        DatasetEntry(
+            "mnist", "MNIST: handwritten digits", 60_000, 10_000, 0.1307, 0.3081,
+            "CC BY-SA 3.0", "LeCun, Bottou, Bengio & Haffner 1998", "MNIST",
+            _mnist_files(
+                ("f68b3c2dcbeaaa9fbdd348bbdeb94873",
+                 "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
+                ("d53e105ee54ea40749a09fcbcd1e9432",
+                 "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
+                ("9fb629c4189551a2d022fa330f9573f3",
+                 "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
+                ("ec29112dd5afa0611ce80d1b7f02629c",
+                 "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
+            ),
+        ),
+        DatasetEntry(
+            "fashion_mnist", "Fashion-MNIST: pictures of clothing", 60_000, 10_000, 0.2860, 0.3530,
+            "MIT", "Xiao, Rasul & Vollgraf 2017", "FashionMNIST",
+            _mnist_files(
+                ("8d4fb7e6c68d591d4c3dfef9ec88bf0d", ""),
+                ("25c81989df183df01b3e8a0aad5dffbe", ""),
+                ("bef4ecab320f06d8554ea6380940ec79", ""),
+                ("bb300cfdad3c16e7a12a480ee83cd310", ""),
+            ),
+        ),
+        DatasetEntry(
+            "kmnist", "Kuzushiji-MNIST: cursive Japanese characters", 60_000, 10_000, 0.1918, 0.3483,
+            "CC BY-SA 4.0", "Clanuwat et al. 2018", "KMNIST",
+            _mnist_files(
+                ("bdb82020997e1d708af4cf47b453dcf7", ""),
+                ("e144d726b3acfaa3e44228e80efcd344", ""),
+                ("5c965bf0a639b31b8f53240b1b52f4d7", ""),
+                ("7320c461ea6c1c855c0b718fb2a4b134", ""),
+            ),
+        ),
+        # Its training images are MNIST's, reconstructed, so MNIST's mean and std keep the two comparable; the
+        # first 10,000 of its 60,000 test images are those that match MNIST's test images.
+        DatasetEntry(
+            "qmnist", "QMNIST: MNIST reconstructed from NIST's originals", 60_000, 10_000, 0.1307, 0.3081,
+            "BSD-3-Clause", "Yadav & Bottou 2019", "QMNIST",
+            (
+                IdxFile("qmnist-train-images-idx3-ubyte", (60_000, 28, 28),
+                        "ed72d4157d28c017586c42bc6afe6370"),
+                IdxFile("qmnist-train-labels-idx2-int", (60_000, 8), "0058f8dd561b90ffdd0f734c6a30e5e4"),
+                IdxFile("qmnist-test-images-idx3-ubyte", (60_000, 28, 28),
+                        "1394631089c404de565df7b7aeaf9412"),
+                IdxFile("qmnist-test-labels-idx2-int", (60_000, 8), "5b5b05890a5e13444e108efe57b788aa"),
+            ),
+        ),
+        DatasetEntry(
+            "digits", "Digits: 8x8 handwritten digits scaled to 28x28; comes with scikit-learn",
+            1_437, 360, 0.3058, 0.3249,
+            "CC BY 4.0", "Alpaydin & Kaynak 1998 (UCI); sklearn.datasets.load_digits",
+        ),
+    ],
+)  # fmt: skip
+
+
+def data_folder(option: str | Path | None = None) -> Path:
+    """Return the folder for datasets: `option`, else ACTBENCH_DATA_DIR, else the platform's cache folder.
+
+    Raises DataError when it would lie in a home folder and there is none.
+    """
+    import platformdirs
+
+    chosen = option or os.environ.get("ACTBENCH_DATA_DIR")
+    try:
+        folder = Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("actbench") / "data"
+    except RuntimeError:  # what expanduser raises
+        folder = Path("~")
+    if folder.parts[:1] == ("~",):
+        raise DataError(
+            "there is no home folder for datasets: name a folder by --data-dir or ACTBENCH_DATA_DIR"
+        )
+    return folder
+
+
+def load(
+    name: str,
+    folder: Path | None = None,
+    *,
+    offline: bool = False,
+    mirror: str | None = None,
+    progress: Progress | None = None,
+    note: Note | None = None,
+) -> Dataset:
+    """Return dataset `name` from `folder`, checked; files that are missing are downloaded first.
+
+    `offline` opens no connection. `mirror` is asked before the addresses that torchvision knows.
+    `progress(file, bytes_done, bytes_total or None)` and `note(text)` are called while downloading.
+    Raises DataError when the data cannot be had or is damaged, UnknownNameError for another name.
+    """
+    import torch
+
+    entry = DATASETS[name]
+    raw = fetch(name, folder, offline=offline, mirror=mirror, progress=progress, note=note)
+    arrays = _read(entry, raw)
+    images, labels, test_images, test_labels = (torch.from_numpy(array) for array in arrays)
+    train, test = Split(images, labels), Split(test_images, test_labels)
+    return Dataset(name, train, test, entry.mean, entry.std, fingerprint(arrays))
+
+
+def fetch(
+    name: str,
+    folder: Path | None = None,
+    *,
+    offline: bool = False,
+    mirror: str | None = None,
+    progress: Progress | None = None,
+    note: Note | None = None,
+) -> Path:
+    """Return the folder that holds the files of dataset `name`, downloading those that are missing.
+
+    What is downloaded is checked by its MD5; what is there already is left as it is (`load` and `verify`
+    check it). The arguments and errors are those of `load`.
+    """
+    entry = DATASETS[name]
+    if not entry.files:
+        return datafiles.packaged_digits().parent
+    folder = folder or data_folder()
+    raw = _raw(entry, folder)
+    if missing := [file for file in entry.files if file.locate(raw) is None]:
+        job = download.Job(name, entry.torchvision_class, entry.files, raw, mirror, progress, note)
+        if offline:
+            raise DataError(
+                f"{name}: is not in {raw}, and offline nothing is fetched\n{job.ways_out(missing)}"
+            )
+        job.run()
+    return raw
+
+
+def verify(name: str, folder: Path | None = None) -> list[FileCheck]:
+    """Return one `FileCheck` a file of dataset `name`; nothing is downloaded or changed."""
+    entry = DATASETS[name]
+    if not entry.files:
+        path = datafiles.packaged_digits()
+        datafiles.read_digits(path)
+        return [FileCheck(path.name, True, "comes with scikit-learn")]
+    raw = _raw(entry, folder or data_folder())
+    return [_verified(file, raw) for file in entry.files]
+
+
+def info(name: str, folder: Path | None = None) -> dict[str, Any]:
+    """Return what is known of dataset `name`; nothing is downloaded.
+
+    Keys: name, title, licence, source, train, test, mean, std, folder (str), complete (bool), files (a list
+    of {name, bytes}); and, None unless complete, class_counts ({"train": [...], "test": [...]}, one count a
+    class) and fingerprint. Raises DataError when the files are damaged.
+    """
+    entry = DATASETS[name]
+    if entry.files:
+        raw = _raw(entry, folder or data_folder())
+        found = [path for file in entry.files if (path := file.locate(raw)) is not None]
+    else:
+        found = [datafiles.packaged_digits()]
+        raw = found[0].parent
+    arrays = _read(entry, raw) if len(found) >= len(entry.files) else None
+    keys = ("name", "title", "licence", "source", "train", "test", "mean", "std")
+    return {
+        **{key: getattr(entry, key) for key in keys},
+        "folder": str(raw),
+        "complete": arrays is not None,
+        "files": [{"name": path.name, "bytes": path.stat().st_size} for path in found],
+        "class_counts": arrays and {"train": _counts(arrays[1]), "test": _counts(arrays[3])},
+        "fingerprint": arrays and fingerprint(arrays),
+    }
+
+
+def fingerprint(arrays: Sequence[NDArray[Any]]) -> str:
+    """Return the SHA-256, in hex, over the bytes of training images, labels, test images and labels."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ravel(array.astype(array.dtype.newbyteorder("<"), copy=False)).data)
+    return digest.hexdigest()
+
+
+def _counts(labels: NDArray[Any]) -> list[int]:
+    return [int(n) for n in np.bincount(labels, minlength=CLASSES)]
+
+
+def _raw(entry: DatasetEntry, folder: Path) -> Path:
+    """Return where in `folder` the files lie; `folder` may also be the class's folder or that one's `raw`."""
+    if folder.parts[-2:] == (entry.torchvision_class, "raw"):
+        return folder
+    inner = () if folder.name == entry.torchvision_class else (entry.torchvision_class,)
+    return folder.joinpath(*inner, "raw")
+
+
+def _read(entry: DatasetEntry, raw: Path) -> Arrays:
+    """Return the training images and labels, then the test images and labels, all of them checked."""
+    if not entry.files:
+        return datafiles.read_digits(datafiles.packaged_digits())
+    images, labels, test_images, test_labels = (_read_file(file, raw, entry) for file in entry.files)
+    if not entry.files[0].sha256:
+        _expect_brightness(entry, images, raw)
+    return images, labels, test_images[: entry.test], test_labels[: entry.test]
+
+
+def _read_file(file: IdxFile, raw: Path, entry: DatasetEntry) -> NDArray[Any]:
+    path = file.locate(raw)
+    if path is None:
+        raise DataError(f"{raw / file.archive}: is missing; run `actbench data fetch {entry.name}`")
+    return datafiles.read(path, file, entry.name)
+
+
+def _expect_brightness(entry: DatasetEntry, images: NDArray[Any], raw: Path) -> None:
+    """Tell datasets apart where no hash can: they share file names and sizes, and differ in brightness."""
+    mean = int(images.sum(dtype=np.uint64)) / images.size / 255
+    if abs(mean - entry.mean) > 0.01:
+        raise DataError(
+            f"{raw}: the training images have mean {mean:.4f}, those of {entry.name} have {entry.mean:.4f}: "
+            f"these files are another dataset's. Delete them and run `actbench data fetch {entry.name}`."
+        )
+
+
+def _verified(file: IdxFile, raw: Path) -> FileCheck:
+    path = file.locate(raw)
+    if path is None:
+        return FileCheck(file.name, False, "is missing")
+    try:
+        datafiles.check(path, file)
+    except (ValueError, DataError) as error:
+        return FileCheck(path.name, False, str(error))
+    if file.sha256:
+        return FileCheck(path.name, True, "SHA-256 of the content")
+    if path.name == file.archive:
+        return FileCheck(path.name, True, "MD5")
+    return FileCheck(path.name, True, "sizes and labels only: no hash of the uncompressed file is known")

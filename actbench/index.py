@@ -1,0 +1,122 @@
+"""runs.csv, the table of all runs (layer 2; imports `records`, `cells`, `atomic`).
+
+It is derived from the run folders: rows whose folder is gone are dropped, folders without a row are read.
+So any writer brings it up to date, whatever happened to the ones before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from actbench import atomic
+from actbench.cells import Row, format_line
+from actbench.records import COLUMNS, RUN_ID, StoredRun, read_run
+
+RUNS_CSV = "runs.csv"
+RUNNING = ".running"
+LOCK_TIMEOUT_S = 20.0
+
+
+def run_ids(root: Path) -> list[str]:
+    """Return the names of the run folders in `root`, by name and then seed; [] when there is no `root`."""
+    try:
+        with os.scandir(root) as entries:
+            found = [match for entry in entries if (match := RUN_ID.fullmatch(entry.name))]
+    except FileNotFoundError:
+        return []
+    return [match[0] for match in sorted(found, key=lambda match: (match[1], int(match[2]), match[3]))]
+
+
+def update(root: Path, *, rebuild: bool = False) -> None:
+    """Bring runs.csv up to date with the run folders; `rebuild` reads all of them again.
+
+    Runs with a folder in .running are read again: they may have been trained anew. Without a working lock
+    the last writer still writes what is there, as each one lists the folders again after writing. Damaged
+    folders get no row. Raises StoreError.
+    """
+    running, path = root / RUNNING, root / RUNS_CSV
+    with atomic.explained("write", path):
+        atomic.refuse_link(running)
+        running.mkdir(exist_ok=True)
+        with _locked(running / "index.lock") as alone:
+            claimed = _look_into(running, remove_leftovers=alone)
+            listed, written = run_ids(root), None
+            while written != listed:
+                old = _read_text(path)
+                new = _new_text(root, "" if rebuild else old, listed, claimed)
+                if new != old and (listed or path.exists()):
+                    atomic.write_bytes(path, new.encode(errors="backslashreplace"), beside=running)
+                listed, written = run_ids(root), listed
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[bool]:
+    try:
+        lock = atomic.wait_for_lock(path, LOCK_TIMEOUT_S)
+    except OSError:  # made by another user, say: `update` is right without it
+        lock = None
+    try:
+        yield lock is not None
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def _look_into(running: Path, *, remove_leftovers: bool) -> set[str]:
+    with os.scandir(running) as entries:
+        names = {entry.name for entry in entries}
+    if remove_leftovers:  # temporary files of writers that died
+        for name in names:
+            if name.startswith(f".{RUNS_CSV}."):
+                (running / name).unlink(missing_ok=True)
+    return names
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return atomic.read_bytes(path).decode()
+    except (OSError, ValueError):  # missing or damaged: it is written anew from the folders
+        return ""
+
+
+def _new_text(root: Path, old: str, listed: list[str], claimed: set[str]) -> str:
+    columns, lines = _lines_by_run(old)
+    rows = {run_id: _row(root / run_id) for run_id in listed if run_id not in lines or run_id in claimed}
+    if not {key for row in rows.values() for key in row} <= set(columns):  # the table grows wider
+        rows |= {run_id: _row(root / run_id) for run_id in listed if run_id not in rows}
+        columns = (*COLUMNS, *sorted({key for row in rows.values() for key in row} - set(COLUMNS)))
+    lines |= {run_id: format_line(map(row.get, columns)) if row else "" for run_id, row in rows.items()}
+    kept = (line for run_id in listed if (line := lines[run_id]))
+    return "\n".join((format_line(columns), *kept, ""))
+
+
+def _row(folder: Path) -> Row:
+    run = read_run(folder)
+    return run.row if isinstance(run, StoredRun) else {}
+
+
+def _lines_by_run(text: str) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Return the columns and each run's line, unparsed; no lines at all when anything looks odd."""
+    nothing: dict[str, str] = {}
+    head, _, body = text.partition("\n")
+    columns = tuple(head.split(","))
+    extra = columns[len(COLUMNS) :]
+    if columns[: len(COLUMNS)] != COLUMNS or list(extra) != sorted(set(extra)) or not text.endswith("\n"):
+        return COLUMNS, nothing
+    lines: dict[str, str] = {}
+    start = ""
+    for piece in body.split("\n")[:-1]:
+        line = start + piece
+        if line.count('"') % 2:  # a line end inside a quoted text
+            start = f"{line}\n"
+            continue
+        start = ""
+        commas, run_id = line.count(","), line.partition(",")[0]
+        whole = commas == len(columns) - 1 or (commas >= len(columns) and '"' in line)
+        if not whole or run_id in lines:
+            return COLUMNS, nothing
+        lines[run_id] = line
+    return (COLUMNS, nothing) if start else (columns, lines)

@@ -1,0 +1,151 @@
+"""Measuring a stack of lanes: losses, accuracies and neuron health after an epoch (layer 3).
+
+Imports the stack and neuron health. One pass over the training images and one over the test images give
+everything; whichever of them the config names as the probe also feeds the health meters.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from actbench.config import Variant
+from actbench.neurons import DeathLedger, HealthMeter, LayerHealth, summarize
+from actbench.stack import LaneStack
+
+Row = dict[str, float | int | None]
+"""One epoch of one run, as epochs.csv has it; epoch 0 is the untrained network."""
+
+_BATCH = 1000  # images an evaluation call; fixed, since it is part of what decides a result's last bit
+
+
+class Measurer:
+    """Keeps what measuring one stack needs from epoch to epoch: the rows so far and who is dead."""
+
+    def __init__(self, stack: LaneStack) -> None:
+        self.stack = stack
+        self.rows: list[list[Row]] = [[] for _ in stack.runs]
+        self.ledger: DeathLedger | None = None
+        self.health: list[LayerHealth] = []
+
+    @property
+    def epoch(self) -> int:
+        """The last epoch that was measured; -1 before the untrained network was."""
+        return len(self.rows[0]) - 1
+
+    @torch.no_grad()
+    def measure(self, batch_losses: Tensor | None, train_s: float) -> None:
+        """Append the next epoch's row to every lane; `batch_losses` (L,) and `train_s` are of its training.
+
+        A lane whose loss is not finite gets a row with nothing but that: its other numbers mean nothing.
+        """
+        started = time.perf_counter()
+        stack, arrays, epoch = self.stack, self.stack.arrays, self.epoch + 1
+        meters = [HealthMeter(stack.network.sup_slope(k)) for k in range(len(stack.network.structure.layers))]
+        train_probe, test_probe = _probe_sizes(stack.shared, len(arrays.train_labels))
+        train = self._evaluate(arrays.train_images, arrays.train_labels, meters, train_probe)
+        test = self._evaluate(arrays.test_images, arrays.test_labels, meters, test_probe)
+        self.health = [meter.result() for meter in meters]
+        deaths, revivals = self._count_deaths(epoch)
+        losses = batch_losses.tolist() if batch_losses is not None else [None] * len(stack.runs)
+        evaluate_s = time.perf_counter() - started
+        for lane, rows in enumerate(self.rows):
+            overall, _ = summarize(self.health, lane)
+            row: Row = {
+                "epoch": epoch,
+                "batch_loss": losses[lane],
+                "train_loss": train[0][lane],
+                "train_accuracy": train[1][lane],
+                "test_loss": test[0][lane],
+                "test_accuracy": test[1][lane],
+                **overall,
+                "deaths": deaths[lane],
+                "revivals": revivals[lane],
+                "train_s": train_s / len(self.rows),
+                "evaluate_s": evaluate_s / len(self.rows),
+            }
+            kept = {"epoch", "batch_loss", "train_loss", "train_s", "evaluate_s"} if diverged(row) else set(row)
+            rows.append({name: value if name in kept else None for name, value in row.items()})
+
+    def _evaluate(
+        self, images: Tensor, labels: Tensor, meters: list[HealthMeter], probe: int
+    ) -> tuple[list[float], list[float]]:
+        """Return mean loss and accuracy of each lane; feed the first `probe` images to the meters."""
+        network, L, n = self.stack.network, len(self.rows), len(labels)
+        loss_sum = torch.zeros(L, dtype=torch.float64, device=images.device)
+        correct = torch.zeros(L, dtype=torch.int64, device=images.device)
+        for start in range(0, n, _BATCH):
+            seen = probe - start  # images of this chunk that belong to the probe
+
+            def observe(k: int, z: Tensor, a: Tensor, seen: int = seen) -> None:
+                meters[k].update(z[:, :seen], a[:, :seen], network.slope(k, z[:, :seen]))
+
+            x = images[start : start + _BATCH].expand(L, -1, -1)  # (L, B, D)
+            target = labels[start : start + _BATCH].expand(L, -1)  # (L, B)
+            logits = network.forward(x, training=False, observe=observe if seen > 0 else None)
+            losses = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none")
+            loss_sum += losses.view(L, -1).sum(dim=1)
+            correct += (logits.argmax(dim=2) == target).sum(dim=1)
+        return (loss_sum / n).tolist(), (correct.double() / n).tolist()
+
+    def _count_deaths(self, epoch: int) -> tuple[list[int | None], list[int | None]]:
+        L = len(self.rows)
+        if not self.health:  # no hidden units: nothing to count, which is not 0
+            return [None] * L, [None] * L
+        dead = torch.cat([layer.dead for layer in self.health], dim=1)  # (L, units)
+        if self.ledger is None:
+            self.ledger = DeathLedger.begin(dead)
+            return [0] * L, [0] * L
+        deaths, revivals = self.ledger.update(dead, epoch)
+        return deaths.tolist(), revivals.tolist()
+
+    def final_metrics(self, lane: int) -> Row:
+        """Return a run's numbers for runs.csv: those of the last epoch, deaths over all, and the time."""
+        rows = self.rows[lane]
+        last, trained = rows[-1], rows[1:]
+        wall_s = sum(float(row["train_s"] or 0) + float(row["evaluate_s"] or 0) for row in rows)
+        images = len(self.stack.arrays.train_labels) * len(trained)
+        metrics = {name: value for name, value in last.items() if name not in {"epoch", "train_s", "evaluate_s"}}
+        counted = last["dead_ratio"] is not None
+        return {
+            **metrics,
+            "deaths": sum(int(row["deaths"] or 0) for row in trained) if counted else None,
+            "revivals": sum(int(row["revivals"] or 0) for row in trained) if counted else None,
+            "born_dead_ratio": rows[0]["dead_ratio"],
+            "epochs_run": len(trained),
+            "wall_s": wall_s,
+            "images_per_s": images / wall_s,
+            "parameters": self.stack.network.structure.parameter_count,
+        }
+
+    def layers(self, lane: int) -> list[dict[str, float]]:
+        """Return each hidden layer's ratios after the last epoch."""
+        return summarize(self.health, lane)[1]
+
+    def neurons(self, lane: int) -> list[Row]:
+        """Return one row a hidden unit, as neurons.csv has it; `died_in` is 0 for a unit born dead."""
+        rows: list[Row] = []
+        for k, health in enumerate(self.health):
+            assert self.ledger is not None
+            columns = health.per_unit(lane)
+            for unit in range(health.dead.shape[1]):
+                died_in = int(self.ledger.died_in[lane, len(rows)])
+                row: Row = {"layer": k, "unit": unit, **{name: values[unit] for name, values in columns.items()}}
+                rows.append({**row, "died_in": died_in if died_in >= 0 else None})
+        return rows
+
+
+def diverged(row: Row) -> bool:
+    """Whether a loss of this epoch is not finite."""
+    return any(loss is not None and not math.isfinite(loss) for loss in (row["batch_loss"], row["train_loss"]))
+
+
+def _probe_sizes(variant: Variant, n_train: int) -> tuple[int, int]:
+    """How many training and how many test images the probe takes."""
+    if variant.probe == "test":
+        return 0, n_train + 10**9
+    return (n_train, 0) if variant.probe == "train" else (int(variant.probe), 0)

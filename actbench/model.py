@@ -1,0 +1,377 @@
+"""The stacked network: parameters, initial weights and the forward pass of L networks at once (layer 3).
+
+Imports the registries, `config` (for the shape of a variant) and torch. Touches no files and no devices
+but the one it is given.
+
+Notation:
+    L lanes, B batch, D inputs (784), H hidden width (512), C classes (10), P numbers in a lane's plane
+
+All of a lane's parameters lie one after the other in one row of a *plane* `theta` (L, P), and their
+gradients in a second one. A weight is a view into it, `(L, in, out)`; the optimizer sees rows of the plane
+alone, so that one fused kernel updates a whole lane; saving, comparing or freezing a lane is one row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from actbench.activations import ACTIVATIONS
+from actbench.config import Variant
+from actbench.curves import Chain, Link, chain_function, chain_gain, chain_slope, chain_sup_slope
+from actbench.fields import Choice
+from actbench.initializers import INITIALIZERS
+
+Observer = Callable[[int, Tensor, Tensor], None]
+"""Called as (layer, z (L, B, H), a (L, B, H)): the input and the output of a layer's activation function."""
+
+_ALIGNMENT = 16  # floats: every parameter starts on a cache line of 64 bytes
+_BN_MOMENTUM, _BN_EPS = 0.1, 1e-5  # the defaults of torch.nn.BatchNorm1d
+
+
+def generator(seed: int, purpose: str) -> torch.Generator:
+    """Return the CPU generator of one run for one purpose ("init", "order", ...).
+
+    A function of seed and purpose alone, so that no use of randomness moves another and runs with the same
+    seed start from the same standard draw and see the images in the same order.
+    """
+    digest = hashlib.sha256(f"actbench:{purpose}:{seed}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A parameter's place in the plane."""
+
+    name: str
+    shape: tuple[int, ...]
+    start: int
+
+    @property
+    def size(self) -> int:
+        """How many numbers it holds."""
+        return math.prod(self.shape)
+
+    @property
+    def end(self) -> int:
+        """Where the next parameter starts."""
+        return self.start + -(-self.size // _ALIGNMENT) * _ALIGNMENT
+
+    def of(self, plane: Tensor) -> Tensor:
+        """Return this parameter of every lane as a view into `plane` (L, P), shaped (L, *shape)."""
+        return plane[:, self.start : self.start + self.size].view(-1, *self.shape)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One hidden layer: inputs, width of z (`pre`) and of the activation's output (`post`)."""
+
+    fan_in: int
+    pre: int
+    post: int
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What runs must share to be stacked: the shapes of everything that is learned or tracked."""
+
+    inputs: int
+    layers: tuple[Layer, ...]
+    classes: int
+    batch_norm: str | bool
+    learned: tuple[tuple[str, tuple[int, ...]], ...]
+
+    @classmethod
+    def of(cls, variant: Variant, inputs: int, classes: int) -> Structure:
+        """Work out the structure that `variant` gives a network of `inputs` pixels and `classes` classes."""
+        layers: list[Layer] = []
+        learned: list[tuple[str, tuple[int, ...]]] = []
+        fan_in = inputs
+        for k, hidden in enumerate(variant.hidden):
+            fan_out = variant.hidden[k + 1] if k + 1 < len(variant.hidden) else classes
+            pre = post = hidden
+            for i, choice in enumerate(variant.activation):
+                entry = ACTIVATIONS[choice.name]
+                pre, post = entry.widths(hidden, fan_in, fan_out, choice.params)
+                for name, kind in entry.learned(choice.params).items():
+                    learned.append((f"hidden.{k}.activation.{i}.{name}", (1, pre if kind == "unit" else 1)))
+            layers.append(Layer(fan_in, pre, post))
+            fan_in = post
+        return cls(inputs, tuple(layers), classes, variant.batch_norm, tuple(learned))
+
+    def segments(self) -> list[Segment]:
+        """Lay the parameters out in the plane, each on a cache line of its own."""
+        shapes: list[tuple[str, tuple[int, ...]]] = []
+        for k, layer in enumerate(self.layers):
+            shapes.append((f"hidden.{k}.weight", (layer.fan_in, layer.pre)))
+            if self.batch_norm != "before":  # BatchNorm's shift makes that bias redundant
+                shapes.append((f"hidden.{k}.bias", (layer.pre,)))
+            if self.batch_norm:
+                width = layer.pre if self.batch_norm == "before" else layer.post
+                shapes += [(f"hidden.{k}.norm.weight", (width,)), (f"hidden.{k}.norm.bias", (width,))]
+        shapes += [("output.weight", (self.output_fan_in, self.classes)), ("output.bias", (self.classes,))]
+        segments: list[Segment] = []
+        start = 0
+        for name, shape in (*shapes, *self.learned):
+            segments.append(Segment(name, shape, start))
+            start = segments[-1].end
+        return segments
+
+    @property
+    def output_fan_in(self) -> int:
+        """Width of what the output layer reads; the images themselves when there is no hidden layer."""
+        return self.layers[-1].post if self.layers else self.inputs
+
+    @property
+    def parameter_count(self) -> int:
+        """Learned numbers of one network: 407,050 for 784-512-10."""
+        return sum(segment.size for segment in self.segments())
+
+
+class LaneLinear(torch.autograd.Function):
+    """`x @ w + b` for every lane, whose backward writes the weights' gradients straight into the plane.
+
+    x (L, B, in), w (L, in, out), b (L, out) or None -> (L, B, out). A lane alone takes the plain product:
+    it is the faster one on CPU, and the one whose bits depend on nothing but the lane.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor, b: Tensor | None, w_grad: Tensor, b_grad: Tensor | None) -> Tensor:
+        """Multiply; remember what backward needs."""
+        ctx.save_for_backward(x, w)
+        ctx.gradients = (w_grad, b_grad)
+        if len(w) == 1:
+            out = x[0] @ w[0] if b is None else torch.addmm(b[0], x[0], w[0])
+            return out.unsqueeze(0)
+        return x @ w if b is None else torch.baddbmm(b.unsqueeze(1), x, w)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        """Write the gradients of w and b in place; return that of x, if somebody asks for it."""
+        x, w = ctx.saved_tensors
+        w_grad, b_grad = ctx.gradients
+        if len(w) == 1:
+            torch.mm(x[0].t(), g[0], out=w_grad[0])
+        else:
+            torch.bmm(x.transpose(1, 2), g, out=w_grad)
+        if b_grad is not None:
+            torch.sum(g, dim=1, out=b_grad)
+        if not ctx.needs_input_grad[0]:
+            return None, None, None, None, None
+        x_grad = (g[0] @ w[0].t()).unsqueeze(0) if len(w) == 1 else torch.bmm(g, w.transpose(1, 2))
+        return x_grad, None, None, None, None
+
+
+class FromPlane(torch.autograd.Function):
+    """A small parameter for one use in a forward pass; backward writes its gradient into the plane."""
+
+    @staticmethod
+    def forward(ctx: Any, parameter: Tensor, grad: Tensor) -> Tensor:
+        """Give the parameter as it is."""
+        ctx.grad = grad
+        return parameter.view_as(parameter)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[None, None]:
+        """Overwrite the gradient: no adding up, nothing to zero before a step."""
+        ctx.grad.copy_(g)
+        return None, None
+
+
+@dataclass(frozen=True)
+class ActivationRun:
+    """Neighbouring lanes with the same activation function."""
+
+    lanes: slice
+    chain: tuple[Choice, ...]
+
+
+class LaneNetwork:
+    """L networks of one structure that are trained side by side.
+
+    Args:
+        variants: one per lane, all of the same `Structure`; lanes with the same activation should be
+            neighbours, since each run of them is one call.
+        seeds: one per lane; initial weights are a function of the lane's variant and seed alone.
+        inputs, classes: the size of an image and the number of labels.
+        device: where the planes live.
+    """
+
+    def __init__(
+        self, variants: Sequence[Variant], seeds: Sequence[int], inputs: int, classes: int, device: torch.device
+    ) -> None:
+        structures = {Structure.of(variant, inputs, classes) for variant in variants}
+        if len(structures) != 1:
+            raise ValueError(f"lanes of {len(structures)} different structures cannot be stacked")
+        self.structure = structures.pop()
+        self.segments = {segment.name: segment for segment in self.structure.segments()}
+        size = max(segment.end for segment in self.segments.values())
+        self.theta = torch.zeros(len(variants), size)  # (L, P)
+        self.activations = _activation_runs(variants)
+        for lane, (variant, seed) in enumerate(zip(variants, seeds, strict=True)):
+            self._initialise(self.theta[lane : lane + 1], variant, seed)
+        self.theta = self.theta.to(device)
+        self.grad = torch.zeros_like(self.theta)
+        # Leaves share the plane's storage; autograd only asks whether they need a gradient.
+        self._leaves = {name: s.of(self.theta).detach().requires_grad_() for name, s in self.segments.items()}
+        self._gradients = {name: segment.of(self.grad) for name, segment in self.segments.items()}
+        self.statistics = self._fresh_statistics()
+
+    def _initialise(self, theta: Tensor, variant: Variant, seed: int) -> None:
+        """Draw the weights of one lane, theta (1, P): layer by layer, each in the order weights, biases."""
+        draws = generator(seed, "init")
+        init = INITIALIZERS[variant.init.name]
+        gain, _ = chain_gain([(ACTIVATIONS[choice.name], choice.params) for choice in variant.activation])
+        layers = [(f"hidden.{k}", (layer.fan_in, layer.pre), gain) for k, layer in enumerate(self.structure.layers)]
+        layers.append(("output", (self.structure.output_fan_in, self.structure.classes), 1.0))
+        for name, shape, layer_gain in layers:
+            weight, bias = init.draw(shape, draws, variant.init.params, activation_gain=layer_gain)
+            self.segments[f"{name}.weight"].of(theta)[0] = weight
+            if f"{name}.bias" not in self.segments:
+                continue
+            if variant.bias_init is not None and name != "output":
+                bias = torch.full_like(bias if bias is not None else weight[0], variant.bias_init)
+            if bias is not None:
+                self.segments[f"{name}.bias"].of(theta)[0] = bias
+        for name, segment in self.segments.items():
+            if name.endswith("norm.weight"):
+                segment.of(theta).fill_(1.0)
+            elif ".activation." in name:
+                _, _, _, i, parameter = name.split(".")
+                segment.of(theta).fill_(float(variant.activation[int(i)].params[parameter]))
+
+    def _fresh_statistics(self) -> dict[str, Tensor]:
+        """BatchNorm's running mean and variance, (L, width) each."""
+        statistics: dict[str, Tensor] = {}
+        for name, segment in self.segments.items():
+            if name.endswith("norm.weight"):
+                shape = (len(self.theta), *segment.shape)
+                prefix = name.removesuffix("weight")
+                statistics[prefix + "running_mean"] = torch.zeros(shape, device=self.theta.device)
+                statistics[prefix + "running_var"] = torch.ones(shape, device=self.theta.device)
+        return statistics
+
+    def forward(self, x: Tensor, *, training: bool, observe: Observer | None = None) -> Tensor:
+        """Compute the logits (L, B, C) of the images x (L, B, D).
+
+        `training` normalises by the batch and moves BatchNorm's running statistics; otherwise those are used.
+        """
+        for k in range(len(self.structure.layers)):
+            z = self._linear(f"hidden.{k}", x)  # (L, B, D) -> (L, B, H)
+            if self.structure.batch_norm == "before":
+                z = self._normalise(k, z, training)
+            a = self._per_activation(k, z, chain_function)
+            if observe is not None:
+                observe(k, z, a)
+            x = self._normalise(k, a, training) if self.structure.batch_norm == "after" else a
+        return self._linear("output", x)  # (L, B, C)
+
+    def slope(self, layer: int, z: Tensor) -> Tensor:
+        """f'(z) with the current parameters, of z's shape (L, B, H); see science: neuron health."""
+        return self._per_activation(layer, z, chain_slope)
+
+    def sup_slope(self, layer: int) -> Tensor:
+        """sup|f'| of each lane and unit with the current parameters: (L, 1), or (L, H) if learned per unit."""
+        parts = []
+        for run in self.activations:
+            chain = self._chain(layer, run)
+            lanes = range(*run.lanes.indices(len(self.theta)))
+            if len(chain) == 1:
+                bound = torch.as_tensor(chain_sup_slope(chain), device=self.theta.device).detach()
+                parts.append(bound.reshape(-1, bound.shape[-1] if bound.dim() else 1).expand(len(lanes), -1))
+            else:
+                rows = [chain_sup_slope(_numbers(chain, lane - lanes.start)) for lane in lanes]
+                parts.append(torch.tensor(rows, device=self.theta.device).unsqueeze(1))
+        width = max(part.shape[1] for part in parts)
+        return torch.cat([part.expand(-1, width) for part in parts])
+
+    def weights(self, lane: int) -> dict[str, Tensor]:
+        """One lane's parameters and statistics on the CPU, weights as (out, in) like `nn.Linear` keeps them."""
+        named = {name: segment.of(self.theta)[lane] for name, segment in self.segments.items()}
+        named |= {name: statistic[lane] for name, statistic in self.statistics.items()}
+        return {
+            name: (tensor.t() if tensor.dim() == 2 and ".activation." not in name else tensor)
+            .detach()
+            .cpu()
+            .contiguous()
+            for name, tensor in named.items()
+        }
+
+    def _linear(self, name: str, x: Tensor) -> Tensor:
+        weight, bias = f"{name}.weight", f"{name}.bias"
+        out: Tensor = LaneLinear.apply(  # type: ignore[no-untyped-call]
+            x, self._leaves[weight], self._leaves.get(bias), self._gradients[weight], self._gradients.get(bias)
+        )
+        return out
+
+    def _parameter(self, name: str, lanes: slice = slice(None)) -> Tensor:
+        """A parameter (l, *shape) of some lanes for autograd to use; its gradient goes to the plane."""
+        leaf, gradient = self._leaves[name][lanes], self._gradients[name][lanes]
+        out: Tensor = FromPlane.apply(leaf, gradient)  # type: ignore[no-untyped-call]
+        return out
+
+    def _normalise(self, k: int, z: Tensor, training: bool) -> Tensor:
+        """BatchNorm of each lane by itself: one call on (B, L*H)."""
+        L, B, H = z.shape
+        name = f"hidden.{k}.norm"
+        flat = z[0] if L == 1 else z.transpose(0, 1).reshape(B, L * H)
+        flat = F.batch_norm(
+            flat,
+            self.statistics[f"{name}.running_mean"].view(-1),
+            self.statistics[f"{name}.running_var"].view(-1),
+            self._parameter(f"{name}.weight").reshape(-1),
+            self._parameter(f"{name}.bias").reshape(-1),
+            training,
+            _BN_MOMENTUM,
+            _BN_EPS,
+        )
+        return flat.unsqueeze(0) if L == 1 else flat.view(B, L, H).transpose(0, 1)
+
+    def _per_activation(self, k: int, z: Tensor, apply: Callable[[Tensor, Chain], Tensor]) -> Tensor:
+        """Apply each run of lanes' own activation (or its slope) to its slice of z (L, B, H)."""
+        if len(self.activations) == 1:
+            return apply(z, self._chain(k, self.activations[0]))
+        return torch.cat([apply(z[run.lanes], self._chain(k, run)) for run in self.activations])
+
+    def _chain(self, k: int, run: ActivationRun) -> list[Link]:
+        """The run's activations with their parameters, the learned ones as tensors (l, 1, 1) or (l, 1, H)."""
+        chain: list[Link] = []
+        for i, choice in enumerate(run.chain):
+            entry = ACTIVATIONS[choice.name]
+            names = entry.learned(choice.params)
+            learned = {name: self._parameter(f"hidden.{k}.activation.{i}.{name}", run.lanes) for name in names}
+            chain.append((entry, {**choice.params, **learned}))
+        return chain
+
+
+def lane_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of each lane, (L,), from logits (L, B, C) and labels (L, B); torch's cross_entropy."""
+    if len(logits) == 1:
+        return F.cross_entropy(logits[0], labels[0]).unsqueeze(0)
+    losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
+    return losses.view(labels.shape).mean(dim=1)
+
+
+def _activation_runs(variants: Sequence[Variant]) -> list[ActivationRun]:
+    runs: list[ActivationRun] = []
+    for lane, variant in enumerate(variants):
+        if runs and runs[-1].chain == variant.activation:
+            runs[-1] = ActivationRun(slice(runs[-1].lanes.start, lane + 1), variant.activation)
+        else:
+            runs.append(ActivationRun(slice(lane, lane + 1), variant.activation))
+    return runs
+
+
+def _numbers(chain: Sequence[Link], lane: int) -> list[Link]:
+    """The chain of one lane with its learned parameters as plain numbers."""
+    return [
+        (entry, {k: float(v[lane].mean()) if isinstance(v, Tensor) else v for k, v in params.items()})
+        for entry, params in chain
+    ]

@@ -1,0 +1,181 @@
+"""Neuron health: which hidden units are dead, silent, dormant or saturated, counted exactly (layer 3).
+
+Imports torch only. Knows tensors, not networks: a meter is fed chunk by chunk with what an activation
+function got, gave, and its slope there, in evaluation mode, over the whole probe.
+
+Notation: z, a = f(z) and f'(z) are (L, B, H) for a chunk of B of the probe's N images. Lf = sup|f'|, (L, 1) or
+(L, H); where the slope has no bound, Lf counts as 0 in the rules below, so that they ask for exact equality.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+NEAR_DEAD, SATURATED, CONSTANT = 1e-3, 1e-2, 1e-6
+DORMANT = (0.025, 0.1)  # the thresholds of Sokar et al. 2023, "The Dormant Neuron Phenomenon"
+
+RATIOS = (
+    "dead_ratio",
+    "near_dead_ratio",
+    "silent_ratio",
+    "constant_ratio",
+    "always_linear_ratio",
+    "dormant_0.025_ratio",
+    "dormant_0.1_ratio",
+    "sparsity",
+    "saturated_ratio",
+)
+
+
+@dataclass(frozen=True)
+class LayerHealth:
+    """What one layer's units did over the probe; every tensor is (L, H), a flag, a share or a value a unit.
+
+    dead: max |f'| = 0, no image can change the unit's incoming weights. near_dead: max |f'| <= 1e-3 Lf.
+    silent: output 0 for every image. constant: max a - min a <= 1e-6. always_linear: max f' - min f' <=
+    1e-3 Lf. dormant[tau]: mean |a| over the layer's mean of it <= tau. zero_share, saturated_share: share
+    of images with a = 0, with |f'| <= 0.01 Lf. mean, rms: of the unit's outputs.
+    """
+
+    images: int
+    dead: Tensor
+    near_dead: Tensor
+    always_linear: Tensor
+    saturated_share: Tensor
+    max_slope: Tensor
+    silent: Tensor
+    constant: Tensor
+    dormant: dict[float, Tensor]
+    zero_share: Tensor
+    mean: Tensor
+    rms: Tensor
+
+    def per_unit(self, lane: int) -> dict[str, list[float]]:
+        """One lane's columns of neurons.csv, a value a unit each."""
+        columns = {
+            "firing_rate": 1 - self.zero_share,
+            "max_slope": self.max_slope,
+            "mean": self.mean,
+            "rms": self.rms,
+            "dead": self.dead,
+            "near_dead": self.near_dead,
+            "silent": self.silent,
+            **{f"dormant_{tau}": flags for tau, flags in self.dormant.items()},
+        }
+        return {name: values[lane].tolist() for name, values in columns.items()}
+
+    def shares(self) -> dict[str, Tensor]:
+        """Every ratio of `RATIOS` with its (L, H) summands; the ratio is their mean over the units."""
+        return {
+            "dead_ratio": self.dead,
+            "near_dead_ratio": self.near_dead,
+            "silent_ratio": self.silent,
+            "constant_ratio": self.constant,
+            "always_linear_ratio": self.always_linear,
+            **{f"dormant_{tau}_ratio": flags for tau, flags in self.dormant.items()},
+            "sparsity": self.zero_share,
+            "saturated_ratio": self.saturated_share,
+        }
+
+
+class HealthMeter:
+    """Adds up one layer's health over the chunks of a probe.
+
+    The extremes are exact whatever the chunks; sums are kept in float64. Counting "never" (dead, silent) by
+    extremes over every image, never by means or samples, is what makes the ratios exact.
+
+    Args:
+        sup_slope: Lf, (L, 1) or (L, H).
+    """
+
+    def __init__(self, sup_slope: Tensor) -> None:
+        self._bound = torch.where(torch.isfinite(sup_slope), sup_slope, 0.0).unsqueeze(1)  # (L, 1, H or 1)
+        self._images = 0
+
+    def update(self, z: Tensor, a: Tensor, slope: Tensor) -> None:
+        """Take in one chunk: z and slope (L, B, H), a (L, B, H')."""
+        # amin and amax apart, and counts as sums of signs: many times faster than aminmax and than
+        # comparing to a bool and summing that, and as exact (a chunk's counts are far below 2^24).
+        low_slope, high_slope = slope.amin(dim=1), slope.amax(dim=1)  # (L, B, H) -> (L, H)
+        low, high = a.amin(dim=1), a.amax(dim=1)
+        size = a.abs()
+        unsaturated = (slope.abs() - SATURATED * self._bound).sign_().clamp_(min=0).sum(dim=1)
+        sums = torch.stack([a.sum(dim=1), size.sum(dim=1), (a * a).sum(dim=1), size.sign_().sum(dim=1)]).double()
+        if self._images == 0:
+            self._low_slope, self._high_slope, self._low, self._high = low_slope, high_slope, low, high
+            self._unsaturated, self._sums = unsaturated.double(), sums
+        else:
+            self._low_slope = torch.minimum(self._low_slope, low_slope)
+            self._high_slope = torch.maximum(self._high_slope, high_slope)
+            self._low, self._high = torch.minimum(self._low, low), torch.maximum(self._high, high)
+            self._unsaturated += unsaturated
+            self._sums += sums
+        self._images += z.shape[1]
+
+    def result(self) -> LayerHealth:
+        """Give the health over all images seen so far, on the CPU."""
+        n, bound = self._images, self._bound[:, 0].cpu()
+        self._low_slope, self._high_slope = self._low_slope.cpu(), self._high_slope.cpu()
+        self._low, self._high, self._sums = self._low.cpu(), self._high.cpu(), self._sums.cpu()
+        max_slope = torch.maximum(self._high_slope, -self._low_slope)
+        mean, mean_abs, mean_square, nonzero = self._sums / n  # (L, H) each
+        layer_mean = mean_abs.mean(dim=1, keepdim=True)
+        return LayerHealth(
+            images=n,
+            dead=max_slope == 0,
+            near_dead=max_slope <= NEAR_DEAD * bound,
+            always_linear=self._high_slope - self._low_slope <= NEAR_DEAD * bound,
+            saturated_share=1 - self._unsaturated.cpu() / n,
+            max_slope=max_slope,
+            silent=(self._low == 0) & (self._high == 0),
+            constant=self._high - self._low <= CONSTANT,
+            dormant={tau: mean_abs <= tau * layer_mean for tau in DORMANT},
+            zero_share=1 - nonzero,
+            mean=mean,
+            rms=mean_square.sqrt(),
+        )
+
+
+@dataclass
+class DeathLedger:
+    """Follows who is dead from epoch to epoch: dead_t = dead_(t-1) + deaths - revivals, always.
+
+    `dead` (L, units) over all layers, and `died_in`: -1 for a living unit, 0 for one born dead, else the epoch.
+    """
+
+    dead: Tensor
+    died_in: Tensor
+
+    @classmethod
+    def begin(cls, dead: Tensor) -> DeathLedger:
+        """Open the ledger with the flags of the untrained network."""
+        return cls(dead, torch.where(dead, 0, -1))
+
+    def update(self, dead: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
+        """Enter the flags after `epoch`; return deaths and revivals since the epoch before, (L,) each."""
+        deaths, revivals = dead & ~self.dead, self.dead & ~dead
+        self.died_in = torch.where(deaths, epoch, torch.where(revivals, -1, self.died_in))
+        self.dead = dead
+        return deaths.sum(dim=1), revivals.sum(dim=1)
+
+
+def summarize(layers: list[LayerHealth], lane: int) -> tuple[dict[str, float | None], list[dict[str, float]]]:
+    """One lane's ratios over all hidden units, and for each layer: its ratios, mean and rms of its outputs.
+
+    A network without hidden units has no ratios: None, not 0.
+    """
+    by_layer = []
+    pooled: dict[str, list[Tensor]] = {name: [] for name in RATIOS}
+    for health in layers:
+        row = {}
+        for name, share in health.shares().items():
+            pooled[name].append(share[lane])
+            row[name] = share[lane].double().mean().item()
+        row["mean_activation"] = health.mean[lane].mean().item()
+        row["rms_activation"] = health.rms[lane].square().mean().sqrt().item()
+        by_layer.append(row)
+    overall = {name: torch.cat(parts).double().mean().item() if parts else None for name, parts in pooled.items()}
+    return overall, by_layer

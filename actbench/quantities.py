@@ -1,0 +1,136 @@
+"""What `--metric` can name, read from a run's row or from its epochs (layer 3; imports `metrics`, `errors`).
+
+    NAME                     a metric, or any column of numbers, after the last epoch (or after `--epoch k`)
+    auc:NAME                 its mean over the epochs: the area under its curve over the length of that
+    epochs_to:NAME>=X        the first epoch after which it is >= X (or <= X)
+    seconds_to:NAME>=X       the training seconds until then: the sum of `train_s`, without evaluation
+
+A diverged run has no value in any of them: what its last numbers say is where it broke, not how well it did.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+from actbench.errors import UnknownNameError, UsageError
+from actbench.metrics import METRICS, Better, Kind, Metric
+
+Row: TypeAlias = Mapping[str, Any]
+Curve: TypeAlias = Callable[[Row], Sequence[Row]]
+"""Gives the epochs of a run, one mapping an epoch, in order; each has at least `epoch`."""
+
+_FORMS = "NAME, auc:NAME, epochs_to:NAME>=X, seconds_to:NAME>=X"
+_THRESHOLD = re.compile(r"\s*([^<>=\s]+)\s*(>=|<=)\s*(\S+)\s*")
+_PARTS = {"accuracy_gap": ("train_accuracy", "test_accuracy")}  # stored as its two parts
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number that every run has: its name as given, how it is to be read, and `read(row, curve)`.
+
+    `read` returns None where a run has no value. `from_curve`: whether it needs the epochs. `threshold`:
+    whether a missing value means that the run never got there.
+    """
+
+    name: str
+    title: str
+    kind: Kind
+    better: Better
+    read: Callable[[Row, Curve], float | None]
+    from_curve: bool = False
+    threshold: bool = False
+
+
+def number(value: object) -> float | None:
+    """Return a finite number as a float, and None for anything else: text, truth values, nan, inf."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def quantity(spec: str, columns: Collection[str], epoch: int | None = None) -> Quantity:
+    """Return what `spec` names; `columns` are the columns of the runs, known as well as the metrics.
+
+    With `epoch`, a plain metric is read after that epoch instead of at the end. Raises `UnknownNameError`
+    for a name that is neither metric nor column, `UsageError` for a form that is none.
+    """
+    form, colon, rest = spec.partition(":")
+    if not colon:
+        metric = _metric(spec, columns)
+        if epoch is None:
+            return Quantity(spec, metric.title, metric.kind, metric.better, lambda row, _: _value(row, spec))
+        return Quantity(spec, metric.title, metric.kind, metric.better, _at_epoch(spec, epoch), True)
+    if form == "auc":
+        metric = _metric(rest, columns)
+        title = f"mean {metric.title} over epochs"
+        return Quantity(spec, title, metric.kind, metric.better, _area(rest), True)
+    if form not in {"epochs_to", "seconds_to"}:
+        raise UsageError(f"unknown metric {spec!r}; known are {_FORMS}. See: actbench list metrics")
+    return _time_to(spec, form, rest, columns)
+
+
+def _metric(name: str, columns: Collection[str]) -> Metric:
+    if name in METRICS:
+        return METRICS[name]
+    if name in columns:
+        return Metric(name, name, "number", "neither", "a column of the runs")
+    raise UnknownNameError("metric", name, [*METRICS, *columns])
+
+
+def _value(row: Row, name: str) -> float | None:
+    value = number(row.get(name))
+    if value is None and name in _PARTS:
+        whole, part = (number(row.get(column)) for column in _PARTS[name])
+        return whole - part if whole is not None and part is not None else None
+    return value
+
+
+def _at_epoch(name: str, epoch: int) -> Callable[[Row, Curve], float | None]:
+    def read(row: Row, curve: Curve) -> float | None:
+        return next((_value(line, name) for line in curve(row) if line.get("epoch") == epoch), None)
+
+    return read
+
+
+def _area(name: str) -> Callable[[Row, Curve], float | None]:
+    """Trapezoids over the epochs that have a value, divided by the epochs from the first to the last."""
+
+    def read(row: Row, curve: Curve) -> float | None:
+        points = [
+            (float(line["epoch"]), value) for line in curve(row) if (value := _value(line, name)) is not None
+        ]
+        if len(points) < 2:
+            return points[0][1] if points else None
+        area = math.fsum((x1 - x0) * (y0 + y1) / 2 for (x0, y0), (x1, y1) in pairwise(points))
+        return area / (points[-1][0] - points[0][0])
+
+    return read
+
+
+def _time_to(spec: str, form: str, condition: str, columns: Collection[str]) -> Quantity:
+    match = _THRESHOLD.fullmatch(condition)
+    try:
+        bound = float(match[3]) if match else math.nan
+    except ValueError:
+        bound = math.nan
+    if match is None or not math.isfinite(bound):
+        raise UsageError(f"cannot read {spec!r}; write it as {form}:test_accuracy>=0.97")
+    metric, sign, seconds = _metric(match[1], columns), match[2], form == "seconds_to"
+
+    def read(row: Row, curve: Curve) -> float | None:
+        elapsed = 0.0
+        for line in curve(row):
+            elapsed += number(line.get("train_s")) or 0.0
+            value = _value(line, metric.name)
+            if value is not None and (value >= bound if sign == ">=" else value <= bound):
+                return elapsed if seconds else number(line.get("epoch"))
+        return None
+
+    shown = f"{bound * 100:g}%" if metric.kind == "fraction" else f"{bound:g}"
+    title = f"{'time' if seconds else 'epochs'} to {metric.title} {sign} {shown}"
+    return Quantity(spec, title, "seconds" if seconds else "count", "lower", read, True, True)

@@ -1,0 +1,289 @@
+"""What a run folder holds, to write it and to read it back with every byte checked (layer 2).
+
+Imports `atomic`, `cells` and `errors`; numpy and safetensors only when weights are written or read. The
+files of a run are listed in its result.json with their SHA-256; result.json ends with the SHA-256 of
+itself. Nothing that is read is ever executed: JSON, CSV, YAML text and safetensors, no pickle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from actbench import atomic
+from actbench.cells import Cell, Row, format_table, parse_table
+from actbench.errors import StoreError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+FORMAT_VERSION = 1
+RESULT, CONFIG, EPOCHS, NEURONS, MODEL = (
+    "result.json", "config.yaml", "epochs.csv", "neurons.csv", "model.safetensors",
+)  # fmt: skip
+RUN_ID = re.compile(r"([a-z0-9_-]{1,40})-s([0-9]{1,20})-([0-9a-f]{10})")
+Outcome = Literal["done", "diverged", "failed"]
+
+# runs.csv begins with these; then come the other config keys and metrics, by alphabet.
+COLUMNS = (
+    "run_id", "name", "dataset", "network", "activation", "init", "batch_norm", "lr", "optimizer", "epochs",
+    "batch_size", "hidden", "seed", "device", "status", "test_accuracy", "test_loss", "train_accuracy",
+    "train_loss", "dead_ratio", "near_dead_ratio", "silent_ratio", "saturated_ratio", "sparsity", "deaths",
+    "revivals", "epochs_run", "wall_s", "images_per_s",
+)  # fmt: skip
+
+_RESULT_LIMIT = 64 * 2**20
+_TIMES = ("wall_s", "images_per_s")
+_SHAPE: dict[str, type | tuple[type, ...]] = {
+    "run_id": str, "status": str, "seed": int, "config": dict, "metrics": dict, "layers": list,
+    "timing": dict, "provenance": dict, "error": (str, type(None)), "files": dict,
+}  # fmt: skip
+_SCALARS = {type(None), bool, int, float, str}
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """An ended run, as it is handed over to be stored.
+
+    `flat` are the config columns of runs.csv and `metrics` the final metrics (fractions, counts), both by
+    column; `layers` the raw final metrics per layer; `epochs` and `neurons` the rows of the files of these
+    names. `provenance` names versions, device, threads and data, never the environment. nan and inf are
+    stored as null in result.json.
+    """
+
+    run_id: str
+    config_yaml: str
+    flat: Mapping[str, Any]
+    seed: int
+    status: Outcome
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    layers: Sequence[Mapping[str, Any]] = ()
+    epochs: Sequence[Mapping[str, Cell]] = ()
+    neurons: Sequence[Mapping[str, Cell]] = ()
+    weights: Mapping[str, np.ndarray] | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    timing: Mapping[str, Any] = field(default_factory=dict)
+    error: str | None = None
+
+    def files(self) -> dict[str, bytes]:
+        """Return the content of every file of the run folder by name."""
+        files = {
+            CONFIG: self.config_yaml.encode(errors="backslashreplace"),
+            EPOCHS: format_table(self.epochs).encode(errors="backslashreplace"),
+            NEURONS: format_table(self.neurons).encode(errors="backslashreplace"),
+        }
+        if self.weights is not None:
+            files[MODEL] = _weights_to_bytes(self.weights)
+        result = {
+            "format_version": FORMAT_VERSION,
+            "run_id": self.run_id,
+            "status": self.status,
+            "seed": self.seed,
+            "config": _scalars(self.flat),
+            "metrics": _scalars(self.metrics),
+            "layers": self.layers,
+            "timing": self.timing,
+            "provenance": self.provenance,
+            "error": self.error,
+            "files": {name: {"sha256": _sha256(data), "bytes": len(data)} for name, data in files.items()},
+        }
+        files[RESULT] = _sealed(atomic.dump_json(result).removesuffix("\n}").encode())
+        return files
+
+
+@dataclass(frozen=True)
+class StoredProblem:
+    """Something in the results folder that is not a whole run, and why; it is counted and skipped.
+
+    `unreadable` is what the system did not let us read: it may be whole, so it is never replaced.
+    """
+
+    path: Path
+    reason: str
+    kind: Literal["damaged", "newer", "unreadable"] = "damaged"
+
+    def __str__(self) -> str:
+        """Format as `results/relu-s0-0123456789: reason`."""
+        return f"{self.path}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A stored run: its checked result.json, by field; other files are read and checked when asked for.
+
+    `config` and `metrics` are plain values by column of runs.csv, `layers` one dict a layer, `error` the
+    traceback of a failed run, `files` the size and SHA-256 of each other file.
+    """
+
+    folder: Path
+    run_id: str
+    status: Outcome
+    seed: int
+    config: Row
+    metrics: Row
+    layers: list[dict[str, Any]]
+    timing: dict[str, Any]
+    provenance: dict[str, Any]
+    error: str | None
+    files: dict[str, dict[str, Any]]
+
+    @cached_property
+    def row(self) -> Row:
+        """The run's row of runs.csv: all of COLUMNS (None where missing), then the others by alphabet."""
+        found = {**{key: self.timing.get(key) for key in _TIMES}, **self.metrics, **self.config}
+        found |= {"run_id": self.run_id, "seed": self.seed, "status": self.status}
+        if isinstance(device := self.provenance.get("device"), str):
+            found["device"] = device  # what `auto` has become
+        row: Row = {key: found.get(key) for key in COLUMNS}
+        row.update((key, found[key]) for key in sorted(found.keys() - row.keys()))
+        return row
+
+    def config_yaml(self) -> str:
+        """Return the resolved config as YAML text. Raises StoreError when the file is damaged."""
+        return self._read(CONFIG).decode()
+
+    def epochs(self) -> list[Row]:
+        """Return one row an epoch. Raises StoreError when the file is damaged."""
+        return self._table(EPOCHS)
+
+    def neurons(self) -> list[Row]:
+        """Return one row a hidden unit. Raises StoreError when the file is damaged."""
+        return self._table(NEURONS)
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Return the trained weights by name. Raises StoreError when they are damaged or were not stored."""
+        data = self._read(MODEL)
+        import safetensors.numpy  # slow, and not needed to compare
+
+        try:
+            return dict(safetensors.numpy.load(data))
+        except (safetensors.SafetensorError, KeyError, ValueError) as error:
+            raise StoreError(f"{self.folder}: {MODEL} is damaged: {error}") from None
+
+    def verify(self) -> list[StoredProblem]:
+        """Read every file of the run again and return what is wrong; [] when all is as it was written."""
+        again = read_run(self.folder)
+        if isinstance(again, StoredProblem):
+            return [again]
+        problems = []
+        for name in again.files:
+            try:
+                again._read(name)
+            except StoreError as error:
+                problems.append(StoredProblem(self.folder, str(error).removeprefix(f"{self.folder}: ")))
+        return problems
+
+    def _table(self, name: str) -> list[Row]:
+        try:
+            return parse_table(self._read(name).decode())
+        except ValueError as error:
+            raise StoreError(f"{self.folder}: {name} is damaged: {error}") from None
+
+    def _read(self, name: str) -> bytes:
+        stored = self.files.get(name)
+        if stored is None:
+            raise StoreError(f"{self.folder}: has no {name} (status: {self.status})")
+        try:
+            data = atomic.read_bytes(self.folder / name)
+        except FileNotFoundError:
+            raise StoreError(f"{self.folder}: {name} is missing") from None
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{self.folder}: {name} cannot be read: {error}") from None
+        if len(data) != stored["bytes"]:
+            raise StoreError(
+                f"{self.folder}: {name} is damaged: it has {len(data)} bytes, {stored['bytes']} were written"
+            )
+        if _sha256(data) != stored["sha256"]:
+            raise StoreError(f"{self.folder}: {name} was changed since it was written (its SHA-256 differs)")
+        return data
+
+
+def read_run(folder: Path) -> StoredRun | StoredProblem:
+    """Read the run in `folder`; the checksum and the shape of its result.json are checked."""
+    try:
+        data = atomic.read_bytes(f"{folder}/{RESULT}", _RESULT_LIMIT)
+    except FileNotFoundError:
+        return StoredProblem(folder, f"has no {RESULT}")
+    except NotADirectoryError:
+        return StoredProblem(folder, "is not a folder")
+    except OSError as error:
+        return StoredProblem(folder, f"{RESULT} cannot be read: {error.strerror}", "unreadable")
+    except ValueError as error:
+        return StoredProblem(folder, f"{RESULT} {error}")
+    whole = data == _sealed(data[:-_SEAL_LENGTH])
+    try:
+        result = atomic.load_json(data)
+    except ValueError:
+        state = "is empty" if not data else "is truncated, or not JSON"
+        return StoredProblem(folder, f"{RESULT} {state}")
+    version = result.get("format_version") if isinstance(result, dict) else None
+    if type(version) is not int or version < 1:
+        return StoredProblem(folder, f"{RESULT} was not written by actbench (it has no format_version)")
+    if version > FORMAT_VERSION:
+        reason = f"was written by a newer actbench (format {version}, this one reads {FORMAT_VERSION})"
+        return StoredProblem(folder, reason, "newer")
+    if not whole:
+        return StoredProblem(folder, f"{RESULT} was changed since it was written (its checksum differs)")
+    if wrong := _shape_problem(result, folder.name):
+        return StoredProblem(folder, f"{RESULT} {wrong}")
+    return StoredRun(folder, **{key: result[key] for key in _SHAPE})
+
+
+def find_run(root: Path, run_id: str) -> StoredRun | StoredProblem | None:
+    """Read a run by its id; None when it has no folder in `root`. Raises StoreError for what is no id."""
+    if not RUN_ID.fullmatch(run_id):
+        raise StoreError(f"{run_id!r} is not the id of a run, which looks like relu-s0-0123456789")
+    folder = root / run_id
+    return read_run(folder) if os.path.lexists(folder) else None
+
+
+def _shape_problem(result: dict[str, Any], name: str) -> str | None:
+    for key, kind in _SHAPE.items():
+        if not isinstance(result.get(key), kind) or isinstance(result[key], bool):
+            return f"has no valid {key}"
+    if result["run_id"] != name or not RUN_ID.fullmatch(name):
+        return f"belongs to the run {result['run_id']!r}: the folder was renamed or copied"
+    if result["status"] not in ("done", "diverged", "failed"):
+        return f"has the unknown status {result['status']!r}"
+    for key in ("config", "metrics"):
+        if not all(type(value) in _SCALARS for value in result[key].values()):
+            return f"has no valid {key}"
+    for file, about in result["files"].items():
+        known = file in (CONFIG, EPOCHS, NEURONS, MODEL) and isinstance(about, dict)
+        if not known or not isinstance(about.get("sha256"), str) or type(about.get("bytes")) is not int:
+            return "has no valid files"
+    return None
+
+
+def _sealed(head: bytes) -> bytes:
+    """Return `head`, a JSON object without its end, with the checksum as last field, and the end."""
+    return head + f',\n "checksum": "{_sha256(head)}"\n}}\n'.encode()
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+_SEAL_LENGTH = len(_sealed(b""))
+
+
+def _scalars(values: Mapping[str, Any]) -> dict[str, Cell]:
+    """Return plain scalars; what is a list (the hidden widths) becomes its JSON text."""
+    simple = {key: atomic.plain(value) for key, value in values.items()}
+    return {
+        key: value if type(value) in _SCALARS else atomic.dump_json(value, indent=None) for key, value in simple.items()
+    }
+
+
+def _weights_to_bytes(weights: Mapping[str, np.ndarray]) -> bytes:
+    import numpy as np  # slow, and not needed to compare
+    import safetensors.numpy
+
+    dense = {name: np.asarray(array, order="C") for name, array in weights.items()}
+    return bytes(safetensors.numpy.save(dense))

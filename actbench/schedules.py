@@ -1,0 +1,123 @@
+"""SCHEDULES: how the learning rate moves during training (layer 1; imports `registry`, pure mathematics).
+
+A schedule gives a factor on the config's `lr` for every optimizer step, so lanes with different schedules
+can train side by side. Notation: s the step, from 0; n steps an epoch; e = s // n the epoch, from 0;
+T = n epochs the number of steps in all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from actbench.registry import Parameter, Registry, Value
+
+Factor = Callable[..., float]
+"""Called as (s, n, T, **params) with integers s, n, T; returns the factor on `lr`."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """One schedule: its factor on the learning rate, and what a person may set."""
+
+    name: str
+    formula: str
+    source: str
+    factor: Factor
+    parameters: tuple[Parameter, ...] = ()
+
+
+def multiplier(name: str, params: Mapping[str, Value], step: int, per_epoch: int, epochs: int) -> float:
+    """Return the factor on `lr` that schedule `name` gives at optimizer step `step` (from 0).
+
+    `params` are complete (`SCHEDULES.complete`); `per_epoch` is the number of steps an epoch. Past the last
+    step the factor stays that of the end. Raises `UnknownNameError` for an unknown name.
+    """
+    total = per_epoch * epochs
+    return SCHEDULES[name].factor(min(step, total), per_epoch, total, **params)
+
+
+def _half_cosine(start: float, end: float, share: float) -> float:
+    """Go from `start` (share 0) to `end` (share 1) along half a cosine wave."""
+    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
+
+
+def _constant(s: int, n: int, total: int) -> float:
+    return 1.0
+
+
+def _step(s: int, n: int, total: int, step_size: int, gamma: float) -> float:
+    return float(gamma ** (s // n // step_size))
+
+
+def _exponential(s: int, n: int, total: int, gamma: float) -> float:
+    return float(gamma ** (s // n))
+
+
+def _cosine(s: int, n: int, total: int, min_lr_ratio: float) -> float:
+    return _half_cosine(1.0, min_lr_ratio, s / total)
+
+
+def _one_cycle(
+    s: int, n: int, total: int, pct_start: float, div_factor: float, final_div_factor: float
+) -> float:
+    top, last = pct_start * total - 1, total - 1
+    first, final = 1 / div_factor, 1 / (div_factor * final_div_factor)
+    if s < top:
+        return _half_cosine(first, 1.0, s / top)
+    return _half_cosine(1.0, final, min(1.0, (s - top) / (last - top)))
+
+
+def _warmup(s: int, n: int, total: int, warmup_epochs: float, then: str) -> float:
+    rising = warmup_epochs * n
+    if s + 1 < rising:
+        return (s + 1) / rising
+    if then == "constant" or rising >= total:
+        return 1.0
+    return _half_cosine(1.0, 0.0, max(0.0, s - rising) / (total - rising))
+
+
+def _ratio(name: str, default: float, doc: str) -> Parameter:
+    return Parameter(name, default, doc, low=0, high=1, low_open=True)
+
+
+SCHEDULES: Registry[Schedule] = Registry(
+    "schedule",
+    [
+        Schedule("constant", "1", "the recipe", _constant),
+        Schedule(
+            "step", "gamma^floor(e / step_size)", "torch.optim.lr_scheduler.StepLR", _step,
+            (
+                Parameter("step_size", 5, "epochs between two cuts", low=1, high=100_000),
+                _ratio("gamma", 0.1, "factor of each cut"),
+            ),
+        ),
+        Schedule(
+            "exponential", "gamma^e", "torch.optim.lr_scheduler.ExponentialLR", _exponential,
+            (_ratio("gamma", 0.9, "factor of each epoch"),),
+        ),
+        Schedule(
+            "cosine", "r + (1 - r)(1 + cos(pi s / T)) / 2, r = min_lr_ratio",
+            "Loshchilov & Hutter 2017, no restarts", _cosine,
+            (Parameter("min_lr_ratio", 0.0, "the factor at the end", low=0, high=1),),
+        ),
+        Schedule(
+            "one_cycle", "half a cosine from 1 / div_factor to 1, one to 1 / (div_factor final_div_factor)",
+            "torch.optim.lr_scheduler.OneCycleLR; Smith & Topin 2018", _one_cycle,
+            (
+                Parameter("pct_start", 0.3, "share of the steps that go up", low=0, high=1, high_open=True),
+                Parameter("div_factor", 25.0, "peak over first factor", low=1, high=1e9),
+                Parameter("final_div_factor", 1e4, "first over last factor", low=1, high=1e9),
+            ),
+        ),
+        Schedule(
+            "warmup", "min(1, (s + 1) / (n warmup_epochs)), then constant or half a cosine down to 0",
+            "Goyal et al. 2017, gradual warm-up", _warmup,
+            (
+                Parameter("warmup_epochs", 1.0, "epochs up to full", low=0, high=100_000, low_open=True),
+                Parameter("then", "constant", "what follows", choices=("constant", "cosine")),
+            ),
+        ),
+    ],
+)  # fmt: skip

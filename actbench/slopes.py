@@ -1,0 +1,116 @@
+"""Slopes, and functions that torch does not have, that take more than one expression (layer 1).
+
+Imports `lazy`; torch when used. All take and give float tensors. They are written so that they stay exact
+where the textbook form rounds to 0 or gives inf * 0: through `bell`, and by exponents that cannot overflow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from actbench.lazy import LazyModule
+
+if TYPE_CHECKING:
+    import torch
+    import torch.nn.functional as F
+    from torch import Tensor
+else:
+    torch = LazyModule("torch")
+    F = LazyModule("torch.nn.functional")
+
+Gate = Callable[["Tensor"], "Tensor"]
+
+_GELU_A, _GELU_B = math.sqrt(8 / math.pi), 0.044715
+
+
+def one_where(condition: Tensor, z: Tensor) -> Tensor:
+    """Return 1 where `condition` holds and 0 elsewhere, in the dtype of z."""
+    return condition.to(z.dtype)
+
+
+def bell(z: Tensor) -> Tensor:
+    """Slope of the sigmoid s as s(z) s(-z); s (1 - s) would round to 0 from z = 17 on in float32."""
+    return torch.sigmoid(z) * torch.sigmoid(-z)
+
+
+def leaky_slope(z: Tensor, negative_slope: Any, **_: Any) -> Tensor:
+    """1 right of 0, `negative_slope` (a number, or a tensor that broadcasts against z) elsewhere."""
+    return torch.where(z > 0, torch.ones_like(z), negative_slope)
+
+
+def elu_slope(z: Tensor, alpha: float, steepness: float = 1.0) -> Tensor:
+    """1 right of 0, alpha exp(steepness z) elsewhere."""
+    return torch.where(z > 0, torch.ones_like(z), alpha * torch.exp(steepness * z.clamp(max=0)))
+
+
+def swish_slope(z: Tensor, beta: Any, **_: Any) -> Tensor:
+    """s(u) + u s'(u), u = beta z."""
+    u: Tensor = beta * z
+    return torch.sigmoid(u) + u * bell(u)
+
+
+def mish_slope(z: Tensor) -> Tensor:
+    """tanh(p) + z tanh'(p) p', p = softplus(z)."""
+    p: Tensor = F.softplus(z)
+    return torch.tanh(p) + z * 4 * bell(2 * p) * torch.sigmoid(z)
+
+
+def gelu_slope(z: Tensor, approximate: str = "none") -> Tensor:
+    """Phi(z) + z phi(z); or s(u) + z s'(u) u' for the tanh form, which is z s(u) with a cubic u."""
+    if approximate == "none":
+        below: Tensor = torch.special.ndtr(z)
+        return below + z * torch.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+    z = z.clamp(-30, 30)  # beyond, the slope is 0 or 1 to the last bit; here z^3 cannot overflow
+    u = _GELU_A * (z + _GELU_B * z**3)
+    return torch.sigmoid(u) + z * bell(u) * _GELU_A * (1 + 3 * _GELU_B * z**2)
+
+
+def hardswish_slope(z: Tensor) -> Tensor:
+    """0 up to -3, 1 from 3 on, z / 3 + 1/2 between."""
+    return torch.where(z.abs() < 3, z / 3 + 0.5, one_where(z >= 3, z))
+
+
+def rrelu(z: Tensor, lower: float, upper: float, noise: Tensor | None = None) -> Tensor:
+    """max(0, z) + r min(0, z), with r from `noise` (U(0, 1), like z), or the mean of lower and upper."""
+    return torch.where(z > 0, z, _random_slope(lower, upper, noise) * z)
+
+
+def rrelu_slope(z: Tensor, lower: float, upper: float, noise: Tensor | None = None) -> Tensor:
+    """1 right of 0, r elsewhere."""
+    return leaky_slope(z, _random_slope(lower, upper, noise))
+
+
+def _random_slope(lower: float, upper: float, noise: Tensor | None) -> Any:
+    return (lower + upper) / 2 if noise is None else lower + (upper - lower) * noise
+
+
+def gated(z: Tensor, gate: Gate) -> Tensor:
+    """Return v gate(g), z = [v, g] along the last axis, as torch's glu has it: (..., 2 H) -> (..., H)."""
+    v, g = z.chunk(2, dim=-1)
+    return v * gate(g)
+
+
+def gated_slope(
+    z: Tensor, gate: Callable[[Tensor], Tensor], gate_slope: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """gate(g) for the first half and v gate'(g) for the second: (..., 2 H) -> (..., 2 H)."""
+    v, g = z.chunk(2, dim=-1)
+    return torch.cat([gate(g), v * gate_slope(g)], dim=-1)
+
+
+def maxout(z: Tensor, pieces: int) -> Tensor:
+    """Return the maximum over `pieces` blocks of the last axis: (..., pieces H) -> (..., H)."""
+    return _blocks(z, pieces).max(dim=-2).values
+
+
+def maxout_slope(z: Tensor, pieces: int) -> Tensor:
+    """1 for the winning piece, 0 for the others; of pieces that tie, the one that torch's `max` picks."""
+    blocks = _blocks(z, pieces)
+    winner = blocks.max(dim=-2, keepdim=True).indices
+    return torch.zeros_like(blocks).scatter(-2, winner, 1.0).reshape(z.shape)
+
+
+def _blocks(z: Tensor, pieces: int) -> Tensor:
+    return z.reshape(*z.shape[:-1], pieces, -1)  # (..., pieces, H)

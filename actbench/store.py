@@ -1,0 +1,216 @@
+"""The results folder: each run is claimed, trained once, and stored whole (layer 2).
+
+Imports `running`, `records`, `index`, `cells`, `atomic` and `errors`. Nothing else writes result files.
+
+    results/runs.csv              derived from the run folders, see `index`
+    results/<run_id>/             an ended run, see `records`; renamed into place when it is complete
+    results/.running/<run_id>/    a claim: `lock` (held while its process lives) and `checkpoint`
+    results/.damaged/             run folders that could not be read, moved here when trained again
+
+Other folders are ignored, unless their name ends like that of a run (`-s<seed>-<10 hex digits>`) or they
+hold a result.json: those are named as problems. So `results/benchmarks/` may hold whatever it likes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+from actbench import atomic, index
+from actbench.cells import Row
+from actbench.errors import StoreError, suggestion
+from actbench.index import RUNNING
+from actbench.records import RESULT, RUN_ID, RunRecord, StoredProblem, StoredRun, find_run, read_run
+from actbench.running import LOCK, Claim, is_result, lock_run
+
+__all__ = ["Claim", "RunRecord", "Status", "Store", "StoredProblem", "StoredRun"]
+
+Status = Literal["done", "diverged", "failed", "damaged", "newer", "running", "interrupted"]
+
+MIN_FREE_BYTES = 16 * 2**20
+_LIKE_A_RUN = re.compile(r".*-s[0-9]+-[0-9a-f]{10}", re.DOTALL | re.IGNORECASE)
+
+
+def _ignore(_text: str) -> None:
+    pass
+
+
+@contextlib.contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Keep the garbage collector from walking thousands of runs again and again: it doubles the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+class Store:
+    """The results folder `root`; `note` is told in one line what a person may want to know."""
+
+    def __init__(self, root: Path | str, note: Callable[[str], None] = _ignore) -> None:
+        self.root = Path(root)
+        self.note = note
+
+    def prepare(self, need_bytes: int = MIN_FREE_BYTES) -> None:
+        """Make the folder ready for training: create it, try to write, put right what a crash has left.
+
+        Raises StoreError when it cannot be written or fewer than `need_bytes` are free.
+        """
+        running = self.root / RUNNING
+        if self.root.exists() and not self.root.is_dir():
+            raise StoreError(f"{self.root} is a file, not a folder; choose a folder with --results")
+        with atomic.explained("create", running):
+            self.root.mkdir(parents=True, exist_ok=True)
+            atomic.refuse_link(running)
+            running.mkdir(exist_ok=True)
+            free = shutil.disk_usage(self.root).free
+        if free < need_bytes:
+            raise StoreError(
+                f"{self.root}: {free / 2**20:.0f} MiB are free on this disk, {need_bytes / 2**20:.0f} MiB "
+                "are needed; free some space, or choose a folder on another disk with --results"
+            )
+        with atomic.explained("write", running), tempfile.TemporaryFile(dir=running) as probe:
+            probe.write(b"can this folder be written?\n")
+            probe.flush()
+            os.fsync(probe.fileno())
+        self._heal()
+
+    def status(self, run_id: str) -> Status | None:
+        """Return how the run ended, else whether a live process trains it; None when nothing is known of it.
+
+        `damaged` and `newer` are run folders that this actbench cannot read: see `load` for the reason.
+        """
+        stored = find_run(self.root, run_id)
+        if isinstance(stored, StoredRun) and is_result(stored):
+            return stored.status
+        claim = self.root / RUNNING / run_id
+        if claim.is_dir():
+            return "running" if atomic.is_locked(claim / LOCK) else "interrupted"
+        if isinstance(stored, StoredProblem):
+            return "newer" if stored.kind == "newer" else "damaged"
+        return stored.status if stored is not None else None
+
+    @contextlib.contextmanager
+    def claim(self, run_id: str, *, force: bool = False) -> Iterator[Claim | None]:
+        """Claim a run for training; gives None when a live process holds it or it is done or diverged.
+
+        Failed and damaged runs may be claimed. `force` also allows those that are done, diverged or written
+        by a newer actbench, and forgets a checkpoint; what is stored stays until `finish` replaces it.
+        Leaving without `finish` keeps the checkpoint: the run is interrupted. Raises StoreError when the
+        folder cannot be written, for symbolic links, and for runs of a newer actbench.
+        """
+        lock = None if self._is_over(run_id, force) else lock_run(self.root, run_id)
+        try:
+            if lock is None:
+                yield None
+                return
+            claim = Claim(self.root, run_id, lock, self.note, force=force)
+            claim.restore(keep_checkpoint=not force)
+            if not self._is_over(run_id, force):
+                yield claim
+                return
+            claim.clear()  # another process has finished the run just before the lock was taken
+            yield None
+        finally:
+            if lock is not None:
+                lock.release()
+
+    def load(self, run_id: str) -> StoredRun:
+        """Return the stored run. Raises StoreError when there is none, or when it is damaged."""
+        stored = find_run(self.root, run_id)
+        if stored is None:
+            hint = suggestion(run_id, index.run_ids(self.root))
+            raise StoreError(f"{self.root} holds no ended run {run_id!r}{hint}")
+        if isinstance(stored, StoredProblem):
+            raise StoreError(str(stored))
+        return stored
+
+    def load_all(self) -> tuple[list[StoredRun], list[StoredProblem]]:
+        """Return all stored runs, by name and seed, and what had to be skipped.
+
+        Each result.json is read and checked; the other files when they are asked for. Raises StoreError when
+        the folder is missing or cannot be read.
+        """
+        with _collector_paused():
+            found = list(self._read_all())
+        runs = [run for run in found if isinstance(run, StoredRun)]
+        return runs, [problem for problem in found if isinstance(problem, StoredProblem)]
+
+    def rows(self) -> tuple[list[Row], list[StoredProblem]]:
+        """Return the rows of runs.csv, typed, straight from the run folders, and what had to be skipped.
+
+        The same as the `row` of all runs of `load_all`, but keeps no more than the rows. Raises StoreError.
+        """
+        rows, problems = [], []
+        for found in self._read_all():
+            if isinstance(found, StoredRun):
+                rows.append(found.row)
+            else:
+                problems.append(found)
+        return rows, problems
+
+    def rebuild_index(self) -> None:
+        """Write runs.csv anew from all the run folders. Raises StoreError."""
+        index.update(self.root, rebuild=True)
+
+    def _read_all(self) -> Iterator[StoredRun | StoredProblem]:
+        if not self.root.is_dir():
+            raise StoreError(f"{self.root} is no folder; train something first, or choose with --results")
+        with atomic.explained("read", self.root):
+            run_ids, strange = index.run_ids(self.root), self._strange_folders()
+        yield from (read_run(self.root / run_id) for run_id in run_ids)
+        yield from strange
+
+    def _is_over(self, run_id: str, force: bool) -> bool:
+        stored = find_run(self.root, run_id)
+        atomic.refuse_link(self.root / run_id)
+        if isinstance(stored, StoredProblem) and stored.kind == "newer" and not force:
+            raise StoreError(f"{stored}; update actbench, or train it anew with --force")
+        if isinstance(stored, StoredProblem) and stored.kind == "unreadable":
+            raise StoreError(f"{stored}; it is left as it is")
+        return is_result(stored) and not force
+
+    def _heal(self) -> None:
+        """Put back what a killed process had moved aside, bring runs.csv up to date, remove its leftovers."""
+        for claim in self._abandoned(lambda folder: any(folder.glob(Claim.MOVED_ASIDE))):
+            claim.restore()
+        index.update(self.root)
+        for claim in self._abandoned(lambda folder: is_result(find_run(self.root, folder.name))):
+            claim.clear()
+
+    def _abandoned(self, wanted: Callable[[Path], bool]) -> Iterator[Claim]:
+        """Lock one wanted claim of a dead process after the other; the rest stay free to be claimed."""
+        for folder in sorted((self.root / RUNNING).iterdir()):
+            if not RUN_ID.fullmatch(folder.name) or not wanted(folder):
+                continue
+            try:
+                lock = lock_run(self.root, folder.name)
+            except StoreError as error:  # one strange folder keeps no other run from being trained
+                self.note(str(error))
+                continue
+            if lock is not None:
+                try:
+                    yield Claim(self.root, folder.name, lock, self.note)
+                finally:
+                    lock.release()
+
+    def _strange_folders(self) -> list[StoredProblem]:
+        found = []
+        with os.scandir(self.root) as entries:
+            for entry in entries:
+                if entry.name.startswith(".") or RUN_ID.fullmatch(entry.name):
+                    continue
+                path = self.root / entry.name
+                if _LIKE_A_RUN.fullmatch(entry.name) or os.path.lexists(path / RESULT):
+                    found.append(StoredProblem(path, "is not named like a run; was it renamed?"))
+        return sorted(found, key=lambda problem: problem.path)

@@ -1,0 +1,209 @@
+"""train_lanes: bits that depend on config and seed alone, resuming, diverging, failing and stopping."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actbench.config import Run, Variant
+from actbench.datasets import Dataset, Split
+from actbench.engine import Outcome, configure, pick_device, train_lanes
+from actbench.errors import DeviceError
+from actbench.fields import Choice
+from actbench.measure import Row
+
+TIMES = {"train_s", "evaluate_s", "wall_s", "images_per_s"}
+
+
+def tiny_dataset(n: int = 150) -> Dataset:
+    draws = torch.Generator().manual_seed(5)
+    images = torch.randint(0, 256, (n, 28, 28), generator=draws, dtype=torch.uint8)
+    labels = torch.randint(0, 10, (n,), generator=draws)
+    return Dataset("mnist", Split(images, labels), Split(images[:40], labels[:40]), 0.1307, 0.3081, "tiny")
+
+
+class Recorder:
+    """Keeps everything that train_lanes tells."""
+
+    def __init__(self) -> None:
+        self.epochs: list[tuple[str, int]] = []
+        self.checkpoints: dict[str, bytes] = {}
+        self.outcomes: dict[str, Outcome] = {}
+
+    def on_epoch(self, run: Run, row: Row) -> None:
+        self.epochs.append((run.run_id, int(row["epoch"] or 0)))
+
+    def on_checkpoint(self, run: Run, data: bytes) -> None:
+        self.checkpoints[run.run_id] = data
+
+    def on_end(self, run: Run, outcome: Outcome) -> None:
+        assert run.run_id not in self.outcomes
+        self.outcomes[run.run_id] = outcome
+
+
+def variant_of(activation: str = "relu", **given: Any) -> Variant:
+    given = {"hidden": (12,), "epochs": 2, "batch_size": 32, **given}
+    return Variant(activation=(Choice.of("activation", activation),), name=activation, **given)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread_a_lane() -> None:
+    configure()
+
+
+def train(runs: list[Run], recorder: Recorder | None = None, **options: Any) -> Recorder:
+    recorder = recorder or Recorder()
+    train_lanes(runs, tiny_dataset(), device=torch.device("cpu"), listener=recorder, **options)
+    return recorder
+
+
+def untimed(rows: list[Row]) -> list[Row]:
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
+
+
+def assert_same(a: Outcome, b: Outcome) -> None:
+    """Equal to the last bit, but for the clock."""
+    assert a.status == b.status
+    assert untimed(a.rows) == untimed(b.rows)
+    assert untimed([a.metrics]) == untimed([b.metrics])
+    assert a.neurons == b.neurons
+    assert a.weights is not None
+    assert b.weights is not None
+    assert a.weights.keys() == b.weights.keys()
+    for name, tensor in a.weights.items():
+        assert torch.equal(tensor, b.weights[name]), name
+
+
+POOL = [
+    Run(variant_of(), 0),
+    Run(variant_of(), 1),
+    Run(variant_of("tanh", lr=0.01), 0),
+    Run(variant_of("prelu"), 2),
+    Run(variant_of("silu", batch_norm="before"), 1),
+    Run(variant_of("sigmoid", init=Choice.of("init", "xavier_uniform")), 0),
+]
+ALONE: dict[str, Outcome] = {}
+
+
+def alone(run: Run) -> Outcome:
+    if run.run_id not in ALONE:
+        ALONE[run.run_id] = train([run]).outcomes[run.run_id]
+    return ALONE[run.run_id]
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(st.permutations(POOL), st.integers(2, 6), st.integers(1, 4))
+def test_a_run_is_the_same_to_the_bit_whatever_trains_beside_it_in_what_order_on_how_many_threads(
+    runs: list[Run], n: int, threads: int
+) -> None:
+    outcomes = train(runs[:n], threads=threads).outcomes
+    for run in runs[:n]:
+        assert_same(outcomes[run.run_id], alone(run))
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("optimizer", ["adam", "momentum", "sgd", "adagrad", "rmsprop"])
+def test_a_resumed_run_ends_bit_identical_to_one_never_interrupted(optimizer: str, stop_after: int) -> None:
+    variant = variant_of("prelu", optimizer=Choice.of("optimizer", optimizer), batch_norm="after", epochs=4)
+    runs = [Run(variant, 0), Run(variant, 1)]
+    whole = train(runs)
+    asked = iter(range(100))
+    cut = train(runs, stop=lambda: next(asked) >= stop_after)
+    resumed = train(runs, checkpoints=cut.checkpoints)
+    for run in runs:
+        if run.run_id not in cut.outcomes:
+            assert_same(resumed.outcomes[run.run_id], whole.outcomes[run.run_id])
+
+
+def test_stopping_hands_out_a_checkpoint_of_every_run_that_had_begun() -> None:
+    asked = iter(range(100))
+    recorder = train([Run(variant_of(), seed) for seed in range(3)], stop=lambda: next(asked) >= 2)
+    assert recorder.outcomes == {}
+    assert len(recorder.checkpoints) == 2
+
+
+def test_runs_with_the_same_seed_see_the_same_images_in_the_same_order() -> None:
+    # With no learning, the loss of the first batches is that of the initial network on the images seen.
+    runs = [Run(variant_of("relu", lr=1e-30), 3), Run(variant_of("relu", lr=1e-31), 3)]
+    first, second = (train([run]).outcomes[run.run_id] for run in runs)
+    assert first.rows[1]["batch_loss"] == second.rows[1]["batch_loss"]
+
+
+def test_losses_are_true_means_over_the_images() -> None:
+    run = Run(variant_of("relu", lr=1e-30, epochs=1), 0)
+    rows = train([run]).outcomes[run.run_id].rows
+    # 150 images in batches of 32 leave one of 22: a mean of batch means would differ from the mean over images.
+    assert rows[1]["batch_loss"] == pytest.approx(rows[0]["train_loss"], rel=1e-6)
+
+
+def test_a_diverged_run_is_marked_with_its_epoch_and_the_others_go_on_untouched() -> None:
+    wild = Run(variant_of("identity", optimizer=Choice.of("optimizer", "sgd"), lr=1e6, epochs=3), 0)
+    calm = Run(variant_of("relu", epochs=3), 0)
+    outcomes = train([wild, calm]).outcomes
+    diverged = outcomes[wild.run_id]
+    assert diverged.status == "diverged"
+    assert diverged.metrics["epochs_run"] < 3
+    assert diverged.metrics["test_accuracy"] is None
+    assert diverged.metrics["dead_ratio"] is None
+    assert not math.isfinite(diverged.rows[-1]["batch_loss"] or 0)
+    assert_same(outcomes[calm.run_id], train([calm]).outcomes[calm.run_id])
+
+
+def test_an_exception_in_one_run_fails_that_run_with_its_traceback_and_the_others_finish() -> None:
+    class Hurting(Recorder):
+        def on_epoch(self, run: Run, row: Row) -> None:
+            super().on_epoch(run, row)
+            if run.seed == 1 and row["epoch"] == 1:
+                raise RuntimeError("the disk said no")
+
+    runs = [Run(variant_of(), seed) for seed in range(3)]
+    outcomes = train(runs, Hurting()).outcomes
+    assert [outcomes[run.run_id].status for run in runs] == ["done", "failed", "done"]
+    assert "the disk said no" in (outcomes[runs[1].run_id].error or "")
+
+
+def test_each_run_takes_its_turn_an_epoch_at_a_time() -> None:
+    runs = [Run(variant_of(), seed) for seed in range(2)]
+    first, second = (run.run_id for run in runs)
+    assert train(runs).epochs == [(r, e) for e in range(3) for r in (first, second)]
+
+
+def test_limits_take_the_first_images() -> None:
+    run = Run(variant_of(train_limit=64, test_limit=7, epochs=1), 0)
+    neurons_at_start = train([run]).outcomes[run.run_id].rows[0]
+    accuracy = neurons_at_start["test_accuracy"]
+    assert accuracy is not None
+    assert (accuracy * 7) == pytest.approx(round(accuracy * 7))
+
+
+def test_every_hidden_unit_has_a_row_with_its_layer_and_number() -> None:
+    run = Run(variant_of(hidden=(5, 3), epochs=1), 0)
+    outcome = train([run]).outcomes[run.run_id]
+    assert [(row["layer"], row["unit"]) for row in outcome.neurons] == [(0, u) for u in range(5)] + [
+        (1, u) for u in range(3)
+    ]
+    assert len(outcome.layers) == 2
+    flagged = sum(bool(row["dead"]) for row in outcome.neurons) / 8
+    assert outcome.metrics["dead_ratio"] == pytest.approx(flagged)
+
+
+def test_a_network_without_hidden_units_has_no_dead_ratio_rather_than_zero() -> None:
+    run = Run(variant_of(hidden=(), epochs=1), 0)
+    metrics = train([run]).outcomes[run.run_id].metrics
+    assert metrics["dead_ratio"] is None
+    assert metrics["deaths"] is None
+    assert metrics["test_accuracy"] is not None
+
+
+def test_asking_for_cuda_where_there_is_none_is_an_error_and_auto_takes_the_cpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(DeviceError, match="no CUDA device"):
+        pick_device("cuda")
+    assert pick_device("auto").type == "cpu"

@@ -1,0 +1,169 @@
+"""The stacked network against plain nn.Sequential twins, and its initial weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+from twin import twin_of, twin_optimizer
+
+from actbench.activations import ACTIVATIONS
+from actbench.config import Run, Variant
+from actbench.fields import Choice
+from actbench.model import LaneNetwork, Structure, generator
+from actbench.optimizers import OPTIMIZERS
+from actbench.stack import Arrays, LaneStack
+
+# What float32 gives after a few steps when the same sums are added in another order: relative 2^-24 a term,
+# some hundred terms a sum, amplified a little by each step.
+RTOL, ATOL = 2e-4, 2e-6
+STEPS, BATCH, WIDTH = 5, 32, 24
+
+
+def small_arrays(n: int = 256) -> Arrays:
+    draws = torch.Generator().manual_seed(7)
+    images = torch.randn(n, 784, generator=draws)
+    labels = torch.randint(0, 10, (n,), generator=draws)
+    return Arrays(images, labels, images[:64], labels[:64])
+
+
+def variant_of(activation: str = "relu", **settings: object) -> Variant:
+    """Plain SGD unless said otherwise: where a gradient is 0 but for rounding (BatchNorm takes a bias' effect
+    away), Adam's division by its size makes a step of full length out of the rounding, in lane and twin alike."""
+    settings = {"optimizer": Choice.of("optimizer", "momentum"), **settings}
+    chain = (Choice.of("activation", activation),)
+    return Variant(activation=chain, hidden=(WIDTH,), batch_size=BATCH, **settings)  # type: ignore[arg-type]
+
+
+def assert_matches_twins(variants: list[Variant], seeds: list[int]) -> None:
+    """Train a stack and one twin a lane on the same batches; compare losses' effect, weights and logits."""
+    arrays = small_arrays()
+    stack = LaneStack([Run(v, s) for v, s in zip(variants, seeds, strict=True)], arrays)
+    twins = [twin_of(v, stack.network.weights(lane)) for lane, v in enumerate(variants)]
+    optimizers = [twin_optimizer(v, twin) for v, twin in zip(variants, twins, strict=True)]
+    order = torch.stack([torch.randperm(256, generator=generator(seed, "order")) for seed in seeds])
+    for step in range(STEPS):
+        index = order[:, step * BATCH : (step + 1) * BATCH]
+        stack.step(index)
+        for lane, (twin, optimizer) in enumerate(zip(twins, optimizers, strict=True)):
+            optimizer.zero_grad()
+            F.cross_entropy(twin(arrays.train_images[index[lane]]), arrays.train_labels[index[lane]]).backward()
+            optimizer.step()
+        for lane, twin in enumerate(twins):
+            reference = twin_of(variants[lane], stack.network.weights(lane))
+            for ours, theirs in zip(reference.parameters(), twin.parameters(), strict=True):
+                torch.testing.assert_close(ours, theirs, rtol=RTOL, atol=ATOL)
+    with torch.no_grad():
+        images = arrays.test_images.expand(len(variants), -1, -1)
+        logits = stack.network.forward(images, training=False)
+        for lane, twin in enumerate(twins):
+            twin.eval()
+            torch.testing.assert_close(logits[lane], twin(arrays.test_images), rtol=10 * RTOL, atol=10 * ATOL)
+
+
+ELEMENTWISE = [name for name, entry in ACTIVATIONS.items() if not entry.noise and entry.ratio(entry.defaults) == (1, 1)]
+
+
+@pytest.mark.parametrize("batch_norm", [False, "before", "after"])
+@pytest.mark.parametrize("activation", ELEMENTWISE)
+def test_a_lane_matches_its_plain_twin_step_by_step(activation: str, batch_norm: bool | str) -> None:
+    assert_matches_twins([variant_of(activation, batch_norm=batch_norm, lr=0.003)], [3])
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("weight_decay", [0.0, 0.01])
+def test_every_optimizer_steps_as_the_plain_one_does(optimizer: str, weight_decay: float) -> None:
+    choice = Choice.of("optimizer", optimizer)
+    assert_matches_twins([variant_of("tanh", optimizer=choice, lr=0.01, weight_decay=weight_decay)], [0])
+
+
+@pytest.mark.parametrize("batch_norm", [False, "before", "after"])
+def test_lanes_that_differ_in_activation_rate_seed_and_decay_match_their_twins_in_one_stack(
+    batch_norm: bool | str,
+) -> None:
+    variants = [
+        variant_of("relu", batch_norm=batch_norm),
+        variant_of("relu", batch_norm=batch_norm, lr=0.01),
+        variant_of("tanh", batch_norm=batch_norm, lr=0.01),
+        variant_of("silu", batch_norm=batch_norm, weight_decay=0.02, init=Choice.of("init", "xavier_uniform")),
+    ]
+    assert_matches_twins(variants, [0, 1, 0, 5])
+
+
+def test_learned_slopes_of_two_prelu_lanes_match_their_twins_in_one_stack() -> None:
+    steep = Variant(
+        activation=(Choice.of("activation", "prelu", negative_slope=0.6),), hidden=(WIDTH,), batch_size=BATCH
+    )
+    flat = Variant(hidden=(WIDTH,), batch_size=BATCH, activation=(Choice.of("activation", "prelu"),), lr=0.01)
+    assert_matches_twins([flat, flat, steep], [0, 1, 0])
+
+
+def test_deeper_networks_and_chains_match_their_twins() -> None:
+    chain = (Choice.of("activation", "relu"), Choice.of("activation", "sigmoid"))
+    deep = Variant(activation=chain, hidden=(20, 16, 12), batch_size=BATCH)
+    assert_matches_twins([deep, deep], [0, 1])
+
+
+def test_a_network_without_hidden_layers_is_the_linear_model() -> None:
+    assert_matches_twins([Variant(hidden=(), batch_size=BATCH)], [0])
+
+
+@pytest.mark.parametrize(
+    ("settings", "count"),
+    [
+        ({}, 407_050),
+        ({"batch_norm": "before"}, 407_050 + 1_024 - 512),
+        ({"batch_norm": "after"}, 407_050 + 1_024),
+        ({"activation": (Choice.of("activation", "prelu"),)}, 407_051),
+        ({"hidden": ()}, 7_850),
+    ],
+)
+def test_the_parameter_count_is_the_published_one(settings: dict[str, object], count: int) -> None:
+    variant = Variant(**settings)  # type: ignore[arg-type]
+    assert Structure.of(variant, 784, 10).parameter_count == count
+    weights = LaneNetwork([variant], [0], 784, 10, torch.device("cpu")).weights(0)
+    assert sum(w.numel() for name, w in weights.items() if "running" not in name) == count
+
+
+def test_initial_weights_depend_on_the_seed_and_the_init_alone() -> None:
+    def weights(seed: int, beside: int, **settings: object) -> torch.Tensor:
+        variants = [variant_of(**settings)] + [variant_of()] * beside  # type: ignore[arg-type]
+        return LaneNetwork(variants, [seed, *range(beside)], 784, 10, torch.device("cpu")).weights(0)["hidden.0.weight"]
+
+    torch.testing.assert_close(weights(3, 0), weights(3, 4), rtol=0, atol=0)
+    torch.testing.assert_close(weights(3, 0), weights(3, 0, lr=0.1), rtol=0, atol=0)
+    assert not torch.equal(weights(3, 0), weights(4, 0))
+    xavier = weights(3, 0, init=Choice.of("init", "xavier_normal"))
+    ratio = weights(3, 0) / xavier  # the same standard draw, scaled
+    torch.testing.assert_close(ratio, torch.full_like(ratio, ratio[0, 0].item()), rtol=1e-5, atol=0)
+
+
+def test_bias_init_fills_the_hidden_biases_and_leaves_the_output_alone() -> None:
+    weights = LaneNetwork([variant_of(bias_init=-0.5)], [0], 784, 10, torch.device("cpu")).weights(0)
+    assert set(weights["hidden.0.bias"].tolist()) == {-0.5}
+    assert set(weights["output.bias"].tolist()) == {0.0}
+
+
+def test_torch_default_draws_the_biases_within_the_bound_of_nn_linear() -> None:
+    variant = Variant(init=Choice.of("init", "torch_default"))
+    weights = LaneNetwork([variant], [0], 784, 10, torch.device("cpu")).weights(0)
+    for name, fan_in in (("hidden.0", 784), ("output", 512)):
+        for part in ("weight", "bias"):
+            largest = weights[f"{name}.{part}"].abs().max().item()
+            assert 0 < largest <= fan_in**-0.5
+
+
+def test_networks_of_different_structures_cannot_be_stacked() -> None:
+    with pytest.raises(ValueError, match="different structures"):
+        LaneNetwork([variant_of(), variant_of("prelu")], [0, 0], 784, 10, torch.device("cpu"))
+
+
+def test_one_lane_that_diverges_leaves_its_neighbours_as_they_are() -> None:
+    calm = variant_of("relu", optimizer=Choice.of("optimizer", "sgd"), lr=0.01)
+    wild = variant_of("relu", optimizer=Choice.of("optimizer", "sgd"), lr=1e6)
+    arrays = small_arrays()
+    stacks = [LaneStack([Run(calm, 0), Run(second, 1)], arrays) for second in (wild, calm)]
+    for stack in stacks:
+        stack.train_epoch()
+    assert not torch.isfinite(stacks[0].network.theta[1]).all()
+    assert torch.equal(stacks[0].network.theta[0], stacks[1].network.theta[0])

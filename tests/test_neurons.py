@@ -1,0 +1,208 @@
+"""Neuron health against its definitions written out plainly, and the invariants that tie the numbers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from actbench.activations import ACTIVATIONS
+from actbench.config import Run, Variant
+from actbench.fields import Choice
+from actbench.measure import Measurer
+from actbench.neurons import DeathLedger, HealthMeter, LayerHealth, summarize
+from actbench.stack import Arrays, LaneStack
+
+NAMES = ["relu", "leaky_relu", "elu", "sigmoid", "tanh", "softplus", "silu", "mish", "gelu", "hardtanh", "identity"]
+
+
+def health_of(activation: str, z: Tensor, chunk: int = 7) -> LayerHealth:
+    """Feed z (N, H) to a meter in chunks."""
+    entry = ACTIVATIONS[activation]
+    meter = HealthMeter(torch.tensor([[float(entry.sup_slope(entry.defaults))]]))
+    for part in z.split(chunk):
+        part = part.unsqueeze(0)
+        meter.update(part, entry.function(part, **entry.defaults), entry.slope(part, **entry.defaults))
+    return meter.result()
+
+
+@st.composite
+def activations_inputs(draw: st.DrawFn) -> tuple[str, Tensor]:
+    name = draw(st.sampled_from(NAMES))
+    seed = draw(st.integers(0, 10_000))
+    n, h = draw(st.integers(2, 40)), draw(st.integers(1, 9))
+    draws = torch.Generator().manual_seed(seed)
+    z = torch.randn(n, h, generator=draws) * draw(st.sampled_from([0.1, 1.0, 30.0]))
+    z += torch.randn(h, generator=draws) * draw(st.sampled_from([0.0, 3.0, 100.0]))
+    if draw(st.booleans()):
+        z[:, 0] = -1e4
+    return name, z
+
+
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(activations_inputs())
+def test_the_meter_gives_what_the_definitions_give_over_the_whole_probe_at_once(case: tuple[str, Tensor]) -> None:
+    name, z = case
+    entry = ACTIVATIONS[name]
+    a, slope = entry.function(z, **entry.defaults), entry.slope(z, **entry.defaults).abs()
+    bound = float(entry.sup_slope(entry.defaults))
+    found = health_of(name, z)
+    expected = {
+        "dead_ratio": (slope.amax(0) == 0).double().mean(),
+        "near_dead_ratio": (slope.amax(0) <= 1e-3 * bound).double().mean(),
+        "silent_ratio": (a == 0).all(0).double().mean(),
+        "constant_ratio": (a.amax(0) - a.amin(0) <= 1e-6).double().mean(),
+        "sparsity": (a == 0).double().mean(),
+        "saturated_ratio": (slope <= 0.01 * bound).double().mean(),
+    }
+    overall, (layer,) = summarize([found], 0)
+    for metric, value in expected.items():
+        assert overall[metric] == pytest.approx(value.item(), abs=1e-12), metric
+        assert layer[metric] == overall[metric]
+    torch.testing.assert_close(found.mean[0], a.double().mean(0), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.rms[0], a.double().square().mean(0).sqrt(), rtol=1e-4, atol=1e-4)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(activations_inputs(), st.integers(1, 39))
+def test_strict_death_implies_near_death_and_a_larger_probe_never_raises_either(
+    case: tuple[str, Tensor], fewer: int
+) -> None:
+    name, z = case
+    whole, part = health_of(name, z), health_of(name, z[: max(1, min(fewer, len(z) - 1))])
+    assert (whole.dead <= whole.near_dead).all()
+    assert (whole.dead <= part.dead).all()
+    assert (whole.near_dead <= part.near_dead).all()
+    assert (whole.silent <= part.silent).all()
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 10, 1000])
+def test_the_size_of_the_chunks_does_not_matter(chunk: int) -> None:
+    z = torch.randn(50, 6, generator=torch.Generator().manual_seed(0)) - 2
+    reference, found = health_of("relu", z, 50), health_of("relu", z, chunk)
+    assert torch.equal(reference.dead, found.dead)
+    assert torch.equal(reference.zero_share, found.zero_share)
+
+
+def test_sparsity_is_not_the_dead_ratio() -> None:
+    z = torch.tensor([[1.0, -1.0, -1.0], [-1.0, 1.0, -1.0], [-1.0, -1.0, -1.0]])
+    health = health_of("relu", z)
+    assert health.dead.tolist() == [[False, False, True]]
+    assert health.zero_share.mean().item() == pytest.approx(7 / 9)
+
+
+def test_a_relu_input_of_exactly_zero_counts_as_no_slope() -> None:
+    assert health_of("relu", torch.zeros(5, 1)).dead.item()
+
+
+def test_a_leaky_unit_is_never_dead_however_negative_its_input() -> None:
+    health = health_of("leaky_relu", torch.full((10, 4), -1e30))
+    assert not health.dead.any()
+    assert not health.near_dead.any()
+
+
+def test_a_sigmoid_stuck_at_one_is_near_dead_and_not_silent_nor_dormant() -> None:
+    health = health_of("sigmoid", torch.full((10, 2), 15.0))
+    assert health.near_dead.all()
+    assert not health.silent.any()
+    assert not health.dormant[0.1].any()
+
+
+def test_a_unit_that_never_switches_off_is_always_linear() -> None:
+    z = torch.rand(20, 2, generator=torch.Generator().manual_seed(1)) + torch.tensor([0.5, -0.5])
+    assert health_of("relu", z).always_linear.tolist() == [[True, False]]
+
+
+def test_dormancy_compares_a_unit_with_the_mean_of_its_layer() -> None:
+    z = torch.tensor([[1.0, 0.09, 0.02]]).expand(4, 3)
+    mean = (1 + 0.09 + 0.02) / 3
+    health = health_of("relu", z)
+    assert health.dormant[0.025].tolist() == [[v / mean <= 0.025 for v in (1, 0.09, 0.02)]]
+    assert health.dormant[0.1].tolist() == [[v / mean <= 0.1 for v in (1, 0.09, 0.02)]]
+
+
+def test_an_unbounded_slope_asks_for_exact_equality() -> None:
+    meter = HealthMeter(torch.tensor([[math.inf]]))
+    z = torch.tensor([[[1e-9, -1.0]]])
+    meter.update(z, z.relu() ** 2, 2 * z.relu())
+    assert meter.result().near_dead.tolist() == [[False, True]]
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.lists(st.lists(st.booleans(), min_size=5, max_size=5), min_size=2, max_size=8))
+def test_dead_units_change_by_deaths_less_revivals_in_every_epoch(history: list[list[bool]]) -> None:
+    flags = torch.tensor(history)
+    ledger = DeathLedger.begin(flags[:1])
+    for epoch in range(1, len(flags)):
+        deaths, revivals = ledger.update(flags[epoch : epoch + 1], epoch)
+        assert flags[epoch].sum() == flags[epoch - 1].sum() + deaths[0] - revivals[0]
+    died = ledger.died_in[0]
+    assert ((died >= 0) == flags[-1]).all()
+    for unit in range(5):
+        if flags[-1, unit]:
+            alive = [e for e in range(len(flags)) if not flags[e, unit]]
+            assert died[unit] == (alive[-1] + 1 if alive else 0)
+
+
+def stack_of(variant: Variant, n: int = 400) -> LaneStack:
+    draws = torch.Generator().manual_seed(11)
+    images, labels = torch.randn(n, 784, generator=draws), torch.randint(0, 10, (n,), generator=draws)
+    return LaneStack([Run(variant, 0)], Arrays(images, labels, images[:50], labels[:50]))
+
+
+@pytest.mark.parametrize("k", [0, 1, 100, 512])
+def test_killing_k_chosen_units_gives_exactly_k_of_512_more_or_all(k: int) -> None:
+    stack = stack_of(Variant())
+    measurer = Measurer(stack)
+    measurer.measure(None, 0.0)
+    assert measurer.rows[0][0]["dead_ratio"] == 0
+    stack.network.segments["hidden.0.bias"].of(stack.network.theta)[0, :k] = -1e4
+    measurer.measure(None, 0.0)
+    row = measurer.rows[0][1]
+    assert row["dead_ratio"] == row["silent_ratio"] == k / 512
+    assert (row["deaths"], row["revivals"]) == (k, 0)
+
+
+def test_scaling_the_input_weights_of_a_bias_free_relu_net_leaves_the_mask_as_it_is() -> None:
+    stack = stack_of(Variant(hidden=(64,)), n=6)  # few images: some units are dead by chance
+    measurer = Measurer(stack)
+    measurer.measure(None, 0.0)
+    before = measurer.health[0].dead
+    assert 0 < before.sum() < 64
+    stack.network.segments["hidden.0.weight"].of(stack.network.theta).mul_(4.0)
+    measurer.measure(None, 0.0)
+    assert torch.equal(before, measurer.health[0].dead)
+
+
+def test_plain_sgd_revives_no_unit_of_a_one_hidden_layer_net() -> None:
+    variant = Variant(hidden=(64,), optimizer=Choice.of("optimizer", "sgd"), lr=0.5, batch_size=16)
+    stack = stack_of(variant)
+    stack.network.segments["hidden.0.bias"].of(stack.network.theta)[0, :20] = -60.0
+    measurer = Measurer(stack)
+    measurer.measure(None, 0.0)
+    for _ in range(4):
+        measurer.measure(stack.train_epoch(), 0.0)
+    rows = measurer.rows[0]
+    assert rows[0]["dead_ratio"] >= 20 / 64
+    assert [row["revivals"] for row in rows] == [0] * 5
+
+
+@pytest.mark.parametrize("probe", ["test", 37])
+def test_the_probe_is_the_set_that_the_config_names(probe: str | int) -> None:
+    stack = stack_of(Variant(hidden=(8,), probe=probe))
+    measurer = Measurer(stack)
+    measurer.measure(None, 0.0)
+    assert measurer.health[0].images == (50 if probe == "test" else 37)
+
+
+def test_measuring_changes_nothing_that_training_uses() -> None:
+    stack = stack_of(Variant(hidden=(16,), batch_norm="before"))
+    stack.train_epoch()
+    before = {name: tensor.clone() for name, tensor in stack.state(0).items()}
+    Measurer(stack).measure(None, 0.0)
+    for name, tensor in stack.state(0).items():
+        assert torch.equal(before[name], tensor), name
