@@ -163,9 +163,7 @@ def apply(document: Document, change: Setting) -> None:
     held = document.values.get(key)
     if len(path) > 1 and key in REGISTRIES and not isinstance(held, dict):
         if isinstance(held, list):
-            document.problems.append(
-                place.problem(f"{key}: is a chain; set all of it: {key}=[relu, sigmoid]")
-            )
+            document.problems.append(place.problem(f"{key}: is a chain; set all of it: {key}=[relu, sigmoid]"))
             return
         start = document.place((key,)) if key in document.values else place
         document.put((key,), {"name": plain_value(key, RECIPE[key]) if held is None else held}, start)
@@ -240,7 +238,10 @@ def _order(problem: Problem) -> tuple[float, int]:
 
 
 def collect(calls: Iterable[Callable[[], T]]) -> list[T]:
-    """Return what the calls return; raise one ConfigError with the problems of all that failed."""
+    """Return what the calls return; raise one ConfigError with the problems of those that failed.
+
+    After `MAX_PROBLEMS` problems no further call is made.
+    """
     found: list[T] = []
     problems: dict[Problem, None] = {}  # what a flag does wrong, it does in every file: say it once
     for call in calls:
@@ -248,17 +249,13 @@ def collect(calls: Iterable[Callable[[], T]]) -> list[T]:
             found.append(call())
         except ConfigError as error:
             problems.update(dict.fromkeys(error.problems))
+            if len(problems) > MAX_PROBLEMS:
+                shown_first = list(problems)[:MAX_PROBLEMS]
+                rest = Problem(shown_first[-1].source, f"and more; these are the first {MAX_PROBLEMS} problems")
+                raise ConfigError([*shown_first, rest]) from None
     if problems:
-        raise ConfigError(shortened(list(problems)))
+        raise ConfigError(list(problems))
     return found
-
-
-def shortened(problems: list[Problem]) -> list[Problem]:
-    """Return the first `MAX_PROBLEMS` problems, and one that tells how many more there are."""
-    rest = len(problems) - MAX_PROBLEMS
-    if rest <= 0:
-        return problems
-    return [*problems[:MAX_PROBLEMS], Problem(problems[-1].source, f"and {rest} more problems")]
 
 
 def resolved(variant: Variant, seeds: Sequence[int]) -> dict[str, Any]:

@@ -151,9 +151,7 @@ def check_chain(chain: Chain) -> None:
         raise UsageError("the list of activations is empty; no activation is `identity`")
     for activation, params in chain:
         if len(chain) > 1 and activation.ratio(params) != (1, 1):
-            raise UsageError(
-                f"{activation.name} changes the width, so it cannot stand in a chain; name it alone"
-            )
+            raise UsageError(f"{activation.name} changes the width, so it cannot stand in a chain; name it alone")
 
 
 def chain_function(z: torch.Tensor, chain: Chain, noise: Sequence[Any] | None = None) -> torch.Tensor:

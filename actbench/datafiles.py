@@ -164,9 +164,7 @@ def read_digits(path: Path) -> Arrays:
     """
     table = np.loadtxt(path, delimiter=",", dtype=np.int64)  # (1797, 65): 8x8 values 0-16, then the class
     if table.shape != (1_797, 65):
-        raise DataError(
-            f"{path}: holds {_sizes(table.shape)} values, expected 1797 x 65; reinstall scikit-learn"
-        )
+        raise DataError(f"{path}: holds {_sizes(table.shape)} values, expected 1797 x 65; reinstall scikit-learn")
     images, labels = enlarged(table[:, :64].reshape(-1, 8, 8)), table[:, 64]
     is_test = np.zeros(len(labels), dtype=bool)
     is_test[np.argsort(labels, kind="stable")[::5]] = True

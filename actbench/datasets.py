@@ -163,9 +163,7 @@ def data_folder(option: str | Path | None = None) -> Path:
     except RuntimeError:  # what expanduser raises
         folder = Path("~")
     if folder.parts[:1] == ("~",):
-        raise DataError(
-            "there is no home folder for datasets: name a folder by --data-dir or ACTBENCH_DATA_DIR"
-        )
+        raise DataError("there is no home folder for datasets: name a folder by --data-dir or ACTBENCH_DATA_DIR")
     return folder
 
 
@@ -216,9 +214,7 @@ def fetch(
     if missing := [file for file in entry.files if file.locate(raw) is None]:
         job = download.Job(name, entry.torchvision_class, entry.files, raw, mirror, progress, note)
         if offline:
-            raise DataError(
-                f"{name}: is not in {raw}, and offline nothing is fetched\n{job.ways_out(missing)}"
-            )
+            raise DataError(f"{name}: is not in {raw}, and offline nothing is fetched\n{job.ways_out(missing)}")
         job.run()
     return raw
 

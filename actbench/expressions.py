@@ -240,9 +240,7 @@ def _same(left: Any, right: Any) -> bool | None:
         return (left is None or left is _Nothing) and (right is None or right is _Nothing)
     if left is None or right is None:
         return None
-    alike = isinstance(left, bool) == isinstance(right, bool) and isinstance(left, str) == isinstance(
-        right, str
-    )
+    alike = isinstance(left, bool) == isinstance(right, bool) and isinstance(left, str) == isinstance(right, str)
     return alike and bool(left == right)
 
 
@@ -286,9 +284,7 @@ def _truth(value: Any, text: str) -> bool | None:
     if value is None or value is _Nothing:
         return None
     if not isinstance(value, bool):
-        raise UsageError(
-            f"{text!r} uses {_type(value)} ({value!r}) as a condition; compare it with something"
-        )
+        raise UsageError(f"{text!r} uses {_type(value)} ({value!r}) as a condition; compare it with something")
     return value
 
 

@@ -145,16 +145,11 @@ class Chosen(Rule):
 
 def _check_pairs(choice: Choice) -> None:
     """Raise `BadValueError` where two parameters of a choice do not go together."""
-    for low, high in (("lower", "upper"), ("min_val", "max_val")):
-        below, above = choice.params.get(low, 0), choice.params.get(high, 0)
-        if isinstance(below, float) and isinstance(above, float) and below > above:
-            raise BadValueError(
-                [Flaw((low,), f"must not be above {high}, got {short(below)} > {short(above)}")]
-            )
+    lower, upper = choice.params.get("lower", 0), choice.params.get("upper", 0)  # rrelu's
+    if isinstance(lower, float) and isinstance(upper, float) and lower > upper:
+        raise BadValueError([Flaw(("lower",), f"must not be above upper, got {short(lower)} > {short(upper)}")])
     if choice.params.get("nesterov") is True and not choice.params.get("momentum"):
-        raise BadValueError(
-            [Flaw(("nesterov",), "needs momentum > 0; set it, or write `optimizer: nesterov`")]
-        )
+        raise BadValueError([Flaw(("nesterov",), "needs momentum > 0; set it, or write `optimizer: nesterov`")])
 
 
 class Chain(Rule):
@@ -199,9 +194,7 @@ class Probe(Rule):
         if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_IMAGES:
             return value
         hint = how_to_write(Parameter("", 1, "", choices=("train", "test")), value)
-        raise BadValueError(
-            f"must be train, test or a number of training images >= 1, got {shown(value)}{hint}"
-        )
+        raise BadValueError(f"must be train, test or a number of training images >= 1, got {shown(value)}{hint}")
 
     def schema(self) -> Schema:
         """Return the schema of both forms."""
@@ -258,9 +251,7 @@ class Augmentation(Rule):
         if value is None or value is False or (isinstance(value, str) and value == "none"):
             return None
         if not isinstance(value, dict | Augment):
-            raise BadValueError(
-                f"must be none or a mapping such as {{rotation: 10, shift: 2}}, got {shown(value)}"
-            )
+            raise BadValueError(f"must be none or a mapping such as {{rotation: 10, shift: 2}}, got {shown(value)}")
         given = value.plain if isinstance(value, Augment) else value
         found = Augment(**check_parameters("augment", self.AMOUNTS, given))  # type: ignore[arg-type]  # all floats
         return found if found.plain else None

@@ -130,9 +130,7 @@ def _axes(document: Document) -> list[Axis]:
             problems.append(place.problem(f"sweep: unknown key {shown(part)}{hint}"))
     if problems:
         raise ConfigError(problems)
-    columns = collect(
-        [partial(_column, document, part, key) for part in sweep for key in _keys(document, part)]
-    )
+    columns = collect([partial(_column, document, part, key) for part in sweep for key in _keys(document, part)])
     grid: list[Axis] = [[(cell,) for cell in column] for part, column in columns if part == "grid"]
     zipped = [column for part, column in columns if part == "zip"]
     _check_lengths(document, zipped)
@@ -163,9 +161,7 @@ def _column(document: Document, part: str, key: str) -> tuple[str, list[Cell]]:
     if target[0] not in KEYS:
         raise ConfigError([at_key.problem(f"sweep.{part}: {unknown_key(target[0])}")])
     if target[0] in ("seeds", "sweep"):
-        raise ConfigError(
-            [at_key.problem(f"sweep.{part}: {target[0]} is not part of a variant; take it out")]
-        )
+        raise ConfigError([at_key.problem(f"sweep.{part}: {target[0]} is not part of a variant; take it out")])
     if part == "zip" and key in document.values["sweep"].get("grid", {}):
         raise ConfigError([at_key.problem(f"sweep.zip: {key} is in grid, too; take it out of one of them")])
     if not isinstance(values, list) or not values:
@@ -205,9 +201,7 @@ def _at(base: Document, rows: Sequence[Row]) -> Config:
     for cell in sorted(cells, key=lambda cell: len(cell.path)):  # `optimizer` before `optimizer.momentum`
         apply(point, Setting(cell.path, copy.deepcopy(cell.value), cell.place))
         point.places.update({(*cell.path, *rest): place for rest, place in cell.places.items()})
-        point.key_places.update(
-            {(*cell.path, *rest): place for rest, place in cell.key_places.items() if rest}
-        )
+        point.key_places.update({(*cell.path, *rest): place for rest, place in cell.key_places.items() if rest})
     config = check(point)
     paths = [cell.path for cell in cells]
     if ("name",) in paths:

@@ -167,8 +167,7 @@ def _labels(keys: Sequence[str], values: Sequence[tuple[Any, ...]], *, told_apar
         for first, same in alike.items()
     }
     return [
-        " ".join([shown(value[0]), *(f"{keys[i]}={shown(value[i])}" for i in needed[value[0]])])
-        for value in values
+        " ".join([shown(value[0]), *(f"{keys[i]}={shown(value[i])}" for i in needed[value[0]])]) for value in values
     ]
 
 
@@ -210,9 +209,7 @@ def tuned(rows: Sequence[Row], by: Sequence[str] | None, key: str) -> tuple[list
             f"train the missing ones or --filter"
         )
     if budgets == {1}:
-        raise UsageError(
-            f"--tune {key}: every row has only one value of {key}; group by other keys with --by"
-        )
+        raise UsageError(f"--tune {key}: every row has only one value of {key}; group by other keys with --by")
     kept: list[Row] = []
     chosen, edge = [], []
     for groups in tried.values():
@@ -224,9 +221,7 @@ def tuned(rows: Sequence[Row], by: Sequence[str] | None, key: str) -> tuple[list
             edge.append(_names([best]))
     notes = [f"{key} is each row's best of {budgets.pop()} by validation accuracy: {listed(chosen)}."]
     if edge:
-        notes.append(
-            f"The best {key} lies at the edge of what was tried for {listed(edge)}: try values beyond."
-        )
+        notes.append(f"The best {key} lies at the edge of what was tried for {listed(edge)}: try values beyond.")
     return kept, notes
 
 

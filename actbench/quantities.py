@@ -101,9 +101,7 @@ def _area(name: str) -> Callable[[Row, Curve], float | None]:
     """Trapezoids over the epochs that have a value, divided by the epochs from the first to the last."""
 
     def read(row: Row, curve: Curve) -> float | None:
-        points = [
-            (float(line["epoch"]), value) for line in curve(row) if (value := _value(line, name)) is not None
-        ]
+        points = [(float(line["epoch"]), value) for line in curve(row) if (value := _value(line, name)) is not None]
         if len(points) < 2:
             return points[0][1] if points else None
         area = math.fsum((x1 - x0) * (y0 + y1) / 2 for (x0, y0), (x1, y1) in pairwise(points))

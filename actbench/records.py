@@ -40,6 +40,7 @@ COLUMNS = (
 
 _RESULT_LIMIT = 64 * 2**20
 _TIMES = ("wall_s", "images_per_s")
+_ENVIRONMENT = ("device", "threads", "torch_version", "actbench_version")  # what makes runs differ unasked
 _SHAPE: dict[str, type | tuple[type, ...]] = {
     "run_id": str, "status": str, "seed": int, "config": dict, "metrics": dict, "layers": list,
     "timing": dict, "provenance": dict, "error": (str, type(None)), "files": dict,
@@ -138,8 +139,9 @@ class StoredRun:
         """The run's row of runs.csv: all of COLUMNS (None where missing), then the others by alphabet."""
         found = {**{key: self.timing.get(key) for key in _TIMES}, **self.metrics, **self.config}
         found |= {"run_id": self.run_id, "seed": self.seed, "status": self.status}
-        if isinstance(device := self.provenance.get("device"), str):
-            found["device"] = device  # what `auto` has become
+        for key in _ENVIRONMENT:  # "device" here is what `auto` has become
+            if isinstance(value := self.provenance.get(key), str | int):
+                found[key] = value
         row: Row = {key: found.get(key) for key in COLUMNS}
         row.update((key, found[key]) for key in sorted(found.keys() - row.keys()))
         return row

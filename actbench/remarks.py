@@ -39,9 +39,7 @@ def on_settings(grouping: Grouping, *, by_variant: bool) -> list[str]:
     """Say which settings vary within rows unasked, and where rows differ in more than one setting."""
     texts = []
     if grouping.mixed:
-        values = "; ".join(
-            f"{key}: {listed([shown(v) for v in found])}" for key, found in grouping.mixed.items()
-        )
+        values = "; ".join(f"{key}: {listed([shown(v) for v in found])}" for key, found in grouping.mixed.items())
         texts.append(f"Rows average over settings that vary within them ({values}); see --by and --filter.")
     if by_variant:
         runs = [group.runs[0] for group in grouping.groups if group.runs]

@@ -181,13 +181,9 @@ class OneOf(Rule):
         if value is None or isinstance(value, Unquoted | bool):
             text = "null" if value is None else shown(value)
             one = f"the name of {'an' if self.kind[0] in 'aeiou' else 'a'} {self.kind}"
-            raise BadValueError(
-                f'must be {one}, got {text}; quote it if it is meant as a name: "{text}". {see}'
-            )
+            raise BadValueError(f'must be {one}, got {text}; quote it if it is meant as a name: "{text}". {see}')
         if not isinstance(value, str) or value not in self.known:
-            raise BadValueError(
-                f"unknown {self.kind} {shown(value)}{suggestion(value, self.known) or '.'} {see}"
-            )
+            raise BadValueError(f"unknown {self.kind} {shown(value)}{suggestion(value, self.known) or '.'} {see}")
         return str(value)
 
     def schema(self) -> Schema:

@@ -59,9 +59,7 @@ def _cosine(s: int, n: int, total: int, min_lr_ratio: float) -> float:
     return _half_cosine(1.0, min_lr_ratio, s / total)
 
 
-def _one_cycle(
-    s: int, n: int, total: int, pct_start: float, div_factor: float, final_div_factor: float
-) -> float:
+def _one_cycle(s: int, n: int, total: int, pct_start: float, div_factor: float, final_div_factor: float) -> float:
     top, last = pct_start * total - 1, total - 1
     first, final = 1 / div_factor, 1 / (div_factor * final_div_factor)
     if s < top:

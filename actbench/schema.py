@@ -45,12 +45,9 @@ def _sweep() -> Schema:
         "type": "object",
         "minProperties": 1,
         "properties": {
-            key: {"type": "array", "minItems": 1, "items": {"$ref": f"#/properties/{key}"}}
-            for key in ("name", *RECIPE)
+            key: {"type": "array", "minItems": 1, "items": {"$ref": f"#/properties/{key}"}} for key in ("name", *RECIPE)
         },
-        "patternProperties": {
-            rf"^({'|'.join((*REGISTRIES, 'augment'))})\.\w+$": {"type": "array", "minItems": 1}
-        },
+        "patternProperties": {rf"^({'|'.join((*REGISTRIES, 'augment'))})\.\w+$": {"type": "array", "minItems": 1}},
         "additionalProperties": False,
     }
     parts: dict[str, Any] = {

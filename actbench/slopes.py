@@ -92,9 +92,7 @@ def gated(z: Tensor, gate: Gate) -> Tensor:
     return v * gate(g)
 
 
-def gated_slope(
-    z: Tensor, gate: Callable[[Tensor], Tensor], gate_slope: Callable[[Tensor], Tensor]
-) -> Tensor:
+def gated_slope(z: Tensor, gate: Callable[[Tensor], Tensor], gate_slope: Callable[[Tensor], Tensor]) -> Tensor:
     """gate(g) for the first half and v gate'(g) for the second: (..., 2 H) -> (..., 2 H)."""
     v, g = z.chunk(2, dim=-1)
     return torch.cat([gate(g), v * gate_slope(g)], dim=-1)

@@ -131,9 +131,7 @@ def unpaired(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Difference
     error, df = _welch(x, y, size)
     g = None
     if x.size > 1 and y.size > 1:
-        pooled = math.sqrt(
-            ((x.size - 1) * _spread(x, size) ** 2 + (y.size - 1) * _spread(y, size) ** 2) / (runs - 2)
-        )
+        pooled = math.sqrt(((x.size - 1) * _spread(x, size) ** 2 + (y.size - 1) * _spread(y, size) ** 2) / (runs - 2))
         g = centre / pooled * (1 - 3 / (4 * runs - 9)) if pooled else None
     above, equal = x[:, None] > y, x[:, None] == y  # (n, m)
     return Difference(

@@ -203,11 +203,14 @@ class _Keeper:
     def __init__(
         self, dataset: Dataset, device: torch.device, options: Options, watcher: Watcher, report: Report
     ) -> None:
+        from actbench import engine
+
         self._dataset, self._device, self._options = dataset, device, options
         self._watcher, self._report = watcher, report
         self._claims: dict[str, Claim] = {}
         self._runs: list[Run] = []
         self._checkpoints: dict[str, bytes] = {}
+        self._threads = options.threads or engine.usable_threads()
         self._started = datetime.now(UTC)
 
     def claim(self, runs: Sequence[Run], store: Store, claims: contextlib.ExitStack) -> list[Run]:
@@ -246,7 +249,7 @@ class _Keeper:
             self._runs,
             self._dataset,
             device=self._device,
-            threads=self._options.threads or engine.usable_threads(),
+            threads=self._threads,
             listener=self,
             checkpoints=self._checkpoints,
             stop=should_stop,
@@ -311,6 +314,7 @@ class _Keeper:
             "platform": platform.platform(),
             "device": str(self._device),
             "device_name": torch.cuda.get_device_name(self._device) if on_cuda else platform.machine(),
+            "threads": self._threads,
             "cpus": os.cpu_count(),
             "data_fingerprint": self._dataset.fingerprint,
             "started_at": self._started.isoformat(timespec="seconds"),

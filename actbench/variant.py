@@ -84,9 +84,7 @@ class Variant(BaseModel):
         Choice.of("optimizer", "adam"), description="how the weights are updated"
     )
     epochs: Annotated[int, integer(10, 1, 100_000)] = Field(10, description="passes over the training images")
-    batch_size: Annotated[int, integer(64, 1, MAX_IMAGES)] = Field(
-        64, description="images in a training step"
-    )
+    batch_size: Annotated[int, integer(64, 1, MAX_IMAGES)] = Field(64, description="images in a training step")
     hidden: Annotated[tuple[int, ...], Several(integer(512, 1, 16_384), 100, "[512]")] = Field(
         (512,), description="widths of the hidden layers; none of them makes a linear model"
     )
@@ -214,9 +212,7 @@ def clashes(variant: Variant) -> Iterator[Flaw]:
         yield from _batch_clashes(variant, images - variant.validation)
     if variant.parameter_count > MAX_PARAMETERS:
         millions, most = variant.parameter_count / 1e6, MAX_PARAMETERS // 1_000_000
-        yield _clash(
-            "hidden", f"makes {millions:,.0f} million parameters, at most {most} million are allowed"
-        )
+        yield _clash("hidden", f"makes {millions:,.0f} million parameters, at most {most} million are allowed")
     warmup = variant.schedule.params.get("warmup_epochs", 0)
     if isinstance(warmup, float) and warmup > variant.epochs:
         message = f"must be at most epochs ({variant.epochs}), got {short(warmup)}"

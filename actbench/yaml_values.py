@@ -74,7 +74,7 @@ def plain_value(text: str) -> Any:
 def dump(values: Mapping[str, Any]) -> str:
     """Return `values` as YAML that every reader of YAML takes back unchanged."""
     layout: dict[str, Any] = {"sort_keys": False, "default_flow_style": None, "width": 1_000_000}
-    return yaml.dump(values, Dumper=_Dumper, allow_unicode=True, **layout)
+    return str(yaml.dump(values, Dumper=_Dumper, allow_unicode=True, **layout))
 
 
 class _Dumper(yaml.SafeDumper):

@@ -153,9 +153,7 @@ def _grid(params: dict[str, Any]) -> Tensor:
     """Points around 0, the usual kinks and those at the parameters' values exactly, and extremes."""
     numbers = [float(v) for v in params.values() if isinstance(v, int | float)]
     kinks = [0.0, 1.0, 3.0, 6.0, 100.0, 1e4, *numbers]
-    z = torch.cat(
-        [torch.linspace(-9, 9, 1801, dtype=torch.float64), torch.tensor(kinks + [-k for k in kinks])]
-    )
+    z = torch.cat([torch.linspace(-9, 9, 1801, dtype=torch.float64), torch.tensor(kinks + [-k for k in kinks])])
     return torch.cat([z.double(), torch.tensor([-0.0], dtype=torch.float64)])
 
 
@@ -166,9 +164,7 @@ def _autograd(entry: Activation, params: dict[str, Any], z: Tensor) -> Tensor:
     return z.grad
 
 
-def test_the_registry_has_every_activation_of_the_science_page_and_each_is_checked_against_a_reference() -> (
-    None
-):
+def test_the_registry_has_every_activation_of_the_science_page_and_each_is_checked_against_a_reference() -> None:
     assert set(ACTIVATIONS) == set(REQUIRED)
     assert set(ACTIVATIONS) == TORCHS_OWN.keys() | BY_HAND.keys() | BY_EXAMPLE.keys()
 
@@ -182,9 +178,7 @@ def test_a_function_that_torch_has_gives_what_torch_gives(name: str) -> None:
         torch.testing.assert_close(ACTIVATIONS[name].function(z, **params), expected, rtol=1e-14, atol=1e-14)
 
 
-@pytest.mark.parametrize(
-    "name", ["leaky_relu", "elu", "celu", "selu", "rrelu", "softplus", "hardtanh", "relu6"]
-)
+@pytest.mark.parametrize("name", ["leaky_relu", "elu", "celu", "selu", "rrelu", "softplus", "hardtanh", "relu6"])
 def test_defaults_are_those_of_torch(name: str) -> None:
     z = torch.linspace(-9, 9, 401)
     class_name = {"leaky_relu": "LeakyReLU", "relu6": "ReLU6", "rrelu": "RReLU", "softplus": "Softplus"}
@@ -220,9 +214,7 @@ def test_a_widening_or_gated_function_works_along_the_last_axis(name: str) -> No
 
 @pytest.mark.parametrize("case", ELEMENTWISE)
 @pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 3e-9), (torch.float32, 1e-6)])
-def test_the_slope_is_that_of_autograd_also_at_kinks_and_far_out(
-    case: Case, dtype: torch.dtype, atol: float
-) -> None:
+def test_the_slope_is_that_of_autograd_also_at_kinks_and_far_out(case: Case, dtype: torch.dtype, atol: float) -> None:
     entry, params = case
     z = _grid(params).to(dtype)
     slope = entry.slope(z, **params)
@@ -381,9 +373,7 @@ def test_the_gain_of_a_gated_function_is_that_of_its_gate_since_the_value_has_un
 def test_the_gains_of_maxout_and_crelu_are_those_of_order_statistics() -> None:
     moments = {2: 1.0, 3: 1 + math.sqrt(3) / (2 * math.pi), 4: 1 + math.sqrt(3) / math.pi}
     for pieces, moment in moments.items():
-        assert ACTIVATIONS["maxout"].gain({"pieces": pieces}) == pytest.approx(
-            1 / math.sqrt(moment), abs=1e-9
-        )
+        assert ACTIVATIONS["maxout"].gain({"pieces": pieces}) == pytest.approx(1 / math.sqrt(moment), abs=1e-9)
     assert ACTIVATIONS["crelu"].gain({}) == ACTIVATIONS["relu"].gain({})
 
 
@@ -431,9 +421,7 @@ def test_no_gain_follows_from_a_function_that_is_always_zero() -> None:
         ("maxout", {"pieces": 2.0}, "pieces must be an integer"),
     ],
 )
-def test_a_bad_parameter_is_refused_and_the_bounds_are_named(
-    name: str, bad: dict[str, Any], message: str
-) -> None:
+def test_a_bad_parameter_is_refused_and_the_bounds_are_named(name: str, bad: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         ACTIVATIONS.complete(name, bad)
 
@@ -456,14 +444,10 @@ def test_every_entry_has_texts_to_show(entry: Activation) -> None:
 
 def test_parameters_that_are_trained_are_named() -> None:
     learned = {
-        name: entry.learned(entry.defaults)
-        for name, entry in ACTIVATIONS.items()
-        if entry.learned(entry.defaults)
+        name: entry.learned(entry.defaults) for name, entry in ACTIVATIONS.items() if entry.learned(entry.defaults)
     }
     assert learned == {"prelu": {"negative_slope": "one"}}
-    assert ACTIVATIONS["prelu"].learned({"negative_slope": 0.1, "per_unit": True}) == {
-        "negative_slope": "unit"
-    }
+    assert ACTIVATIONS["prelu"].learned({"negative_slope": 0.1, "per_unit": True}) == {"negative_slope": "unit"}
     assert ACTIVATIONS["swish"].learned({"beta": 2.0, "learned": True}) == {"beta": "one"}
     assert ACTIVATIONS["snake"].learned({"a": 2.0, "learned": True}) == {"a": "one"}
 
@@ -491,9 +475,7 @@ def test_prelu_with_tensors_gives_each_lane_what_torch_gives_it_and_trains_its_s
 
 
 @pytest.mark.parametrize(("name", "parameter"), [("swish", "beta"), ("snake", "a")])
-def test_a_learned_parameter_gives_each_lane_its_own_curve_and_gets_a_gradient(
-    name: str, parameter: str
-) -> None:
+def test_a_learned_parameter_gives_each_lane_its_own_curve_and_gets_a_gradient(name: str, parameter: str) -> None:
     entry = ACTIVATIONS[name]
     z = torch.linspace(-4, 4, 50, dtype=torch.float64).expand(3, 2, 50)
     values = torch.tensor([0.3, 1.0, 2.5], dtype=torch.float64).view(3, 1, 1)
@@ -512,9 +494,7 @@ def test_a_learned_parameter_gives_each_lane_its_own_curve_and_gets_a_gradient(
 def test_rrelu_takes_its_slopes_from_the_noise_in_training_and_their_mean_in_evaluation() -> None:
     entry, params = ACTIVATIONS["rrelu"], {"lower": 0.2, "upper": 0.6}
     z, noise = torch.tensor([-2.0, -2.0, -2.0, 0.0, 3.0]), torch.tensor([0.0, 0.5, 1.0, 1.0, 1.0])
-    torch.testing.assert_close(
-        entry.function(z, noise=noise, **params), torch.tensor([-0.4, -0.8, -1.2, 0, 3])
-    )
+    torch.testing.assert_close(entry.function(z, noise=noise, **params), torch.tensor([-0.4, -0.8, -1.2, 0, 3]))
     torch.testing.assert_close(entry.slope(z, noise=noise, **params), torch.tensor([0.2, 0.4, 0.6, 0.6, 1.0]))
     torch.testing.assert_close(entry.function(z, **params), F.rrelu(z, 0.2, 0.6, training=False))
     assert [name for name, entry in ACTIVATIONS.items() if entry.noise] == ["rrelu"]
@@ -612,9 +592,7 @@ def test_noise_reaches_the_link_that_takes_it() -> None:
     torch.testing.assert_close(drawn, torch.tanh(torch.tensor([-1 / 8, 1.0])))
 
 
-@pytest.mark.parametrize(
-    "name", [n for n in ACTIVATIONS if ACTIVATIONS[n].ratio(ACTIVATIONS[n].defaults) != (1, 1)]
-)
+@pytest.mark.parametrize("name", [n for n in ACTIVATIONS if ACTIVATIONS[n].ratio(ACTIVATIONS[n].defaults) != (1, 1)])
 def test_an_activation_that_changes_the_width_stands_alone(name: str) -> None:
     check_chain(_chain(name))
     for names in itertools.permutations([name, "relu"]):

@@ -267,9 +267,7 @@ def test_verify_says_how_much_is_known_of_a_file(
         assert check.detail.startswith(detail)
 
 
-def test_info_tells_where_the_files_are_and_what_they_hold(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_info_tells_where_the_files_are_and_what_they_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     contents = publish(monkeypatch)
     raw = put(tmp_path, contents, gz=False)
     known = datasets.info("mnist", tmp_path)
@@ -301,9 +299,7 @@ def test_the_folder_is_the_option_else_the_variable_else_the_cache(
 
 
 @pytest.mark.parametrize("option", [None, "~/sets"])
-def test_without_a_home_folder_the_error_says_to_name_one(
-    monkeypatch: pytest.MonkeyPatch, option: str | None
-) -> None:
+def test_without_a_home_folder_the_error_says_to_name_one(monkeypatch: pytest.MonkeyPatch, option: str | None) -> None:
     def unknown(uid: int) -> None:
         raise KeyError(uid)
 
@@ -381,9 +377,7 @@ def test_enlarging_agrees_with_torch_to_half_a_grey_level(seed: int) -> None:
     assert (got - exact).abs().max() <= 0.5 + 1e-9
 
 
-def test_a_scikit_learn_without_its_digits_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_scikit_learn_without_its_digits_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "sklearn", raising=False)
     (tmp_path / "sklearn").mkdir()
     (tmp_path / "sklearn" / "__init__.py").touch()

@@ -229,9 +229,7 @@ def test_without_a_network_the_error_lists_what_was_tried_and_the_three_ways_out
 
 
 @pytest.mark.usefixtures("files")
-def test_offline_opens_no_connection_and_writes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_offline_opens_no_connection_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:
         raise AssertionError("a connection was opened")
 
@@ -243,9 +241,7 @@ def test_offline_opens_no_connection_and_writes_nothing(
     assert not (tmp_path / "none").exists()
 
 
-@pytest.mark.parametrize(
-    "mirror", ["", "mirror.example", "ftp://host/", "file:///data", "http://", "http://[x/"]
-)
+@pytest.mark.parametrize("mirror", ["", "mirror.example", "ftp://host/", "file:///data", "http://", "http://[x/"])
 def test_a_mirror_must_be_a_web_address(monkeypatch: pytest.MonkeyPatch, mirror: str) -> None:
     monkeypatch.setenv("ACTBENCH_MIRROR", mirror)
     if mirror:
@@ -286,9 +282,7 @@ def test_a_folder_without_locks_is_used_without_one(
     assert all(check.ok for check in datasets.verify("mnist", tmp_path))
 
 
-def test_a_process_that_is_killed_leaves_no_file_and_no_lock_behind(
-    tmp_path: Path, files: dict[str, bytes]
-) -> None:
+def test_a_process_that_is_killed_leaves_no_file_and_no_lock_behind(tmp_path: Path, files: dict[str, bytes]) -> None:
     with serving(files, idx_server.stalled) as server:
         process = start(tmp_path, server.url)
         while not server.asked or not list(tmp_path.glob(".download-*/*")):
@@ -373,9 +367,7 @@ def test_every_mirror_that_torchvision_knows_is_a_folder_on_the_web(monkeypatch:
 
 
 @pytest.fixture
-def torchvision_made_of(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[dict[str, str]], None]]:
+def torchvision_made_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[dict[str, str]], None]]:
     """Put a package of that name before the real one, made of the given modules."""
     kept = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "torchvision"}
 

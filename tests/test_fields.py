@@ -18,18 +18,14 @@ def test_a_choice_is_a_name_a_mapping_or_a_chain() -> None:
         "nesterov": False,
     }
     assert Variant(activation=["relu"]) == Variant(activation="relu")
-    assert Variant(activation={"name": "leaky_relu", "negative_slope": 0.01}) == Variant(
-        activation="leaky_relu"
-    )
+    assert Variant(activation={"name": "leaky_relu", "negative_slope": 0.01}) == Variant(activation="leaky_relu")
 
 
 def test_a_label_shows_the_parameters_that_differ_from_their_defaults() -> None:
     assert Choice.of("activation", "leaky_relu", negative_slope=0.2).label == "leaky_relu(negative_slope=0.2)"
     assert Choice.of("activation", "leaky_relu").label == "leaky_relu"
     assert Choice.of("activation", "leaky_relu").plain == "leaky_relu"
-    assert (
-        Choice.of("optimizer", "sgd", momentum=0.5, nesterov=True).label == "sgd(momentum=0.5, nesterov=true)"
-    )
+    assert Choice.of("optimizer", "sgd", momentum=0.5, nesterov=True).label == "sgd(momentum=0.5, nesterov=true)"
 
 
 @pytest.mark.parametrize(
@@ -64,9 +60,7 @@ def test_numbers_may_be_written_as_people_write_them() -> None:
     ],
 )  # fmt: skip
 def test_an_integer_is_an_integer_and_nothing_like_it(written: str, message: str) -> None:
-    assert problems(f"epochs: {written}")[0].endswith(
-        f"epochs: must be an integer >= 1 and <= 100000, {message}"
-    )
+    assert problems(f"epochs: {written}")[0].endswith(f"epochs: must be an integer >= 1 and <= 100000, {message}")
 
 
 @pytest.mark.parametrize(
@@ -187,6 +181,12 @@ REFUSED = [
     ("learning_rate: 1", 1, "unknown key 'learning_rate'; did you mean 'lr'?"),
     ("zzz: 1", 1, "unknown key 'zzz'; see: actbench schema"),
 ]
+
+
+def test_the_ends_of_a_range_are_in_order() -> None:
+    assert problems("activation: {name: rrelu, lower: 0.5, upper: 0.25}\n") == [
+        "x.yaml:1:34: activation.lower: must not be above upper, got 0.5 > 0.25"
+    ]
 
 
 @pytest.mark.parametrize(("written", "column", "message"), REFUSED)

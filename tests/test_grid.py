@@ -38,9 +38,7 @@ def swept(folder: Path, text: str, grids: Sequence[str] = (), **flags: Any) -> l
 
 
 def test_a_grid_is_every_combination_with_the_last_key_fastest() -> None:
-    assert names(
-        "sweep:\n  grid:\n    activation: [relu, {name: elu, alpha: 2}]\n    lr: [1e-3, 1e-2]\n"
-    ) == [
+    assert names("sweep:\n  grid:\n    activation: [relu, {name: elu, alpha: 2}]\n    lr: [1e-3, 1e-2]\n") == [
         "relu lr=0.001",
         "relu lr=0.01",
         "elu(alpha=2) lr=0.001",
@@ -201,9 +199,7 @@ def test_a_sweep_has_its_form_or_is_refused(text: str, message: str) -> None:
     ],
 )
 def test_a_variant_that_comes_twice_is_refused_at_its_second_value(text: str, place: str) -> None:
-    assert refused(text)[0].startswith(
-        f"x.yaml:{place}: gives a variant that is in the sweep already (as in line "
-    )
+    assert refused(text)[0].startswith(f"x.yaml:{place}: gives a variant that is in the sweep already (as in line ")
 
 
 def test_a_grid_of_millions_is_refused_before_it_is_made() -> None:

@@ -38,25 +38,19 @@ def assert_mean_and_std(w: Tensor, std: float, kurtosis: float) -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("family", KURTOSIS)
 @pytest.mark.parametrize("rule", RULES)
-def test_mean_and_standard_deviation_follow_the_formula(
-    rule: str, family: str, shape: tuple[int, int]
-) -> None:
+def test_mean_and_standard_deviation_follow_the_formula(rule: str, family: str, shape: tuple[int, int]) -> None:
     std = RULES[rule](*shape)
     w = draw(f"{rule}_{family}", shape)
     assert w.shape == shape
     assert w.dtype == torch.float32
     assert_mean_and_std(w, std, KURTOSIS[family])
-    bound = {"normal": math.inf, "uniform": math.sqrt(3) * std, "truncated": 2 * std / 0.87962566103423978}[
-        family
-    ]
+    bound = {"normal": math.inf, "uniform": math.sqrt(3) * std, "truncated": 2 * std / 0.87962566103423978}[family]
     assert w.abs().max() <= bound * (1 + 1e-6)
     if family != "normal":  # the largest of so many comes close to the bound
         assert w.abs().max() > 0.99 * bound
 
 
-@pytest.mark.parametrize(
-    ("name", "std", "kurtosis"), [("normal", 0.3, 3.0), ("uniform", 0.4 / math.sqrt(3), 1.8)]
-)
+@pytest.mark.parametrize(("name", "std", "kurtosis"), [("normal", 0.3, 3.0), ("uniform", 0.4 / math.sqrt(3), 1.8)])
 def test_normal_and_uniform_take_their_size_as_given(name: str, std: float, kurtosis: float) -> None:
     w = draw(name, (400, 300), **({"std": 0.3} if name == "normal" else {"bound": 0.4}))
     assert_mean_and_std(w, std, kurtosis)
@@ -76,9 +70,7 @@ def test_mode_fan_out_divides_by_the_number_of_outputs(rule: str) -> None:
 
 @pytest.mark.parametrize("family", KURTOSIS)
 @pytest.mark.parametrize(("rule", "auto"), [("he", math.sqrt(2)), ("xavier", 1.0), ("lecun", 1.0)])
-def test_a_gain_replaces_the_rules_own_and_the_activations_is_not_used(
-    rule: str, auto: float, family: str
-) -> None:
+def test_a_gain_replaces_the_rules_own_and_the_activations_is_not_used(rule: str, auto: float, family: str) -> None:
     name = f"{rule}_{family}"
     automatic = draw(name, (60, 40))
     assert torch.equal(draw(name, (60, 40), gain=7.0), automatic)
@@ -165,9 +157,7 @@ def test_spreads_are_those_of_torch_also_for_convolutions(
 def test_explicit_fans_replace_those_of_the_shape() -> None:
     params, generator = INITIALIZERS.complete("xavier_normal", {}), torch.Generator()
     plain, _ = INITIALIZERS["xavier_normal"].draw((60, 40), generator.manual_seed(0), params)
-    wider, _ = INITIALIZERS["xavier_normal"].draw(
-        (60, 40), generator.manual_seed(0), params, fan_in=100, fan_out=300
-    )
+    wider, _ = INITIALIZERS["xavier_normal"].draw((60, 40), generator.manual_seed(0), params, fan_in=100, fan_out=300)
     torch.testing.assert_close(wider, plain * math.sqrt(100 / 400))
 
 
@@ -222,9 +212,7 @@ def test_no_standard_draw_however_unlikely_gives_an_infinite_weight(name: str) -
         ("xavier_uniform", {"mode": "fan_in"}, "unknown parameter of xavier_uniform 'mode'"),
     ],
 )
-def test_a_bad_parameter_is_refused_and_what_is_allowed_is_named(
-    name: str, bad: dict[str, Any], message: str
-) -> None:
+def test_a_bad_parameter_is_refused_and_what_is_allowed_is_named(name: str, bad: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         INITIALIZERS.complete(name, bad)
 

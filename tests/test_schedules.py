@@ -120,9 +120,7 @@ def test_the_factors_are_those_of_torch(
 
 @settings(derandomize=True, max_examples=200, deadline=None)
 @given(st.sampled_from(list(SCHEDULES)), st.integers(1, 7), st.integers(1, 7), st.data())
-def test_every_factor_is_a_share_of_the_rate(
-    name: str, per_epoch: int, epochs: int, data: st.DataObject
-) -> None:
+def test_every_factor_is_a_share_of_the_rate(name: str, per_epoch: int, epochs: int, data: st.DataObject) -> None:
     given_params = {}
     for parameter in SCHEDULES[name].parameters:
         if isinstance(parameter.default, int):

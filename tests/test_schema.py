@@ -43,11 +43,7 @@ def parameter_values(parameter: Parameter) -> st.SearchStrategy[Any]:
 @st.composite
 def choices(draw: st.DrawFn, key: str) -> Any:
     entry = draw(st.sampled_from(list(REGISTRIES[key].values())))
-    given = {
-        parameter.name: draw(parameter_values(parameter))
-        for parameter in entry.parameters
-        if draw(st.booleans())
-    }
+    given = {parameter.name: draw(parameter_values(parameter)) for parameter in entry.parameters if draw(st.booleans())}
     try:
         from_mapping({key: {"name": entry.name, **given}})
     except ConfigError:  # two parameters that do not go together
@@ -55,9 +51,7 @@ def choices(draw: st.DrawFn, key: str) -> Any:
     return {"name": entry.name, **given}
 
 
-SAFE_TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=50) | st.sampled_from(
-    HOSTILE
-)
+SAFE_TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=50) | st.sampled_from(HOSTILE)
 CONFIGS = st.fixed_dictionaries(
     {},
     optional={
@@ -78,8 +72,7 @@ CONFIGS = st.fixed_dictionaries(
         "test_limit": st.none() | st.integers(1, 300),
         "device": st.sampled_from(["auto", "cpu", "cuda", "cuda:0", "cuda:12"]),
         "tags": st.lists(SAFE_TEXT, max_size=3),
-        "seeds": st.integers(1, 20)
-        | st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=5, unique=True),
+        "seeds": st.integers(1, 20) | st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=5, unique=True),
     },
 )
 SCHEMA = jsonschema.Draft7Validator(json_schema())
@@ -134,9 +127,7 @@ def test_the_schema_describes_every_key_and_its_default() -> None:
     assert set(schema["properties"]) == {*Variant.model_fields, "seeds", "sweep"}
     assert all(key_schema["description"] for key_schema in schema["properties"].values())
     defaults = {
-        key: key_schema["default"]
-        for key, key_schema in schema["properties"].items()
-        if "default" in key_schema
+        key: key_schema["default"] for key, key_schema in schema["properties"].items() if "default" in key_schema
     }
     assert from_mapping(defaults) == Config(Variant(), (0, 1, 2, 3, 4))
     assert json.loads(json.dumps(schema, allow_nan=False)) == schema

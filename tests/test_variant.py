@@ -38,6 +38,23 @@ def test_values_that_do_not_go_together_are_refused(values: dict[str, Any], mess
     assert found.startswith(f"config: {message}")
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"validation": 60_000}, "validation: must leave some of the 60000 training images, got 60000"),
+        ({"validation": 60_000 - 63}, "batch_size: must be at most 63 (the training images), got 64"),
+        (
+            {"schedule": {"name": "warmup", "warmup_epochs": 11}},
+            "schedule.warmup_epochs: must be at most epochs (10), got 11",
+        ),
+    ],
+)
+def test_values_that_do_not_go_together_are_refused_where_they_are_not_built_too(
+    values: dict[str, Any], message: str
+) -> None:
+    assert f"config: {message}" in problems_of(**values)
+
+
 def test_a_clash_is_shown_at_the_key_that_was_given() -> None:
     assert problems("name: a\ntrain_limit: 10\n")[0].startswith("x.yaml:2:14: batch_size: must be at most 10")
 

@@ -50,7 +50,13 @@ DeviceOption = Annotated[
     str | None, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where to train, over what files say.")
 ]
 ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", metavar="N", min=1, help="How many runs to train at the same moment on CPU; results do not depend on it.")
+    int | None,
+    typer.Option(
+        "--threads",
+        metavar="N",
+        min=1,
+        help="How many runs to train at the same moment on CPU; results do not depend on it.",
+    ),
 ]
 LanesOption = Annotated[
     int | None, typer.Option("--lanes", metavar="N", min=1, help="How many runs train side by side.")

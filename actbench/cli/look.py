@@ -6,7 +6,8 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -73,12 +74,25 @@ def list_entries(
     if as_json:
         to.result(plain_json({"format_version": 1, kind.value: rows}))
         return
-    columns = [Column(key, key.replace("_", " ")) for key in rows[0]]
-    to.table(columns, rows, wide=True)
+    if "formula" not in rows[0]:
+        to.table([Column(key, key) for key in rows[0]], rows, wide=True)
+        return
+    for row in rows:
+        for line in _block(row):
+            to.result(line)
 
 
-def _parameters(parameters: Sequence[Parameter]) -> str:
-    return ", ".join(f"{p.name}={_value(p.default)} ({p.doc}; {p.allowed})" for p in parameters)
+def _block(row: Mapping[str, Any]) -> Iterator[str]:
+    """Lay one entry out as a few lines that fit 80 columns: name and formula, facts, parameters, source."""
+    yield f"{row['name']:<18}{row['formula']}"
+    facts = [f"{key.replace('_', ' ')} {value}" for key, value in row.items() if key in ("range", "sup_slope", "gain")]
+    for text in ("; ".join(facts), row.get("traits", ""), *row["parameters"], f"source: {row['source']}"):
+        yield from textwrap.wrap(text, 80, initial_indent=" " * 18, subsequent_indent=" " * 20)
+    yield ""
+
+
+def _parameters(parameters: Sequence[Parameter]) -> list[str]:
+    return [f"{p.name}: {_value(p.default)}  ({p.doc}; {p.allowed})" for p in parameters]
 
 
 def _value(value: Any) -> str:

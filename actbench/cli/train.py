@@ -129,10 +129,7 @@ def _show_plan(configs: Sequence[Config], results: Path, *, force: bool, as_json
     if as_json:
         to.result(plain_json({"format_version": 1, "variants": rows}))
         return
-    to.table(
-        [Column("variant", "variant"), Column("runs", "runs", right=True), Column("done", "done", right=True)], rows
-    )
-    total, done = sum(int(row["runs"]) for row in rows), sum(int(row["done"]) for row in rows)
+    to.table([Column("variant", "variant"), *(Column(key, key, right=True) for key in ("runs", "done"))], rows)
     to.note(f"{len(rows)} variants, {total} runs: {done} done, {total - done} to train")
 
 

@@ -1,0 +1,582 @@
+"""The command line as a person uses it: commands, streams, exit codes, faults."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.numpy
+
+from actbench import cli, engine, measure
+from actbench.cells import parse_table
+
+ROOT = Path(__file__).parents[1]
+QUICK = ["--set", "epochs=2", "--set", "hidden=[16]", "--set", "train_limit=200"]
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A tiny config on the embedded digits."""
+    return write(
+        tmp_path / "tiny.yaml",
+        "name: tiny\ndataset: digits\nepochs: 2\nhidden: [16]\ntrain_limit: 200\nseeds: 2\n",
+    )
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    return tmp_path / "results"
+
+
+def actbench(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the real program in a process of its own."""
+    command = [sys.executable, "-W", "error", "-m", "actbench", *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=120, env={**os.environ, **environment}, check=False
+    )
+
+
+def run(*arguments: object) -> int:
+    """Run a command in this process."""
+    return cli.run([str(argument) for argument in arguments])
+
+
+def snapshot(folder: Path) -> dict[str, tuple[str, int]]:
+    """Every file below a folder with its content's hash and its time of change."""
+    return {
+        str(path.relative_to(folder)): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def rows_of(results: Path) -> list[dict[str, Any]]:
+    return parse_table((results / "runs.csv").read_text())
+
+
+# --- start-up ------------------------------------------------------------------------------------------------
+
+HEAVY = ("torch", "torchvision", "sklearn", "ray", "scipy")
+PROBE = """
+import sys
+from actbench import cli
+code = cli.run(sys.argv[1:])
+print("loaded:", [name for name in {heavy} if name in sys.modules], file=sys.stderr)
+"""
+
+
+def loaded_by(*arguments: object, first: str = "") -> str:
+    code = first + PROBE.format(heavy=HEAVY)
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return done.stderr.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["validate", ROOT / "configs" / "relu.yaml"],
+        ["schema"],
+        ["list", "activations"],
+        ["list", "inits"],
+        ["list", "datasets"],
+        ["list", "optimizers"],
+        ["list", "schedules"],
+        ["list", "metrics"],
+    ],
+    ids=lambda arguments: " ".join(map(str, arguments[:2])).replace(str(ROOT), ""),
+)
+def test_looking_things_up_never_imports_torch(arguments: list[object]) -> None:
+    assert loaded_by(*arguments) == "loaded: []"
+
+
+def test_show_and_train_again_never_import_torch_and_compare_of_one_variant_neither(
+    config: Path, results: Path
+) -> None:
+    assert run("train", "-c", config, "--results", results, "-q") == 0
+    assert loaded_by("show", "tiny-s0", "--results", results) == "loaded: []"
+    for command in (["compare", results], ["train", "-c", config, "--results", results]):
+        assert loaded_by(*command) in ("loaded: []", "loaded: ['scipy']")  # intervals need scipy
+
+
+def test_the_test_for_heavy_imports_can_fail() -> None:
+    assert loaded_by("--version", first="import torch\n") == "loaded: ['torch']"
+
+
+def test_python_m_actbench_is_the_command_line() -> None:
+    assert actbench("--version").stdout.startswith("actbench ")
+
+
+def test_every_command_shows_an_example_in_its_help() -> None:
+    import typer.main
+
+    group: Any = typer.main.get_command(cli.app)
+    commands = dict(group.commands)
+    data = commands.pop("data")
+    for name, command in {**commands, **data.commands}.items():
+        assert f"Example: actbench {'data ' if name in data.commands else ''}{name}" in command.help, name
+
+
+# --- train ---------------------------------------------------------------------------------------------------
+
+
+def test_train_ends_with_the_table_on_stdout_and_everything_else_on_stderr(config: Path, results: Path) -> None:
+    done = actbench("train", "--config", config, "--results", results)
+    assert done.returncode == 0
+    assert "test accuracy %" in done.stdout
+    assert "dead %" in done.stdout
+    assert "tiny" in done.stdout
+    assert "epoch" not in done.stdout
+    lines = [line for line in done.stderr.splitlines() if "epoch" in line]
+    assert len(lines) == 4  # 2 runs x 2 epochs, plain lines where stderr is no terminal
+    assert all("loss" in line and "dead" in line and "images/s" in line for line in lines)
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_the_results_folder_is_laid_out_as_the_readme_says(config: Path, results: Path) -> None:
+    assert run("train", "-c", config, "--results", results, "-q") == 0
+    rows = rows_of(results)
+    assert [row["seed"] for row in rows] == [0, 1]
+    for row in rows:
+        folder = results / str(row["run_id"])
+        names = {path.name for path in folder.iterdir()}
+        assert names == {"config.yaml", "epochs.csv", "neurons.csv", "result.json", "model.safetensors"}
+        epochs = parse_table((folder / "epochs.csv").read_text())
+        assert [line["epoch"] for line in epochs] == [0, 1, 2]
+        assert epochs[-1]["dead_ratio"] == row["dead_ratio"]
+        assert len(parse_table((folder / "neurons.csv").read_text())) == 16
+        weights = safetensors.numpy.load_file(folder / "model.safetensors")
+        assert weights["hidden.0.weight"].shape == (16, 784)
+        assert run("train", "-c", folder / "config.yaml", "--results", results, "-q") == 0
+    assert rows_of(results) == rows
+    expected = (
+        "run_id,name,dataset,network,activation,init,batch_norm,lr,optimizer,epochs,batch_size,hidden,seed,device,"
+        "status,test_accuracy,test_loss,train_accuracy,train_loss,dead_ratio,near_dead_ratio,silent_ratio,"
+        "saturated_ratio,sparsity,deaths,revivals,epochs_run,wall_s,images_per_s"
+    )
+    assert (results / "runs.csv").read_text().startswith(expected)
+
+
+def test_dead_units_of_each_epoch_are_those_before_plus_deaths_less_revivals(config: Path, results: Path) -> None:
+    assert run("train", "-c", config, "--results", results, "-q", "--set", "lr=0.1", "--set", "epochs=5") == 0
+    for row in rows_of(results):
+        epochs = parse_table((results / str(row["run_id"]) / "epochs.csv").read_text())
+        dead = [round(float(line["dead_ratio"]) * 16) for line in epochs]  # type: ignore[arg-type]
+        for before, now, line in zip(dead, dead[1:], epochs[1:], strict=False):
+            assert now == before + line["deaths"] - line["revivals"]  # type: ignore[operator]
+
+
+def test_the_same_command_again_trains_nothing_says_so_and_leaves_every_byte(
+    config: Path, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("train", "-c", config, "--results", results, "-q") == 0
+    before, first = snapshot(results), capsys.readouterr().out
+    assert run("train", "-c", config, "--results", results) == 0
+    again = capsys.readouterr()
+    assert snapshot(results) == before
+    assert "nothing to train" in again.err
+    assert again.out == first
+
+
+def test_force_trains_anew_to_the_same_weights_and_metrics_to_the_bit(config: Path, results: Path) -> None:
+    assert run("train", "-c", config, "--results", results, "-q") == 0
+    models = {path: path.read_bytes() for path in results.rglob("model.safetensors")}
+    rows = rows_of(results)
+    times = {path: path.stat().st_mtime_ns for path in models}
+    assert run("train", "-c", config, "--results", results, "-q", "--force") == 0
+    for path, data in models.items():
+        assert path.stat().st_mtime_ns != times[path]
+        assert path.read_bytes() == data
+    untimed = ("wall_s", "images_per_s")
+    for one, other in zip(rows, rows_of(results), strict=True):
+        assert {k: v for k, v in one.items() if k not in untimed} == {
+            k: v for k, v in other.items() if k not in untimed
+        }
+
+
+def test_new_seeds_train_only_themselves(config: Path, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", "-c", config, "--results", results, "-q", "--seeds", "1") == 0
+    assert run("train", "-c", config, "--results", results, "--seeds", "3") == 0
+    assert "2 to train, 1 done already" in capsys.readouterr().err
+    assert [row["seed"] for row in rows_of(results)] == [0, 1, 2]
+
+
+def test_json_puts_only_json_on_stdout(config: Path, results: Path) -> None:
+    done = actbench("train", "-c", config, "--results", results, "--json")
+    found = json.loads(done.stdout)
+    assert [row["seed"] for row in found["runs"]] == [0, 1]
+    assert found["failed"] == {}
+    assert json.loads(actbench("compare", results, "--json").stdout)["rows"][0]["n"] == 2
+    assert json.loads(actbench("list", "activations", "--json").stdout)["activations"][0]["name"] == "relu"
+
+
+def test_quiet_says_nothing_beside_the_result(config: Path, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", "-c", config, "--results", results, "--quiet") == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_print_config_runs_back_in_unchanged(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", "-c", config, "--print-config", "--set", "activation.name=elu", "--seeds", "3,7") == 0
+    printed = capsys.readouterr().out
+    again = write(tmp_path / "again.yaml", printed)
+    assert run("train", "-c", again, "--print-config") == 0
+    assert capsys.readouterr().out == printed
+    assert "activation: elu" in printed
+    assert "seeds: [3, 7]" in printed
+
+
+def test_several_configs_train_side_by_side_and_are_compared(
+    config: Path, results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = write(tmp_path / "other.yaml", config.read_text().replace("name: tiny", "name: other\nactivation: tanh"))
+    assert run("train", "-c", config, "-c", other, "--results", results, "-q") == 0
+    out = capsys.readouterr().out
+    assert "tiny" in out
+    assert "other" in out
+
+
+# --- faults --------------------------------------------------------------------------------------------------
+
+
+def test_a_bad_config_is_told_with_its_place_and_nothing_is_started(tmp_path: Path, results: Path) -> None:
+    bad = write(tmp_path / "bad.yaml", "activation: swsh\nlr: fast\n")
+    done = actbench("train", "-c", bad, "--results", results)
+    assert done.returncode == 2
+    assert "bad.yaml:1:13: activation: unknown activation 'swsh'" in done.stderr
+    assert "bad.yaml:2:5: lr:" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert not results.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train"],
+        ["train", "-c", "missing.yaml"],
+        ["train", "-c", "x.yaml", "--sed", "3"],
+        ["trian"],
+        ["compare", "missing-folder"],
+        ["show", "nothing-s0"],
+        ["list", "activation"],
+        ["data", "info", "mnits"],
+        ["compare", "--format", "htlm"],
+    ],
+)
+def test_a_command_that_cannot_be_carried_out_ends_with_2_and_a_sentence(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = run(*arguments)
+    err = capsys.readouterr().err
+    assert code == 2 or (arguments[0] == "show" and code in (1, 2))
+    assert "Traceback" not in err
+    assert err.strip()
+
+
+def test_a_diverged_run_is_shown_and_counted_and_ends_with_0(
+    config: Path, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wild = ["--set", "activation=identity", "--set", "optimizer=sgd", "--set", "lr=1e6", "--set", "name=wild"]
+    assert run("train", "-c", config, "--results", results, *wild) == 0
+    shown = capsys.readouterr()
+    assert "2 (2 diverged)" in shown.out
+    assert "diverged" in shown.err
+    for row in rows_of(results):
+        assert (row["status"], row["test_accuracy"]) == ("diverged", None)
+        folder = results / str(row["run_id"])
+        assert json.loads((folder / "result.json").read_text())["metrics"]["test_accuracy"] is None
+
+
+def test_an_exception_in_one_run_is_told_at_once_stored_and_ends_with_1_and_the_next_start_tries_it_again(
+    config: Path, results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured = measure.Measurer.measure
+
+    def hurting(self: measure.Measurer, *given: Any) -> None:
+        measured(self, *given)
+        if self.stack.runs[0].seed == 1 and self.epoch == 1:
+            raise RuntimeError("no luck\x1b[31m today")
+
+    monkeypatch.setattr(measure.Measurer, "measure", hurting)
+    assert run("train", "-c", config, "--results", results) == 1
+    shown = capsys.readouterr()
+    assert "no luck\\x1b[31m today" in shown.err  # what a terminal might obey is escaped
+    assert "tiny" in shown.out
+    failed = [row for row in rows_of(results) if row["status"] == "failed"]
+    assert [row["seed"] for row in failed] == [1]
+    stored = json.loads((results / str(failed[0]["run_id"]) / "result.json").read_text())
+    assert "RuntimeError: no luck" in stored["error"]
+    monkeypatch.undo()
+    assert run("train", "-c", config, "--results", results, "-q") == 0
+    assert [row["status"] for row in rows_of(results)] == ["done", "done"]
+
+
+def test_asking_for_cuda_where_there_is_none_is_an_error_before_anything_starts(
+    config: Path, results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert run("train", "-c", config, "--results", results, "--device", "cuda") == 2
+    assert "no CUDA device" in capsys.readouterr().err
+    assert not (results / "runs.csv").exists() or rows_of(results) == []
+
+
+def test_data_that_cannot_be_had_ends_with_2_and_names_the_ways_out(
+    config: Path, results: Path, tmp_path: Path
+) -> None:
+    done = actbench(
+        "train",
+        "-c",
+        config,
+        "--set",
+        "dataset=mnist",
+        "--results",
+        results,
+        "--offline",
+        "--data-dir",
+        tmp_path / "none",
+    )
+    assert done.returncode == 2
+    for way in ("mirror", "MNIST/raw", "digits"):
+        assert way in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_results_folder_that_is_a_file_is_an_error(config: Path, tmp_path: Path) -> None:
+    there = write(tmp_path / "results", "not a folder")
+    done = actbench("train", "-c", config, "--results", there)
+    assert done.returncode == 1
+    assert "is a file, not a folder" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_stops_reading_early_causes_no_traceback(config: Path, results: Path) -> None:
+    command = f"{sys.executable} -m actbench list activations | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.startswith("relu")
+    assert done.stderr == ""
+
+
+def test_a_terminal_without_unicode_gets_plain_signs(config: Path, results: Path) -> None:
+    assert run("train", "-c", config, "--results", results, "-q") == 0
+    command = [sys.executable, "-m", "actbench", "compare", str(results)]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
+    done = subprocess.run(command, capture_output=True, timeout=60, env=environment, check=True)
+    assert done.stdout.isascii()
+    assert b"+-" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "name", ["../../escaped", "/etc/passwd", "[red]x[/red]", "=1+1", "a\nb", "x" * 300, "none", "\x1b[31mred", "CON"]
+)
+def test_a_hostile_name_stays_a_name(
+    name: str, config: Path, results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = config.read_text().replace("name: tiny", f"name: {json.dumps(name)}")
+    assert run("train", "-c", write(tmp_path / "hostile.yaml", text), "--results", results, "--seeds", "1") == 0
+    shown = capsys.readouterr()
+    assert "\x1b" not in shown.out + shown.err
+    (row,) = rows_of(results)
+    assert row["name"] == name
+    assert (results / str(row["run_id"])).is_dir()
+    assert {path.name for path in tmp_path.iterdir()} == {"tiny.yaml", "hostile.yaml", "results"}
+    assert run("compare", results) == 0
+    assert run("show", str(row["run_id"]), "--results", results) == 0
+    assert "\x1b" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_keeps_a_checkpoint_and_the_same_command_goes_on_to_the_same_bits(
+    number: signal.Signals, code: int, config: Path, results: Path, tmp_path: Path
+) -> None:
+    longer = ["--set", "epochs=60", "--seeds", "2"]
+    command = [sys.executable, "-m", "actbench", "train", "-c", str(config), "--results", str(results), *longer]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "epoch 3/" in line:
+            break
+    process.send_signal(number)
+    rest = process.communicate(timeout=60)[1]
+    assert process.returncode == code
+    assert "the same command goes on" in rest
+    resumed = actbench("train", "-c", config, "--results", results, *longer)
+    assert resumed.returncode == 0
+    assert "goes on after epoch" in resumed.stderr
+    whole = tmp_path / "whole"
+    assert run("train", "-c", config, "--results", whole, *longer, "-q") == 0
+    models = {path.relative_to(whole): path.read_bytes() for path in whole.rglob("model.safetensors")}
+    assert models == {path.relative_to(results): path.read_bytes() for path in results.rglob("model.safetensors")}
+
+
+def test_a_second_signal_ends_the_process_at_once(config: Path, results: Path) -> None:
+    command = [sys.executable, "-m", "actbench", "train", "-c", str(config), "--results", str(results)]
+    # One epoch of this takes far longer than the test waits.
+    command += ["--set", "hidden=[4096, 4096]", "--set", "train_limit=1437", "--set", "epochs=1000"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    process.stderr.readline()
+    time.sleep(2.5)
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+    process.communicate(timeout=5)
+    assert process.returncode in (130, -signal.SIGINT)
+
+
+def test_a_run_that_was_killed_is_never_lost_and_goes_on(config: Path, results: Path) -> None:
+    longer = ["--set", "epochs=40", "--seeds", "3"]
+    command = [sys.executable, "-m", "actbench", "train", "-c", str(config), "--results", str(results), *longer]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "epoch 2/" in line:
+            break
+    process.kill()
+    process.communicate(timeout=20)
+    done = actbench("train", "-c", config, "--results", results, *longer)
+    assert done.returncode == 0
+    assert [row["status"] for row in rows_of(results)] == ["done"] * 3
+    assert list((results / ".running").iterdir()) == [] or all(
+        path.name.endswith(".lock") for path in (results / ".running").iterdir()
+    )
+
+
+# --- sweep, compare and the rest -----------------------------------------------------------------------------
+
+
+def test_a_sweep_expands_a_grid_trains_it_and_a_dry_run_shows_what_is_done(
+    config: Path, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = ["sweep", "-c", config, "-g", "activation=relu,tanh", "-g", "lr=1e-3,1e-2", "--results", results]
+    assert run(*grid, "--dry-run") == 0
+    assert "4 variants, 8 runs: 0 done, 8 to train" in capsys.readouterr().err
+    assert not results.exists()
+    assert run(*grid, "-q") == 0
+    assert len(rows_of(results)) == 8
+    capsys.readouterr()
+    assert run(*grid, "--dry-run") == 0
+    assert "8 done, 0 to train" in capsys.readouterr().err
+
+
+def test_compare_writes_the_same_rows_in_every_format(
+    config: Path, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("sweep", "-c", config, "-g", "activation=relu,tanh", "--results", results, "-q") == 0
+    capsys.readouterr()
+    texts = {}
+    for name in ("table", "md", "latex", "csv", "json"):
+        assert run("compare", results, "--by", "activation", "--format", name) == 0
+        texts[name] = capsys.readouterr().out
+        assert "relu" in texts[name]
+        assert "tanh" in texts[name]
+    assert texts["md"].startswith("| activation |")
+    assert "\\begin{tabular}" in texts["latex"]
+    (first, second) = parse_table(texts["csv"])
+    raw = json.loads(texts["json"])["rows"]
+    accuracies = {row["activation"]: row["test_accuracy_mean"] for row in raw}
+    assert {row["activation"]: row["test_accuracy_mean"] for row in (first, second)} == accuracies
+    for activation, mean in accuracies.items():
+        own = [row["test_accuracy"] for row in rows_of(results) if row["activation"] == activation]
+        assert mean == pytest.approx(sum(own) / 2)
+        assert f"{100 * mean:.2f}" in texts["table"]
+
+
+def test_validate_names_every_problem_of_every_file_and_counts_the_good_ones(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = write(tmp_path / "bad.yaml", "epochs: true\n")
+    worse = write(tmp_path / "worse.yaml", "nonsense: 1\n")
+    assert run("validate", config, bad, worse) == 2
+    shown = capsys.readouterr()
+    assert "tiny.yaml: ok (1 variant, 2 runs)" in shown.out
+    assert "bad.yaml:1:9" in shown.err
+    assert "worse.yaml:1:1" in shown.err
+
+
+def test_data_info_verify_and_fetch_know_the_embedded_digits(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for command in ("info", "verify", "fetch"):
+        assert run("data", command, "digits", "--data-dir", tmp_path) == 0
+    assert "1437" in capsys.readouterr().out
+
+
+def test_doctor_explains_the_machine(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert run("doctor", "--data-dir", tmp_path, "--results", tmp_path / "r") == 0
+    out = capsys.readouterr().out
+    for word in ("torch:", "cuda:", "cpus:", "data:", "results:"):
+        assert word in out
+
+
+# --- configs and the real MNIST ------------------------------------------------------------------------------
+
+CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_file_says_what_it_is_and_how_to_run_it_and_is_valid(path: Path) -> None:
+    first, second = path.read_text().splitlines()[:2]
+    relative = path.relative_to(ROOT)
+    assert first.startswith("# ")
+    assert f"actbench train --config {relative}" in first or f"actbench sweep --config {relative}" in first
+    schema = second.removeprefix("# yaml-language-server: $schema=")
+    assert (path.parent / schema).resolve() == ROOT / "configs" / "schema.json"
+    assert run("validate", path) == 0
+
+
+def test_the_schema_file_is_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("schema") == 0
+    assert json.loads((ROOT / "configs" / "schema.json").read_text()) == json.loads(capsys.readouterr().out)
+
+
+def test_the_quickstart_learns_the_digits(results: Path) -> None:
+    assert run("train", "-c", ROOT / "configs" / "quickstart.yaml", "--results", results, "-q") == 0
+    rows = rows_of(results)
+    assert len(rows) == 5
+    assert min(float(row["test_accuracy"]) for row in rows) > 0.95
+
+
+@pytest.mark.mnist
+def test_one_epoch_on_the_real_mnist_reaches_95_percent_without_torchvision(results: Path, mnist_folder: Path) -> None:
+    code = PROBE.format(heavy=("torchvision", "sklearn"))
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        "train",
+        "-c",
+        str(ROOT / "configs" / "relu.yaml"),
+        "--results",
+        str(results),
+    ]
+    command += ["--data-dir", str(mnist_folder), "--set", "epochs=1", "--seeds", "2", "-q"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "loaded: []" in done.stderr
+    rows = rows_of(results)
+    assert len(rows) == 2
+    for row in rows:
+        assert 0.95 < float(row["test_accuracy"]) < 0.985
+        assert float(row["dead_ratio"]) < 0.2
+        assert 0.5 < float(row["sparsity"]) < 0.95
+
+
+def test_usable_threads_is_at_least_one() -> None:
+    assert engine.usable_threads() >= 1
