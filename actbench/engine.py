@@ -3,17 +3,16 @@
 Imports stack, measure, checkpoint and torch; typed variants, never YAML. With `stack`, the only module that
 touches devices and torch's global settings. Writes no files: what happens is told to a `Listener`.
 
-On CPU every lane is a stack of its own, trained by one thread at a time, and the lanes take turns on as many
-threads as there are, an epoch each. One network's state fits the caches, no thread waits for another inside a
-step, and nothing that is computed for a lane can depend on what trains beside it or on how many threads there
-are: that is how a run's bits are a function of its config and seed alone. On CUDA all lanes of a group are one
-stack.
+On CPU every lane is a stack of its own, and the lanes take turns on as many threads as there are, an epoch each;
+threads that no lane needs share the products of the others, without a change of their bits (see `compute`).
+One network's state fits the caches, and nothing that is computed for a lane can depend on what trains beside it or
+on how many threads there are: that is how a run's bits are a function of its config and seed alone. On CUDA all
+lanes of a group are one stack.
 """
 
 from __future__ import annotations
 
 import ctypes
-import os
 import threading
 import time
 import traceback
@@ -27,6 +26,7 @@ import torch
 from torch import Tensor
 
 from actbench.checkpoint import restore_lane, save_lane
+from actbench.compute import configure_thread
 from actbench.config import Run
 from actbench.datasets import Dataset
 from actbench.errors import DeviceError
@@ -85,11 +85,12 @@ class _Turn:
                 restore_lane(stack, measurer, lane, checkpoints[run.run_id])
         return measurer
 
-    def take(self, arrays: Arrays, checkpoints: Mapping[str, bytes], listener: Listener) -> bool:
+    def take(self, arrays: Arrays, checkpoints: Mapping[str, bytes], listener: Listener, threads: int) -> bool:
         """Train and measure one epoch (the first turn measures the untrained network); whether any lane goes on."""
         if self.measurer is None:
             self.measurer = self.begin(arrays, checkpoints)
         measurer = self.measurer
+        measurer.stack.network.threads = threads
         if measurer.epoch < 0:
             measurer.measure(None, 0.0)
         elif measurer.epoch < self.runs[0].variant.epochs:
@@ -133,8 +134,10 @@ class _Rota:
         checkpoints: Mapping[str, bytes],
         listener: Listener,
         stop: Callable[[], bool],
+        threads: int,
     ) -> None:
         self.waiting = deque(turns)
+        self._open, self._threads = len(turns), threads
         self._arrays, self._checkpoints, self._stop = arrays, checkpoints, stop
         self._listener = _OneAtATime(listener)
         self._on_cpu = arrays.train_images.device.type == "cpu"
@@ -154,19 +157,24 @@ class _Rota:
                 raise
 
     def _take(self, turn: _Turn) -> None:
+        share = max(1, self._threads // self._open)  # threads that no other turn needs
         try:
-            goes_on = turn.take(self._arrays, self._checkpoints, self._listener)
+            goes_on = turn.take(self._arrays, self._checkpoints, self._listener, share)
         except Exception:
             if len(turn.runs) == 1:
+                self._open -= 1
                 rows = turn.measurer.rows[0] if turn.measurer is not None else []
                 self._listener.on_end(turn.runs[0], Outcome("failed", rows, error=traceback.format_exc()))
             else:
                 half = len(turn.runs) // 2
+                self._open += 1
                 self.waiting.extendleft([_Turn(turn.runs[half:]), _Turn(turn.runs[:half])])
         else:
             if goes_on:
                 # CPU lanes take turns; a stack on CUDA has the device's memory to itself until it ends.
                 self.waiting.append(turn) if self._on_cpu else self.waiting.appendleft(turn)
+            else:
+                self._open -= 1
 
 
 class _OneAtATime:
@@ -200,7 +208,7 @@ def train_lanes(
 ) -> None:
     """Train `runs`, which share dataset, limits, batch size, epochs and kind of optimizer, to their end.
 
-    `threads` lanes are trained at the same time on CPU. `checkpoints`, by run id, say where interrupted runs go
+    `threads` lanes are trained at the same time on CPU; fewer lanes share the threads. `checkpoints`, by run id, say where interrupted runs go
     on; on CUDA all of one call must stand at the same epoch. An exception in a stack of several lanes (out of
     memory, say) splits it in two that start over; in a lane alone it ends that run as failed. `stop` is asked
     after every epoch: when it says yes, each unfinished lane hands out a checkpoint and the function returns.
@@ -209,13 +217,12 @@ def train_lanes(
     arrays = Arrays.of(dataset, runs[0].variant, device)
     on_cpu = device.type == "cpu"
     turns = [_Turn([run]) for run in runs] if on_cpu else [_Turn(runs)]
-    rota = _Rota(turns, arrays, checkpoints or {}, listener, stop)
+    rota = _Rota(turns, arrays, checkpoints or {}, listener, stop, threads)
     workers = min(threads, len(turns))
     if workers == 1:
         rota.work()
     else:
-        # MKL's number of threads belongs to the calling thread: each has to set its own.
-        with ThreadPoolExecutor(workers, "lane", initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with ThreadPoolExecutor(workers, "lane", initializer=configure_thread) as pool:
             for future in [pool.submit(rota.work) for _ in range(workers)]:
                 future.result()
     for turn in rota.waiting:
@@ -255,21 +262,11 @@ def lanes_that_fit(device: torch.device, runs: Sequence[Run]) -> int:
 
 
 def configure() -> None:
-    """Set torch's global switches once, before training: one thread a lane, exact float32 products, allocation.
-
-    One thread a lane is the fastest way to train several, and the only one whose bits do not depend on how
-    many threads there are. It also keeps its speed when others use the machine: threads that share a product
-    wait for the slowest of them at every step.
-    """
-    torch.set_num_threads(1)
+    """Set torch's global switches once, before training: one thread, exact float32 products, allocation."""
+    configure_thread()
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     _keep_freed_memory()
-
-
-def usable_threads() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _keep_freed_memory() -> None:

@@ -13,14 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from actbench.compute import side_by_side
 from actbench.config import Variant
-from actbench.neurons import DeathLedger, HealthMeter, LayerHealth, summarize
+from actbench.neurons import Chunk, DeathLedger, HealthMeter, LayerHealth, summarize
 from actbench.stack import LaneStack
 
 Row = dict[str, float | int | None]
 """One epoch of one run, as epochs.csv has it; epoch 0 is the untrained network."""
 
-_BATCH = 1000  # images an evaluation call; fixed, since it is part of what decides a result's last bit
+_BATCH = 500  # images an evaluation call; fixed, since it is part of what decides a result's last bit
 
 
 class Measurer:
@@ -76,21 +77,31 @@ class Measurer:
     ) -> tuple[list[float], list[float]]:
         """Return mean loss and accuracy of each lane; feed the first `probe` images to the meters."""
         network, L, n = self.stack.network, len(self.rows), len(labels)
-        loss_sum = torch.zeros(L, dtype=torch.float64, device=images.device)
-        correct = torch.zeros(L, dtype=torch.int64, device=images.device)
-        for start in range(0, n, _BATCH):
-            seen = probe - start  # images of this chunk that belong to the probe
 
-            def observe(k: int, z: Tensor, a: Tensor, seen: int = seen) -> None:
-                meters[k].update(z[:, :seen], a[:, :seen], network.slope(k, z[:, :seen]))
+        def evaluate(start: int) -> tuple[Tensor, Tensor, dict[int, Chunk]]:
+            """Sum up one chunk of images; the same bits whichever thread does it."""
+            seen = probe - start  # images of this chunk that belong to the probe
+            chunks: dict[int, Chunk] = {}
+
+            def observe(k: int, z: Tensor, a: Tensor) -> None:
+                chunks[k] = meters[k].read(z[:, :seen], a[:, :seen], network.slope(k, z[:, :seen]))
 
             x = images[start : start + _BATCH].expand(L, -1, -1)  # (L, B, D)
             target = labels[start : start + _BATCH].expand(L, -1)  # (L, B)
-            logits = network.forward(x, training=False, observe=observe if seen > 0 else None)
+            logits = network.forward(x, observe if seen > 0 else None)
             losses = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none")
-            loss_sum += losses.view(L, -1).sum(dim=1)
-            correct += (logits.argmax(dim=2) == target).sum(dim=1)
-        return (loss_sum / n).tolist(), (correct.double() / n).tolist()
+            correct = (logits.argmax(dim=2) == target).sum(dim=1)
+            return losses.view(L, -1).sum(dim=1).double(), correct, chunks
+
+        loss_sum = torch.zeros(L, dtype=torch.float64, device=images.device)
+        correct_sum = torch.zeros(L, dtype=torch.int64, device=images.device)
+        with network.undivided() as threads:
+            for loss, correct, chunks in side_by_side(evaluate, range(0, n, _BATCH), threads):
+                loss_sum += loss
+                correct_sum += correct
+                for k, chunk in chunks.items():
+                    meters[k].add(chunk)
+        return (loss_sum / n).tolist(), (correct_sum.double() / n).tolist()
 
     def _count_deaths(self, epoch: int) -> tuple[list[int | None], list[int | None]]:
         L = len(self.rows)

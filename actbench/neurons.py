@@ -10,6 +10,7 @@ Notation: z, a = f(z) and f'(z) are (L, B, H) for a chunk of B of the probe's N 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -81,6 +82,20 @@ class LayerHealth:
         }
 
 
+class Chunk(NamedTuple):
+    """What a chunk of the probe adds to a meter: extremes and sums over its images, (L, H) each."""
+
+    images: int
+    low_slope: Tensor
+    high_slope: Tensor
+    low: Tensor
+    high: Tensor
+    sums: Tensor
+    """(4, L, H), float64: of a, |a|, a^2, and of a not being 0."""
+    unsaturated: Tensor
+    """(L, H), float64: images with |f'| above the bound of saturation."""
+
+
 class HealthMeter:
     """Adds up one layer's health over the chunks of a probe.
 
@@ -93,45 +108,57 @@ class HealthMeter:
 
     def __init__(self, sup_slope: Tensor) -> None:
         self._bound = torch.where(torch.isfinite(sup_slope), sup_slope, 0.0).unsqueeze(1)  # (L, 1, H or 1)
-        self._images = 0
+        self._seen: Chunk | None = None
 
-    def update(self, z: Tensor, a: Tensor, slope: Tensor) -> None:
-        """Take in one chunk: z and slope (L, B, H), a (L, B, H')."""
+    def read(self, z: Tensor, a: Tensor, slope: Tensor) -> Chunk:
+        """Sum up one chunk, z and slope (L, B, H), a (L, B, H'), without adding it; any thread may."""
         # amin and amax apart, and counts as sums of signs: many times faster than aminmax and than
         # comparing to a bool and summing that, and as exact (a chunk's counts are far below 2^24).
-        low_slope, high_slope = slope.amin(dim=1), slope.amax(dim=1)  # (L, B, H) -> (L, H)
-        low, high = a.amin(dim=1), a.amax(dim=1)
         size = a.abs()
+        square = (a * a).sum(dim=1)
         unsaturated = (slope.abs() - SATURATED * self._bound).sign_().clamp_(min=0).sum(dim=1)
-        sums = torch.stack([a.sum(dim=1), size.sum(dim=1), (a * a).sum(dim=1), size.sign_().sum(dim=1)]).double()
-        if self._images == 0:
-            self._low_slope, self._high_slope, self._low, self._high = low_slope, high_slope, low, high
-            self._unsaturated, self._sums = unsaturated.double(), sums
-        else:
-            self._low_slope = torch.minimum(self._low_slope, low_slope)
-            self._high_slope = torch.maximum(self._high_slope, high_slope)
-            self._low, self._high = torch.minimum(self._low, low), torch.maximum(self._high, high)
-            self._unsaturated += unsaturated
-            self._sums += sums
-        self._images += z.shape[1]
+        by_output = [a.sum(dim=1), size.sum(dim=1), square, size.sign_().sum(dim=1)]
+        return Chunk(
+            images=z.shape[1],
+            low_slope=slope.amin(dim=1),  # (L, B, H) -> (L, H)
+            high_slope=slope.amax(dim=1),
+            low=a.amin(dim=1),
+            high=a.amax(dim=1),
+            sums=torch.stack(by_output).double(),
+            unsaturated=unsaturated.double(),
+        )
+
+    def add(self, chunk: Chunk) -> None:
+        """Add a chunk that was read."""
+        seen = self._seen
+        self._seen = chunk if seen is None else Chunk(
+            images=seen.images + chunk.images,
+            low_slope=torch.minimum(seen.low_slope, chunk.low_slope),
+            high_slope=torch.maximum(seen.high_slope, chunk.high_slope),
+            low=torch.minimum(seen.low, chunk.low),
+            high=torch.maximum(seen.high, chunk.high),
+            sums=seen.sums + chunk.sums,
+            unsaturated=seen.unsaturated + chunk.unsaturated,
+        )  # fmt: skip
 
     def result(self) -> LayerHealth:
-        """Give the health over all images seen so far, on the CPU."""
-        n, bound = self._images, self._bound[:, 0].cpu()
-        self._low_slope, self._high_slope = self._low_slope.cpu(), self._high_slope.cpu()
-        self._low, self._high, self._sums = self._low.cpu(), self._high.cpu(), self._sums.cpu()
-        max_slope = torch.maximum(self._high_slope, -self._low_slope)
-        mean, mean_abs, mean_square, nonzero = self._sums / n  # (L, H) each
+        """Give the health over all images that were added, on the CPU."""
+        assert self._seen is not None
+        images, *parts = self._seen
+        low_slope, high_slope, low, high, sums, unsaturated = (part.cpu() for part in parts)
+        bound = self._bound[:, 0].cpu()
+        max_slope = torch.maximum(high_slope, -low_slope)
+        mean, mean_abs, mean_square, nonzero = sums / images  # (L, H) each
         layer_mean = mean_abs.mean(dim=1, keepdim=True)
         return LayerHealth(
-            images=n,
+            images=images,
             dead=max_slope == 0,
             near_dead=max_slope <= NEAR_DEAD * bound,
-            always_linear=self._high_slope - self._low_slope <= NEAR_DEAD * bound,
-            saturated_share=1 - self._unsaturated.cpu() / n,
+            always_linear=high_slope - low_slope <= NEAR_DEAD * bound,
+            saturated_share=1 - unsaturated / images,
             max_slope=max_slope,
-            silent=(self._low == 0) & (self._high == 0),
-            constant=self._high - self._low <= CONSTANT,
+            silent=(low == 0) & (high == 0),
+            constant=high - low <= CONSTANT,
             dormant={tau: mean_abs <= tau * layer_mean for tau in DORMANT},
             zero_share=1 - nonzero,
             mean=mean,

@@ -14,9 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from actbench.compute import spread, whole_shares
 from actbench.config import Run, Variant
 from actbench.datasets import Dataset, Split
-from actbench.model import LaneNetwork, generator, lane_losses
+from actbench.model import LaneNetwork, generator
 from actbench.optimizers import OPTIMIZERS
 
 CLASSES = 10
@@ -106,12 +107,15 @@ class LaneStack:
 
     def eager_step(self, index: Tensor) -> None:
         """Do what `step` does, call by call; add the batch's losses to the epoch's sum."""
-        images = self.arrays.train_images
-        x = images[index[0]].unsqueeze(0) if len(index) == 1 else images[index]  # (L, B, D)
-        losses = lane_losses(self.network.forward(x, training=True), self.arrays.train_labels[index])
-        losses.sum().backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        self._loss_sum.add_(losses.detach(), alpha=index.shape[1])
+        images, labels = self.arrays.train_images, self.arrays.train_labels
+        if len(index) == 1:
+            x, target = images.index_select(0, index[0]).unsqueeze(0), labels.index_select(0, index[0]).unsqueeze(0)
+        else:
+            x, target = images[index], labels[index]  # (L, B, D), (L, B)
+        losses = self.network.backpropagate(x, target)
+        with spread(whole_shares(self.network.threads)):
+            self.optimizer.step()
+        self._loss_sum.add_(losses, alpha=index.shape[1])
 
     def state(self, lane: int) -> dict[str, Tensor]:
         """Return every tensor that training changes, for one lane, as views: writing to them sets the state."""

@@ -203,14 +203,14 @@ class _Keeper:
     def __init__(
         self, dataset: Dataset, device: torch.device, options: Options, watcher: Watcher, report: Report
     ) -> None:
-        from actbench import engine
+        from actbench import compute
 
         self._dataset, self._device, self._options = dataset, device, options
         self._watcher, self._report = watcher, report
         self._claims: dict[str, Claim] = {}
         self._runs: list[Run] = []
         self._checkpoints: dict[str, bytes] = {}
-        self._threads = options.threads or engine.usable_threads()
+        self._threads = options.threads or compute.usable_threads()
         self._started = datetime.now(UTC)
 
     def claim(self, runs: Sequence[Run], store: Store, claims: contextlib.ExitStack) -> list[Run]:

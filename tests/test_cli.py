@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import safetensors.numpy
 
-from actbench import cli, engine, measure
+from actbench import cli, compute, measure
 from actbench.cells import parse_table
 
 ROOT = Path(__file__).parents[1]
@@ -579,4 +579,4 @@ def test_one_epoch_on_the_real_mnist_reaches_95_percent_without_torchvision(resu
 
 
 def test_usable_threads_is_at_least_one() -> None:
-    assert engine.usable_threads() >= 1
+    assert compute.usable_threads() >= 1

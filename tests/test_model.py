@@ -55,7 +55,7 @@ def assert_matches_twins(variants: list[Variant], seeds: list[int]) -> None:
                 torch.testing.assert_close(ours, theirs, rtol=RTOL, atol=ATOL)
     with torch.no_grad():
         images = arrays.test_images.expand(len(variants), -1, -1)
-        logits = stack.network.forward(images, training=False)
+        logits = stack.network.forward(images)
         for lane, twin in enumerate(twins):
             twin.eval()
             torch.testing.assert_close(logits[lane], twin(arrays.test_images), rtol=10 * RTOL, atol=10 * ATOL)
@@ -73,8 +73,9 @@ def test_a_lane_matches_its_plain_twin_step_by_step(activation: str, batch_norm:
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("weight_decay", [0.0, 0.01])
 def test_every_optimizer_steps_as_the_plain_one_does(optimizer: str, weight_decay: float) -> None:
+    # Small steps: those that divide by the root of a squared gradient turn a rounding of a tiny one into a large share.
     choice = Choice.of("optimizer", optimizer)
-    assert_matches_twins([variant_of("tanh", optimizer=choice, lr=0.01, weight_decay=weight_decay)], [0])
+    assert_matches_twins([variant_of("tanh", optimizer=choice, lr=0.001, weight_decay=weight_decay)], [0])
 
 
 @pytest.mark.parametrize("batch_norm", [False, "before", "after"])

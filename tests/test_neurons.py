@@ -26,7 +26,7 @@ def health_of(activation: str, z: Tensor, chunk: int = 7) -> LayerHealth:
     meter = HealthMeter(torch.tensor([[float(entry.sup_slope(entry.defaults))]]))
     for part in z.split(chunk):
         part = part.unsqueeze(0)
-        meter.update(part, entry.function(part, **entry.defaults), entry.slope(part, **entry.defaults))
+        meter.add(meter.read(part, entry.function(part, **entry.defaults), entry.slope(part, **entry.defaults)))
     return meter.result()
 
 
@@ -128,7 +128,7 @@ def test_dormancy_compares_a_unit_with_the_mean_of_its_layer() -> None:
 def test_an_unbounded_slope_asks_for_exact_equality() -> None:
     meter = HealthMeter(torch.tensor([[math.inf]]))
     z = torch.tensor([[[1e-9, -1.0]]])
-    meter.update(z, z.relu() ** 2, 2 * z.relu())
+    meter.add(meter.read(z, z.relu() ** 2, 2 * z.relu()))
     assert meter.result().near_dead.tolist() == [[False, True]]
 
 

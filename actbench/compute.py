@@ -1,0 +1,64 @@
+"""How many threads compute what, without a change of bits (layer 3; imports torch).
+
+A product may be split over threads: `actbench/__init__.py` asks MKL for its strictly reproducible mode, in which an
+element is summed in the same order however the work is shared. Elementwise work is never split: its vector
+and scalar code round differently where a share does not end on a whole vector. The optimizer's is, over
+planes that are padded for it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+PLANE_SHARE = 64 * 12
+"""Floats to which a plane is padded: split over 2, 3, 4, 6 or 12 threads, every share is whole vectors."""
+
+
+def usable_threads() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def whole_shares(threads: int) -> int:
+    """Return the largest number of threads, at most `threads`, over which a plane splits into whole vectors."""
+    return max(n for n in (1, 2, 3, 4, 6, 12) if n <= threads)
+
+
+def configure_thread() -> None:
+    """Set what belongs to the calling thread: one thread for its products until `spread`, and no denormals.
+
+    The optimizer's moments of a dead unit fade into numbers below 1e-38, on which a processor is a hundred
+    times slower: a few dead units would double the time of a step. They are taken for 0 instead.
+    """
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+
+
+@contextmanager
+def spread(threads: int) -> Iterator[None]:
+    """Let torch's next calls from this thread use so many threads, then one again."""
+    if threads > 1:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        if threads > 1:
+            torch.set_num_threads(1)
+
+
+def side_by_side(function: Callable[[T], U], items: Iterable[T], threads: int) -> Iterator[U]:
+    """Yield `function(item)` in the order of `items`, computed by so many threads, one item a thread."""
+    if threads == 1:
+        yield from map(function, items)
+        return
+    with ThreadPoolExecutor(threads, "share", initializer=configure_thread) as pool:
+        yield from pool.map(function, items)

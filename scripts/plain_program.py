@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+"""The plain PyTorch program that tutorials print, as the reference of scripts/benchmark.py.
+
+torchvision's MNIST with ToTensor and Normalize, a DataLoader with batch 64 and 2 workers, 784-512-10 with ReLU,
+Adam at 1e-3, a test pass after each epoch. Trains an epoch for every line on standard input and answers with its
+seconds and the test accuracy. It runs with torch's own settings: nothing of actbench's engine is in effect.
+
+    yes | head -3 | python scripts/plain_program.py DATA_DIR
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+MKL_MODE = os.environ.get("MKL_CBWR")
+from actbench import download  # noqa: E402 - after torch, whose libraries have read their settings by now
+
+if MKL_MODE is None:
+    os.environ.pop("MKL_CBWR", None)
+
+
+def unpacked(folder: Path, root: Path) -> None:
+    """Put the unpacked files that torchvision wants into `root`."""
+    raw = root / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for file in (folder / "MNIST" / "raw").glob("*ubyte*"):
+        data = file.read_bytes()
+        (raw / file.name.removesuffix(".gz")).write_bytes(gzip.decompress(data) if file.suffix == ".gz" else data)
+
+
+def main() -> None:
+    """Train epochs on demand."""
+    download.torchvision_datasets()  # imports torchvision, also beside a torch that it was not built for
+    from torchvision import datasets, transforms
+
+    normalise = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
+    with tempfile.TemporaryDirectory() as root:
+        unpacked(Path(sys.argv[1]), Path(root))
+        train = datasets.MNIST(root, train=True, transform=normalise)
+        test = datasets.MNIST(root, train=False, transform=normalise)
+    train_loader = torch.utils.data.DataLoader(train, batch_size=64, shuffle=True, num_workers=2)
+    test_loader = torch.utils.data.DataLoader(test, batch_size=1000, num_workers=2)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 10))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    criterion = nn.CrossEntropyLoss()
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        started = time.perf_counter()
+        model.train()
+        for images, labels in train_loader:
+            optimizer.zero_grad()
+            loss = criterion(model(images), labels)
+            loss.backward()
+            optimizer.step()
+        model.eval()
+        correct = 0
+        with torch.no_grad():
+            for images, labels in test_loader:
+                correct += (model(images).argmax(1) == labels).sum().item()
+        print(time.perf_counter() - started, correct / len(test), flush=True)
+
+
+if __name__ == "__main__":
+    main()
