@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -43,15 +42,20 @@ def configure_thread() -> None:
     torch.set_flush_denormal(True)
 
 
-@contextmanager
-def spread(threads: int) -> Iterator[None]:
-    """Let torch's next calls from this thread use so many threads, then one again."""
-    if threads > 1:
-        torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        if threads > 1:
+class spread:  # noqa: N801 - used like a function: `with spread(2): ...`
+    """Let the calling thread's next products use so many threads, then one again."""
+
+    __slots__ = ("_threads",)
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+
+    def __enter__(self) -> None:
+        if self._threads > 1:
+            torch.set_num_threads(self._threads)
+
+    def __exit__(self, *_: object) -> None:
+        if self._threads > 1:
             torch.set_num_threads(1)
 
 

@@ -138,6 +138,38 @@ class Structure:
         return sum(segment.size for segment in self.segments())
 
 
+class Linear:
+    """x @ w + b for every lane, and its gradients written straight into the plane.
+
+    w (L, in, out), b (L, out) or None, and their gradients are views. A lane alone takes the plain product: it is
+    the fastest on CPU, and its bits depend on nothing else.
+    """
+
+    def __init__(self, w: Tensor, b: Tensor | None, w_grad: Tensor, b_grad: Tensor | None) -> None:
+        self.w, self.b, self.w_grad, self.b_grad = w, b, w_grad, b_grad
+        self.alone = len(w) == 1
+        self._worth_sharing = w.numel() > _SMALL
+
+    def forward(self, x: Tensor, threads: int) -> Tensor:
+        """Multiply x (L, B, in), on so many threads where it is worth it -> (L, B, out)."""
+        if not self.alone:
+            return x @ self.w if self.b is None else torch.baddbmm(self.b.unsqueeze(1), x, self.w)
+        with spread(threads if self._worth_sharing else 1):
+            out = x[0] @ self.w[0] if self.b is None else torch.addmm(self.b[0], x[0], self.w[0])
+        return out.unsqueeze(0)
+
+    def backward(self, x: Tensor, g: Tensor, threads: int, *, to_input: bool) -> Tensor:
+        """Write the gradients of w and b for the output's gradient g; return x's (g itself if not asked for)."""
+        if self.b_grad is not None:
+            torch.sum(g, dim=1, out=self.b_grad)
+        if not self.alone:
+            torch.bmm(x.transpose(1, 2), g, out=self.w_grad)
+            return torch.bmm(g, self.w.transpose(1, 2)) if to_input else g
+        with spread(threads if self._worth_sharing else 1):
+            torch.mm(x[0].t(), g[0], out=self.w_grad[0])
+            return (g[0] @ self.w[0].t()).unsqueeze(0) if to_input else g
+
+
 class FromPlane(torch.autograd.Function):
     """A small parameter for one use in a forward pass; backward writes its gradient into the plane."""
 
@@ -193,6 +225,8 @@ class LaneNetwork:
         self.grad = torch.zeros_like(self.theta)
         self._weights = {name: segment.of(self.theta) for name, segment in self.segments.items()}
         self._gradients = {name: segment.of(self.grad) for name, segment in self.segments.items()}
+        self._hidden = [self._linear(f"hidden.{k}") for k in range(len(self.structure.layers))]
+        self._output = self._linear("output")
         self.statistics = self._fresh_statistics()
 
     def _initialise(self, theta: Tensor, variant: Variant, seed: int) -> None:
@@ -232,10 +266,10 @@ class LaneNetwork:
     @torch.no_grad()
     def forward(self, x: Tensor, observe: Observer | None = None) -> Tensor:
         """Compute the logits (L, B, C) of the images x (L, B, D) in evaluation mode."""
-        for k in range(len(self.structure.layers)):
-            z = self._product(f"hidden.{k}", x)  # (L, B, D) -> (L, B, H)
+        for k, linear in enumerate(self._hidden):
+            z = linear.forward(x, self.threads)  # (L, B, D) -> (L, B, H)
             x = self._between(k, z, training=False, observe=observe)
-        return self._product("output", x)  # (L, B, C)
+        return self._output.forward(x, self.threads)  # (L, B, C)
 
     @torch.no_grad()
     def backpropagate(self, x: Tensor, labels: Tensor) -> Tensor:
@@ -246,20 +280,20 @@ class LaneNetwork:
 
         x (L, B, D), labels (L, B). In training mode: BatchNorm uses the batch and moves its statistics.
         """
-        tape: list[tuple[Tensor, Tensor, Tensor]] = []
-        for k in range(len(self.structure.layers)):
-            z = self._product(f"hidden.{k}", x).requires_grad_()
+        tape: list[tuple[Linear, Tensor, Tensor, Tensor]] = []
+        for k, linear in enumerate(self._hidden):
+            z = linear.forward(x, self.threads).requires_grad_()
             with torch.enable_grad():
                 out = self._between(k, z, training=True)
-            tape.append((x, z, out))
+            tape.append((linear, x, z, out))
             x = out.detach()
-        losses, g = _cross_entropy(self._product("output", x), labels)
-        g = self._backward_product("output", x, g, to_input=bool(tape))
-        for k in reversed(range(len(tape))):
-            x, z, out = tape[k]
+        losses, g = _cross_entropy(self._output.forward(x, self.threads), labels)
+        g = self._output.backward(x, g, self.threads, to_input=bool(tape))
+        while tape:
+            linear, x, z, out = tape.pop()
             out.backward(g)  # type: ignore[no-untyped-call]
             assert z.grad is not None
-            g = self._backward_product(f"hidden.{k}", x, z.grad, to_input=k > 0)
+            g = linear.backward(x, z.grad, self.threads, to_input=bool(tape))
         return losses
 
     @torch.no_grad()
@@ -294,30 +328,6 @@ class LaneNetwork:
             for name, tensor in named.items()
         }
 
-    def _product(self, name: str, x: Tensor) -> Tensor:
-        """x @ w + b for every lane, (L, B, in) -> (L, B, out).
-
-        A lane alone takes the plain product: it is the fastest on CPU, and its bits depend on nothing else.
-        """
-        w, b = self._weights[f"{name}.weight"], self._weights.get(f"{name}.bias")
-        if len(w) > 1:
-            return x @ w if b is None else torch.baddbmm(b.unsqueeze(1), x, w)
-        with spread(self._threads_for(w)):
-            out = x[0] @ w[0] if b is None else torch.addmm(b[0], x[0], w[0])
-        return out.unsqueeze(0)
-
-    def _backward_product(self, name: str, x: Tensor, g: Tensor, *, to_input: bool) -> Tensor:
-        """Write the gradients of w and b for the output's gradient g; return that of x (g itself if not asked)."""
-        w, w_grad = self._weights[f"{name}.weight"], self._gradients[f"{name}.weight"]
-        if f"{name}.bias" in self._gradients:
-            torch.sum(g, dim=1, out=self._gradients[f"{name}.bias"])
-        if len(w) > 1:
-            torch.bmm(x.transpose(1, 2), g, out=w_grad)
-            return torch.bmm(g, w.transpose(1, 2)) if to_input else g
-        with spread(self._threads_for(w)):
-            torch.mm(x[0].t(), g[0], out=w_grad[0])
-            return (g[0] @ w[0].t()).unsqueeze(0) if to_input else g
-
     @contextmanager
     def undivided(self) -> Iterator[int]:
         """Keep products undivided, and give the number of threads that are free for something else instead."""
@@ -327,8 +337,10 @@ class LaneNetwork:
         finally:
             self.threads = free
 
-    def _threads_for(self, w: Tensor) -> int:
-        return self.threads if w.numel() > _SMALL else 1
+    def _linear(self, name: str) -> Linear:
+        weight, bias = f"{name}.weight", f"{name}.bias"
+        w, b = self._weights[weight], self._weights.get(bias)
+        return Linear(w, b, self._gradients[weight], self._gradients.get(bias))
 
     def _between(self, k: int, z: Tensor, *, training: bool, observe: Observer | None = None) -> Tensor:
         """Apply what stands between two products: activation, BatchNorm before or after it."""

@@ -48,8 +48,20 @@ class Optimizer:
             options["fused"] = True
         if device == "cuda" and self.torch_name in {"Adam", "AdamW", "RMSprop"}:
             options["capturable"] = True
+        _spare_the_compiler()
         built: torch.optim.Optimizer = getattr(torch.optim, self.torch_name)(groups, lr=1e-3, **options)
         return built
+
+
+def _spare_the_compiler() -> None:
+    """Keep torch from importing its compiler, 0.7 s, only to switch it off for a method that is never compiled.
+
+    torch looks for the switched-off method under this name and makes it when there is none; where a torch does
+    it otherwise, nothing is spared.
+    """
+    plain = getattr(torch.optim.Optimizer.add_param_group, "__wrapped__", None)
+    if plain is not None and not hasattr(plain, "__dynamo_disable"):
+        plain.__dynamo_disable = plain
 
 
 _EPS = Parameter("eps", 1e-8, "added to the denominator", low=0, low_open=True)

@@ -6,6 +6,7 @@ measuring (`measure`) and keeping (`checkpoint`) are other modules' work.
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -91,8 +92,11 @@ class LaneStack:
         n, size = len(self.arrays.train_labels), self.shared.batch_size
         order = torch.stack([torch.randperm(n, generator=draws) for draws in self.orders]).to(self.device)  # (L, N)
         self._loss_sum.zero_()
+        pace = Pace(self.network)
         for start in range(0, n, size):
+            pace.step()
             self.step(order[:, start : start + size])
+        pace.end()
         return self._loss_sum / n
 
     def step(self, index: Tensor) -> None:
@@ -144,6 +148,40 @@ class LaneStack:
             raise ValueError(f"a checkpoint with {sorted(tensors)} does not fit a run with {sorted(state)}")
         for name, tensor in tensors.items():
             state[name].copy_(tensor)
+
+
+class Pace:
+    """Finds out, while an epoch runs, whether its products are faster shared between threads or not.
+
+    Shared is faster on an idle machine, and several times slower where another process keeps a processor busy.
+    Every so often a few steps are timed either way. The bits are the same.
+    """
+
+    _TRIAL, _PERIOD = 20, 400
+
+    def __init__(self, network: LaneNetwork) -> None:
+        self._network, self._threads = network, network.threads
+        self._steps, self._since, self._shared_s = 0, 0.0, 0.0
+
+    def step(self) -> None:
+        """Note that a step begins."""
+        if self._threads == 1:
+            return
+        position, now = self._steps % self._PERIOD, time.perf_counter()
+        if position == 0:
+            self._network.threads = self._threads
+        elif position == self._TRIAL:
+            self._shared_s = now - self._since
+            self._network.threads = 1
+        elif position == 2 * self._TRIAL and self._shared_s < now - self._since:
+            self._network.threads = self._threads
+        if position % self._TRIAL == 0:
+            self._since = now
+        self._steps += 1
+
+    def end(self) -> None:
+        """Give the network its threads back."""
+        self._network.threads = self._threads
 
 
 class GraphedStep:
