@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -40,6 +41,18 @@ def configure_thread() -> None:
     """
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
+
+
+@contextmanager
+def training_thread() -> Iterator[None]:
+    """Configure the calling thread for training, and leave it as it was: other code may want its denormals."""
+    threads, flushed = torch.get_num_threads(), not bool(torch.tensor(1e-40) * 1)
+    configure_thread()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(flushed)
 
 
 class spread:  # noqa: N801 - used like a function: `with spread(2): ...`

@@ -25,10 +25,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from actbench.activations import ACTIVATIONS
+from actbench.activations.curves import Chain, Link, chain_function, chain_gain, chain_slope, chain_sup_slope
 from actbench.compute import PLANE_SHARE, spread
 from actbench.config import Variant
-from actbench.curves import Chain, Link, chain_function, chain_gain, chain_slope, chain_sup_slope
-from actbench.fields import Choice
+from actbench.config.fields import Choice
 from actbench.initializers import INITIALIZERS
 
 Observer = Callable[[int, Tensor, Tensor], None]

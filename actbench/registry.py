@@ -76,9 +76,12 @@ class Entry(Protocol):
     """What a registry holds."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What a config calls it."""
+
     @property
-    def parameters(self) -> tuple[Parameter, ...]: ...
+    def parameters(self) -> tuple[Parameter, ...]:
+        """What a person may set about it."""
 
 
 E = TypeVar("E", bound=Entry)

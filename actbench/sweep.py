@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from actbench.datasets import Dataset
     from actbench.engine import Outcome
-    from actbench.measure import Row
+    from actbench.engine.measure import Row
 
 CPU_LANES = 16
 _POLL_S = 0.2
@@ -236,7 +236,8 @@ class _Keeper:
         """Train what was claimed."""
         if not self._runs:
             return
-        from actbench import checkpoint, engine
+        from actbench import engine
+        from actbench.engine import checkpoint
 
         for run in self._runs:
             data = self._checkpoints.get(run.run_id)

@@ -17,15 +17,15 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from actbench import atomic, cells
 from actbench.comparison import Comparison, ComparisonRow
-from actbench.contrasts import Contrast, Estimate
-from actbench.groups import shown
+from actbench.comparison.contrasts import Contrast, Estimate
+from actbench.comparison.groups import shown
+from actbench.comparison.quantities import Quantity
+from actbench.config.textfile import readable
 from actbench.metrics import Kind
-from actbench.quantities import Quantity
 from actbench.registry import Parameter, Registry
 from actbench.stats import Interval
-from actbench.textfile import readable
+from actbench.store import atomic, cells
 
 FORMAT_VERSION = 1
 Row = Mapping[str, Any]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -26,11 +27,14 @@ import torch
 
 import actbench
 from actbench import compute, datasets, engine
-from actbench import measure as measure_module
 from actbench.config import Run, Variant
-from actbench.fields import Choice
-from actbench.measure import Measurer
-from actbench.stack import Arrays, LaneStack
+from actbench.config.fields import Choice
+from actbench.engine import measure as measure_module
+from actbench.engine.measure import Measurer
+from actbench.engine.stack import Arrays, LaneStack
+
+SET_BY_ACTBENCH = {"MKL_CBWR", "GOMP_SPINCOUNT"}
+"""What importing actbench sets for its own process; the reference runs without."""
 
 
 class Reference:
@@ -38,7 +42,10 @@ class Reference:
 
     def __init__(self, folder: Path) -> None:
         command = [sys.executable, str(Path(__file__).with_name("plain_program.py")), str(folder)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        environment = {name: value for name, value in os.environ.items() if name not in SET_BY_ACTBENCH}
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
         self._answer()
 
     def _answer(self) -> str:
@@ -140,7 +147,8 @@ def measure(folder: Path, rounds: int, full: bool) -> dict[str, Any]:
         print(f"round {number + 1} of {rounds}", file=sys.stderr)
         note("plain program, one epoch", plain.epoch())
         note("actbench, one network, one epoch", lanes_epoch([Run(variant(epochs=2), 0)], dataset))
-        parts.epoch()
+        with compute.training_thread():
+            parts.epoch()
         note("of it, training", parts.train_s)
         note("of it, measuring", parts.measure_s)
         for n in (5, 16):

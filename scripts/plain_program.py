@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 MKL_MODE = os.environ.get("MKL_CBWR")
-from actbench import download  # noqa: E402 - after torch, whose libraries have read their settings by now
+from actbench.datasets import download  # noqa: E402 - after torch, whose libraries have read their settings by now
 
 if MKL_MODE is None:
     os.environ.pop("MKL_CBWR", None)

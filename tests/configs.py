@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from actbench.config import Config, check, from_mapping
+from actbench.config.yaml_source import parse
 from actbench.errors import ConfigError
-from actbench.yaml_source import parse
 
 
 def loaded(text: str) -> Config:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from actbench.records import RunRecord
 from actbench.store import Store
+from actbench.store.records import RunRecord
 
 
 def run_id(seed: int = 0, name: str = "relu") -> str:

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from actbench.datafiles import IdxFile, md5
 from actbench.datasets import DATASETS, DatasetEntry
+from actbench.datasets.datafiles import IdxFile, md5
 
 TRAIN, TEST = 20, 10
 

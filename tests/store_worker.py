@@ -11,8 +11,7 @@ from typing import Any, NoReturn
 
 from fake_runs import record, run_id, store_run
 
-from actbench import atomic
-from actbench.store import Store
+from actbench.store import Store, atomic
 
 EVENTS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.write", "os.fsync"}
 

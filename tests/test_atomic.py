@@ -19,8 +19,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actbench import atomic
 from actbench.errors import StoreError
+from actbench.store import atomic
 
 quick = settings(derandomize=True, deadline=None, max_examples=60)
 
@@ -152,7 +152,7 @@ def test_a_lock_is_held_once_and_can_be_had_again(tmp_path: Path) -> None:
 
 
 def test_a_lock_dies_with_its_process(tmp_path: Path) -> None:
-    code = "import sys, time; from pathlib import Path; from actbench import atomic\n"
+    code = "import sys, time; from pathlib import Path; from actbench.store import atomic\n"
     code += "lock = atomic.try_lock(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
     command, here = [sys.executable, "-c", code, str(tmp_path / "lock")], Path(__file__).parents[1]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=here) as process:

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 import safetensors.numpy
 
-from actbench import cli, compute, measure
-from actbench.cells import parse_table
+from actbench import cli, compute
+from actbench.engine import measure
+from actbench.store.cells import parse_table
 
 ROOT = Path(__file__).parents[1]
 QUICK = ["--set", "epochs=2", "--set", "hidden=[16]", "--set", "train_limit=200"]

@@ -33,8 +33,8 @@ from idx_files import (
     zipped,
 )
 
-from actbench import datafiles, datasets
-from actbench.datasets import DATASETS
+from actbench import datasets
+from actbench.datasets import DATASETS, datafiles
 from actbench.errors import DataError, UnknownNameError
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"

@@ -19,8 +19,8 @@ import pytest
 from idx_files import REAL_FOLDER, as_nobody, folder_for_nobody, needs_mnist, publish, put, raw_folder, zipped
 from idx_server import serving, unreachable
 
-from actbench import datasets, download
-from actbench.datasets import DATASETS
+from actbench import datasets
+from actbench.datasets import DATASETS, download
 from actbench.errors import DataError
 
 HERE = Path(__file__).parent
@@ -29,7 +29,8 @@ import sys
 from pathlib import Path
 import pytest
 from idx_files import publish
-from actbench import datasets, download
+from actbench import datasets
+from actbench.datasets import download
 publish(pytest.MonkeyPatch())
 download.known_mirrors = lambda _: []
 raw = datasets.fetch("mnist", Path(sys.argv[1]), mirror=sys.argv[2])

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actbench.config import Run, Variant
+from actbench.config.fields import Choice
 from actbench.datasets import Dataset, Split
-from actbench.engine import Outcome, configure, pick_device, train_lanes
+from actbench.engine import Outcome, pick_device, train_lanes
+from actbench.engine.measure import Row
 from actbench.errors import DeviceError
-from actbench.fields import Choice
-from actbench.measure import Row
 
 TIMES = {"train_s", "evaluate_s", "wall_s", "images_per_s"}
 
@@ -49,11 +49,6 @@ class Recorder:
 def variant_of(activation: str = "relu", **given: Any) -> Variant:
     given = {"hidden": (12,), "epochs": 2, "batch_size": 32, **given}
     return Variant(activation=(Choice.of("activation", activation),), name=activation, **given)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread_a_lane() -> None:
-    configure()
 
 
 def train(runs: list[Run], recorder: Recorder | None = None, **options: Any) -> Recorder:
@@ -104,6 +99,23 @@ def test_a_run_is_the_same_to_the_bit_whatever_trains_beside_it_in_what_order_on
     outcomes = train(runs[:n], threads=threads).outcomes
     for run in runs[:n]:
         assert_same(outcomes[run.run_id], alone(run))
+
+
+@pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="only MKL promises the same bits for any threads")
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("batch_norm", [False, "before"])
+def test_a_run_alone_is_the_same_to_the_bit_however_many_threads_share_its_products(
+    threads: int, batch_norm: bool | str
+) -> None:
+    run = Run(variant_of("gelu", hidden=(300, 257), batch_size=25, batch_norm=batch_norm), 0)
+    assert_same(train([run], threads=threads).outcomes[run.run_id], train([run]).outcomes[run.run_id])
+
+
+def test_training_leaves_the_threads_and_the_denormals_of_its_caller_alone() -> None:
+    before = torch.get_num_threads()
+    train([POOL[0]])
+    assert torch.get_num_threads() == before
+    assert (torch.tensor(1e-40) * 1).item() != 0
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3, 4, 5])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from actbench.config import Choice, Variant
-from actbench.variant import RECIPE
+from actbench.config.variant import RECIPE
 from configs import loaded, problems, problems_of
 
 

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actbench.config import Config, Run
+from actbench.config.grid import expand, load_sweep, parse_grid
+from actbench.config.yaml_source import Document, parse
 from actbench.errors import ConfigError
-from actbench.grid import expand, load_sweep, parse_grid
-from actbench.yaml_source import Document, parse
 
 
 def expanded(text: str) -> list[Config]:

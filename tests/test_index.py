@@ -14,11 +14,10 @@ from fake_runs import record, rows_of, run_id, store_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actbench import atomic, index
-from actbench.cells import format_line, parse_table
 from actbench.errors import StoreError
-from actbench.records import COLUMNS
-from actbench.store import Store
+from actbench.store import Store, atomic, index
+from actbench.store.cells import format_line, parse_table
+from actbench.store.records import COLUMNS
 
 
 def place(root: Path, seed: int, name: str = "relu", **changes: object) -> None:

@@ -9,10 +9,10 @@ from twin import twin_of, twin_optimizer
 
 from actbench.activations import ACTIVATIONS
 from actbench.config import Run, Variant
-from actbench.fields import Choice
+from actbench.config.fields import Choice
+from actbench.engine.stack import Arrays, LaneStack
 from actbench.model import LaneNetwork, Structure, generator
 from actbench.optimizers import OPTIMIZERS
-from actbench.stack import Arrays, LaneStack
 
 # What float32 gives after a few steps when the same sums are added in another order: relative 2^-24 a term,
 # some hundred terms a sum, amplified a little by each step.

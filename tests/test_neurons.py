@@ -12,10 +12,10 @@ from torch import Tensor
 
 from actbench.activations import ACTIVATIONS
 from actbench.config import Run, Variant
-from actbench.fields import Choice
-from actbench.measure import Measurer
+from actbench.config.fields import Choice
+from actbench.engine.measure import Measurer
+from actbench.engine.stack import Arrays, LaneStack
 from actbench.neurons import DeathLedger, HealthMeter, LayerHealth, summarize
-from actbench.stack import Arrays, LaneStack
 
 NAMES = ["relu", "leaky_relu", "elu", "sigmoid", "tanh", "softplus", "silu", "mish", "gelu", "hardtanh", "identity"]
 

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actbench.config import Config, Variant, from_mapping, json_schema, resolved, to_yaml
+from actbench.config.fields import REGISTRIES
+from actbench.config.yaml_source import parse
 from actbench.datasets import DATASETS
 from actbench.errors import ConfigError
-from actbench.fields import REGISTRIES
 from actbench.registry import Parameter
-from actbench.yaml_source import parse
 from configs import HOSTILE, loaded
 
 

@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 from fake_runs import record, rows_of, run_id, store_run
 
-from actbench import atomic
-from actbench.cells import parse_table
 from actbench.errors import StoreError
-from actbench.store import RunRecord, Store, StoredProblem
+from actbench.store import RunRecord, Store, StoredProblem, atomic
+from actbench.store.cells import parse_table
 
 HEAVY = ("torch", "torchvision", "sklearn", "ray", "scipy", "numpy", "safetensors", "pydantic", "filelock")
 
@@ -273,7 +272,7 @@ def test_a_run_that_cannot_be_read_just_now_is_not_taken_for_damaged(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store_run(store.root)
-    monkeypatch.setattr("actbench.records.RESULT", "x" * 300)
+    monkeypatch.setattr("actbench.store.records.RESULT", "x" * 300)
     with pytest.raises(StoreError, match="File name too long; it is left as it is"), store.claim(run_id()):
         pass
     assert "cannot be read: File name too long" in store.rows()[1][0].reason

@@ -19,9 +19,8 @@ from typing import Any
 import pytest
 from fake_runs import record, rows_of, run_id, store_run
 
-from actbench import atomic
 from actbench.errors import StoreError
-from actbench.store import Store
+from actbench.store import Store, atomic
 
 WORKER = Path(__file__).with_name("store_worker.py")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(WORKER.parents[1])}

@@ -14,8 +14,8 @@ import pytest
 from pydantic import ValidationError
 
 from actbench.config import Run, Variant, from_mapping
+from actbench.config.variant import NOT_BUILT
 from actbench.datasets import DATASETS
-from actbench.variant import NOT_BUILT
 from configs import HOSTILE, problems, problems_of
 
 DIGITS = DATASETS["digits"].train

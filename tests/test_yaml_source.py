@@ -11,11 +11,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actbench.config.textfile import MAX_BYTES
+from actbench.config.yaml_errors import syntax_problem
+from actbench.config.yaml_source import MAX_DEPTH, Document, Place, parse, parse_value, read
+from actbench.config.yaml_values import Unquoted, dump, plain_value
 from actbench.errors import ConfigError
-from actbench.textfile import MAX_BYTES
-from actbench.yaml_errors import syntax_problem
-from actbench.yaml_source import MAX_DEPTH, Document, Place, parse, parse_value, read
-from actbench.yaml_values import Unquoted, dump, plain_value
 
 
 def problems(text: str) -> list[str]:

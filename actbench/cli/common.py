@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.text import Text
 
 from actbench.errors import StoreError, UsageError
-from actbench.records import RESULT, StoredProblem, StoredRun, read_run
 from actbench.store import Store
+from actbench.store.records import RESULT, StoredProblem, StoredRun, read_run
 from actbench.tables import Column, Row, terminal_table
 
 ConfigOption = Annotated[
@@ -144,6 +144,6 @@ def say_problems(to: Streams, problems: Sequence[StoredProblem], shown: int = 5)
 
 def plain_json(value: Any) -> str:
     """Strict JSON text: nan and inf become null."""
-    from actbench import atomic
+    from actbench.store import atomic
 
     return atomic.dump_json(atomic.plain(value))

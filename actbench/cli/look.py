@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 import actbench
-from actbench import config, datasets, grid
+from actbench import config, datasets
 from actbench.activations import ACTIVATIONS
 from actbench.cli.common import (
     DataDirOption,
@@ -27,6 +27,8 @@ from actbench.cli.common import (
     plain_json,
     streams,
 )
+from actbench.config import grid
+from actbench.config.textfile import readable
 from actbench.datasets import DATASETS
 from actbench.errors import ConfigError, DataError, Problem
 from actbench.initializers import INITIALIZERS
@@ -35,7 +37,6 @@ from actbench.optimizers import OPTIMIZERS
 from actbench.registry import Parameter
 from actbench.schedules import SCHEDULES
 from actbench.tables import Column
-from actbench.textfile import readable
 
 data_app = typer.Typer(name="data", help="Get, check and describe the datasets.", no_args_is_help=True)
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="mnist, fashion_mnist, kmnist, qmnist or digits.")]
@@ -184,7 +185,7 @@ def _count(n: int, what: str) -> str:
 def schema() -> None:
     """Print the JSON Schema of config files, for editors.
 
-    Example: actbench schema > actbench.schema.json
+    Example: actbench schema > actbench.config.schema.json
     """
     streams().result(json.dumps(config.json_schema(), indent=2))
 

@@ -23,11 +23,11 @@ from rich.text import Text
 
 from actbench.cli.common import Streams
 from actbench.config import Run
+from actbench.config.textfile import readable
 from actbench.datasets import DATASETS
-from actbench.textfile import readable
 
 if TYPE_CHECKING:
-    from actbench.measure import Row
+    from actbench.engine.measure import Row
 
 
 def images_of(run: Run) -> int:

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from actbench import comparison, tables
-from actbench.cells import Row
 from actbench.cli.common import (
     JsonOption,
     ResultsOption,
@@ -20,12 +19,13 @@ from actbench.cli.common import (
     streams,
 )
 from actbench.comparison import Comparison
+from actbench.config.textfile import readable
 from actbench.errors import CheckFailed, StoreError, UsageError, suggestion
 from actbench.metrics import METRICS
-from actbench.records import RESULT, StoredProblem, StoredRun, read_run
 from actbench.store import Store
+from actbench.store.cells import Row
+from actbench.store.records import RESULT, StoredProblem, StoredRun, read_run
 from actbench.tables import FORMATS, Column
-from actbench.textfile import readable
 
 
 def register(app: typer.Typer) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from actbench import comparison, config, grid, sweep, tables
+from actbench import comparison, config, sweep, tables
 from actbench.cli.common import (
     ConfigOption,
     DataDirOption,
@@ -32,7 +32,7 @@ from actbench.cli.common import (
     streams,
 )
 from actbench.cli.progress import watcher
-from actbench.config import Config
+from actbench.config import Config, grid
 from actbench.errors import UsageError
 from actbench.store import Store, StoredRun
 from actbench.tables import Column

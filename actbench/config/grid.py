@@ -21,13 +21,13 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from actbench.config import KEYS, Config, Setting, apply, check, collect, open_config, settings, unknown_key
+from actbench.config.fields import Augment, Choice
+from actbench.config.rules import Path
+from actbench.config.textfile import readable
+from actbench.config.variant import Variant, flat_value, label
+from actbench.config.yaml_source import Document, Place, parse_value
+from actbench.config.yaml_values import shown
 from actbench.errors import ConfigError, Problem, suggestion
-from actbench.fields import Augment, Choice
-from actbench.rules import Path
-from actbench.textfile import readable
-from actbench.variant import Variant, flat_value, label
-from actbench.yaml_source import Document, Place, parse_value
-from actbench.yaml_values import shown
 
 MAX_VARIANTS = 10_000
 MAX_RUNS = 1_000_000

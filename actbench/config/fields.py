@@ -10,11 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from actbench.activations import ACTIVATIONS
-from actbench.errors import suggestion
-from actbench.initializers import INITIALIZERS
-from actbench.optimizers import OPTIMIZERS
-from actbench.registry import Parameter, Registry, Value
-from actbench.rules import (
+from actbench.config.rules import (
     BadValueError,
     Flaw,
     OneOf,
@@ -26,8 +22,12 @@ from actbench.rules import (
     integer,
     parameter_schema,
 )
+from actbench.config.yaml_values import shown
+from actbench.errors import suggestion
+from actbench.initializers import INITIALIZERS
+from actbench.optimizers import OPTIMIZERS
+from actbench.registry import Parameter, Registry, Value
 from actbench.schedules import SCHEDULES
-from actbench.yaml_values import shown
 
 REGISTRIES: dict[str, Registry[Any]] = {
     "activation": ACTIVATIONS,

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from actbench.fields import DEFAULT_SEEDS, REGISTRIES, Seeds
-from actbench.rules import Rule, Schema
-from actbench.variant import RECIPE, Variant, plain_value
+from actbench.config.fields import DEFAULT_SEEDS, REGISTRIES, Seeds
+from actbench.config.rules import Rule, Schema
+from actbench.config.variant import RECIPE, Variant, plain_value
 
 
 def json_schema() -> Schema:

@@ -11,9 +11,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from actbench.measure import Measurer
+from actbench.engine.measure import Measurer
+from actbench.engine.stack import LaneStack
 from actbench.neurons import DeathLedger
-from actbench.stack import LaneStack
 
 
 def save_lane(stack: LaneStack, measurer: Measurer, lane: int) -> bytes:

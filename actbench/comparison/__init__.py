@@ -13,10 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from actbench import expressions, remarks
-from actbench.contrasts import Contrast, Estimate, Sample, contrasts, estimate, sample
-from actbench.errors import UnknownNameError, UsageError
-from actbench.groups import (
+from actbench.comparison import expressions, remarks
+from actbench.comparison.contrasts import Contrast, Estimate, Sample, contrasts, estimate, sample
+from actbench.comparison.groups import (
     Group,
     Grouping,
     columns_of,
@@ -28,8 +27,9 @@ from actbench.groups import (
     shown,
     tuned,
 )
+from actbench.comparison.quantities import Curve, Quantity, Row, number, quantity
+from actbench.errors import UnknownNameError, UsageError
 from actbench.metrics import METRICS
-from actbench.quantities import Curve, Quantity, Row, number, quantity
 
 EXTRAS = ("dead_ratio", "wall_s")
 """Shown beside the metrics asked for, with a mean and an interval but no comparison."""

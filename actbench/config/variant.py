@@ -16,8 +16,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from actbench.datasets import DATASETS
-from actbench.fields import (
+from actbench.config.fields import (
     MAX_IMAGES,
     Augment,
     Augmentation,
@@ -29,8 +28,9 @@ from actbench.fields import (
     Probe,
     short,
 )
+from actbench.config.rules import BadValueError, Flaw, OneOf, Several, Text, integer, number
+from actbench.datasets import DATASETS
 from actbench.registry import Value
-from actbench.rules import BadValueError, Flaw, OneOf, Several, Text, integer, number
 
 INPUTS, CLASSES = 784, 10
 MAX_PARAMETERS = 200_000_000

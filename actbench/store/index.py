@@ -11,9 +11,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from actbench import atomic
-from actbench.cells import Row, format_line
-from actbench.records import COLUMNS, RUN_ID, StoredRun, read_run
+from actbench.store import atomic
+from actbench.store.cells import Row, format_line
+from actbench.store.records import COLUMNS, RUN_ID, StoredRun, read_run
 
 RUNS_CSV = "runs.csv"
 RUNNING = ".running"

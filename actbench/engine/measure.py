@@ -15,8 +15,8 @@ from torch import Tensor
 
 from actbench.compute import side_by_side
 from actbench.config import Variant
+from actbench.engine.stack import LaneStack
 from actbench.neurons import Chunk, DeathLedger, HealthMeter, LayerHealth, summarize
-from actbench.stack import LaneStack
 
 Row = dict[str, float | int | None]
 """One epoch of one run, as epochs.csv has it; epoch 0 is the untrained network."""

@@ -14,9 +14,9 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from actbench import atomic, index
 from actbench.errors import StoreError
-from actbench.records import RunRecord, StoredProblem, StoredRun, find_run
+from actbench.store import atomic, index
+from actbench.store.records import RunRecord, StoredProblem, StoredRun, find_run
 
 DAMAGED = ".damaged"
 LOCK = "lock"

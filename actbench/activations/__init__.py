@@ -12,7 +12,7 @@ import math
 from math import inf, sqrt
 from typing import TYPE_CHECKING, Any
 
-from actbench.curves import (
+from actbench.activations.curves import (
     Activation,
     Chain,
     Facts,
@@ -22,9 +22,7 @@ from actbench.curves import (
     chain_sup_slope,
     check_chain,
 )
-from actbench.lazy import LazyModule
-from actbench.registry import Parameter, Registry
-from actbench.slopes import (
+from actbench.activations.slopes import (
     bell,
     elu_slope,
     gated,
@@ -40,6 +38,8 @@ from actbench.slopes import (
     rrelu_slope,
     swish_slope,
 )
+from actbench.lazy import LazyModule
+from actbench.registry import Parameter, Registry
 
 if TYPE_CHECKING:
     import torch

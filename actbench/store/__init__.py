@@ -23,12 +23,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
-from actbench import atomic, index
-from actbench.cells import Row
 from actbench.errors import StoreError, suggestion
-from actbench.index import RUNNING
-from actbench.records import RESULT, RUN_ID, RunRecord, StoredProblem, StoredRun, find_run, read_run
-from actbench.running import LOCK, Claim, is_result, lock_run
+from actbench.store import atomic, index
+from actbench.store.cells import Row
+from actbench.store.index import RUNNING
+from actbench.store.records import RESULT, RUN_ID, RunRecord, StoredProblem, StoredRun, find_run, read_run
+from actbench.store.running import LOCK, Claim, is_result, lock_run
 
 __all__ = ["Claim", "RunRecord", "Status", "Store", "StoredProblem", "StoredRun"]
 

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from actbench import datafiles, download
-from actbench.datafiles import CLASSES, Arrays, IdxFile
-from actbench.download import Note, Progress
+from actbench.datasets import datafiles, download
+from actbench.datasets.datafiles import CLASSES, Arrays, IdxFile
+from actbench.datasets.download import Note, Progress
 from actbench.errors import DataError
 from actbench.registry import Parameter, Registry
 

@@ -25,14 +25,14 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from actbench.checkpoint import restore_lane, save_lane
-from actbench.compute import configure_thread
+from actbench.compute import configure_thread, training_thread
 from actbench.config import Run
 from actbench.datasets import Dataset
+from actbench.engine.checkpoint import restore_lane, save_lane
+from actbench.engine.measure import Measurer, Row, diverged
+from actbench.engine.stack import CLASSES, Arrays, LaneStack
 from actbench.errors import DeviceError
-from actbench.measure import Measurer, Row, diverged
 from actbench.model import Structure
-from actbench.stack import CLASSES, Arrays, LaneStack
 
 _CHECKPOINT_EVERY_S = 60.0
 
@@ -208,11 +208,12 @@ def train_lanes(
 ) -> None:
     """Train `runs`, which share dataset, limits, batch size, epochs and kind of optimizer, to their end.
 
-    `threads` lanes are trained at the same time on CPU; fewer lanes share the threads. `checkpoints`, by run id, say where interrupted runs go
-    on; on CUDA all of one call must stand at the same epoch. An exception in a stack of several lanes (out of
-    memory, say) splits it in two that start over; in a lane alone it ends that run as failed. `stop` is asked
-    after every epoch: when it says yes, each unfinished lane hands out a checkpoint and the function returns.
-    The listener is called from one thread at a time, not always the caller's.
+    `threads` lanes are trained at the same time on CPU; fewer lanes share the threads. `checkpoints`, by run id,
+    say where interrupted runs go on; on CUDA all of one call must stand at the same epoch. An exception in a
+    stack of several lanes (out of memory, say) splits it in two that start over; in a lane alone it ends that
+    run as failed. `stop` is asked after every epoch: when it says yes, each unfinished lane hands out a
+    checkpoint and the function returns. The listener is called from one thread at a time, not always the
+    caller's.
     """
     arrays = Arrays.of(dataset, runs[0].variant, device)
     on_cpu = device.type == "cpu"
@@ -220,7 +221,8 @@ def train_lanes(
     rota = _Rota(turns, arrays, checkpoints or {}, listener, stop, threads)
     workers = min(threads, len(turns))
     if workers == 1:
-        rota.work()
+        with training_thread():
+            rota.work()
     else:
         with ThreadPoolExecutor(workers, "lane", initializer=configure_thread) as pool:
             for future in [pool.submit(rota.work) for _ in range(workers)]:
@@ -262,8 +264,7 @@ def lanes_that_fit(device: torch.device, runs: Sequence[Run]) -> int:
 
 
 def configure() -> None:
-    """Set torch's global switches once, before training: one thread, exact float32 products, allocation."""
-    configure_thread()
+    """Set the process's switches once, before training: exact float32 products on CUDA, and allocation."""
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     _keep_freed_memory()

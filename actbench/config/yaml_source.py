@@ -13,10 +13,10 @@ from typing import Any, NoReturn
 
 import yaml
 
+from actbench.config.textfile import check_characters, read_text, readable
+from actbench.config.yaml_errors import syntax_problem
+from actbench.config.yaml_values import plain_value, shown
 from actbench.errors import ConfigError, Problem
-from actbench.textfile import check_characters, read_text, readable
-from actbench.yaml_errors import syntax_problem
-from actbench.yaml_values import plain_value, shown
 
 Path = tuple[str | int, ...]
 """Where a value stands: keys and list positions from the root, such as ("sweep", "grid", "lr", 2)."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from actbench import stats
-from actbench.groups import Group, is_diverged, order, setting
-from actbench.quantities import Curve, Quantity
+from actbench.comparison.groups import Group, is_diverged, order, setting
+from actbench.comparison.quantities import Curve, Quantity
 from actbench.stats import Difference, Interval
 
 Unit = tuple[Any, tuple[Any, ...]]  # a seed, and the settings that are mixed

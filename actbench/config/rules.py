@@ -16,9 +16,9 @@ from typing import Any
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
+from actbench.config.yaml_values import Unquoted, shown
 from actbench.errors import suggestion
 from actbench.registry import Parameter, Value
-from actbench.yaml_values import Unquoted, shown
 
 Path = tuple[str | int, ...]
 Schema = dict[str, Any]

@@ -16,9 +16,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from actbench import atomic
-from actbench.cells import Cell, Row, format_table, parse_table
 from actbench.errors import StoreError
+from actbench.store import atomic
+from actbench.store.cells import Cell, Row, format_table, parse_table
 
 if TYPE_CHECKING:
     import numpy as np

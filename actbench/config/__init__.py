@@ -16,14 +16,14 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
+from actbench.config.fields import DEFAULT_SEEDS, REGISTRIES, Augment, Choice, Seeds
+from actbench.config.rules import BadValueError, Flaw, Path
+from actbench.config.schema import json_schema
+from actbench.config.textfile import readable
+from actbench.config.variant import NOT_BUILT, RECIPE, Run, Variant, plain_value
+from actbench.config.yaml_source import Document, Place, parse_value, read
+from actbench.config.yaml_values import dump, shown
 from actbench.errors import ConfigError, Problem, suggestion
-from actbench.fields import DEFAULT_SEEDS, REGISTRIES, Augment, Choice, Seeds
-from actbench.rules import BadValueError, Flaw, Path
-from actbench.schema import json_schema
-from actbench.textfile import readable
-from actbench.variant import NOT_BUILT, RECIPE, Run, Variant, plain_value
-from actbench.yaml_source import Document, Place, parse_value, read
-from actbench.yaml_values import dump, shown
 
 __all__ = ["NOT_BUILT", "Augment", "Choice", "Config", "Run", "Setting", "Variant", "json_schema"]
 

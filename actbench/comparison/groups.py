@@ -1,7 +1,7 @@
 """Which runs belong together: rows of runs -> groups, and each group at its own best setting (layer 3).
 
-Imports `quantities`, `expressions` and `errors`. A group is what becomes one row of a comparison. Runs on different datasets
-are never in one group; failed runs are counted in theirs, but have no values.
+Imports `quantities`, `expressions` and `errors`. A group is what becomes one row of a comparison.
+Runs on different datasets are never in one group; failed runs are counted in theirs, but have no values.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from actbench import expressions
+from actbench.comparison import expressions
+from actbench.comparison.quantities import Row, number
 from actbench.errors import UnknownNameError, UsageError
-from actbench.quantities import Row, number
 
 CONFIG_KEYS = (
     "name", "dataset", "network", "activation", "init", "batch_norm", "lr", "optimizer", "epochs",

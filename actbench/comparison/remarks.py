@@ -1,6 +1,7 @@
 """The footnotes that hold for a whole comparison: what to know before believing it (layer 3).
 
-Imports `groups`, `contrasts`, `quantities`, `stats`. Each function returns sentences, none where there is nothing to say.
+Imports `groups`, `contrasts`, `quantities`, `stats`. Each function returns sentences, none where there is
+nothing to say.
 """
 
 from __future__ import annotations
@@ -8,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from actbench import stats
-from actbench.contrasts import Contrast
-from actbench.groups import Grouping, listed, shown, varying
-from actbench.quantities import Row
+from actbench.comparison.contrasts import Contrast
+from actbench.comparison.groups import Grouping, listed, shown, varying
+from actbench.comparison.quantities import Row
 
 ENVIRONMENT = ("device", "threads", "torch_version", "actbench_version")
 """Columns that should be the same for all runs compared."""
