@@ -227,6 +227,8 @@ class LaneNetwork:
         self._gradients = {name: segment.of(self.grad) for name, segment in self.segments.items()}
         self._hidden = [self._linear(f"hidden.{k}") for k in range(len(self.structure.layers))]
         self._output = self._linear("output")
+        elementwise = all(layer.pre == layer.post for layer in self.structure.layers)
+        self._slope_suffices = elementwise and not self.structure.batch_norm and not self.structure.learned
         self.statistics = self._fresh_statistics()
 
     def _initialise(self, theta: Tensor, variant: Variant, seed: int) -> None:
@@ -275,15 +277,16 @@ class LaneNetwork:
     def backpropagate(self, x: Tensor, labels: Tensor) -> Tensor:
         """Write the gradients of each lane's mean loss into the plane; return these losses (L,).
 
-        The products' gradients are written out by hand, into their places; what stands between two products
-        is autograd's. That is a quarter faster than autograd for all of it, and the same to rounding.
+        The products' gradients are written out by hand, into their places. Between two products stands a factor,
+        the activation's exact slope; or autograd, where BatchNorm, learned parameters or a width that changes
+        ask for more. That is a third faster than autograd for all of it, and the same to rounding.
 
         x (L, B, D), labels (L, B). In training mode: BatchNorm uses the batch and moves its statistics.
         """
         tape: list[tuple[Linear, Tensor, Tensor, Tensor]] = []
         for k, linear in enumerate(self._hidden):
-            z = linear.forward(x, self.threads).requires_grad_()
-            with torch.enable_grad():
+            z = linear.forward(x, self.threads).requires_grad_(not self._slope_suffices)
+            with torch.set_grad_enabled(not self._slope_suffices):
                 out = self._between(k, z, training=True)
             tape.append((linear, x, z, out))
             x = out.detach()
@@ -291,9 +294,13 @@ class LaneNetwork:
         g = self._output.backward(x, g, self.threads, to_input=bool(tape))
         while tape:
             linear, x, z, out = tape.pop()
-            out.backward(g)  # type: ignore[no-untyped-call]
-            assert z.grad is not None
-            g = linear.backward(x, z.grad, self.threads, to_input=bool(tape))
+            if self._slope_suffices:
+                g.mul_(self.slope(len(tape), z))
+            else:
+                out.backward(g)  # type: ignore[no-untyped-call]
+                assert z.grad is not None
+                g = z.grad
+            g = linear.backward(x, g, self.threads, to_input=bool(tape))
         return losses
 
     @torch.no_grad()

@@ -10,7 +10,7 @@ Notation: z, a = f(z) and f'(z) are (L, B, H) for a chunk of B of the probe's N 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -54,19 +54,25 @@ class LayerHealth:
     mean: Tensor
     rms: Tensor
 
-    def per_unit(self, lane: int) -> dict[str, list[float]]:
-        """One lane's columns of neurons.csv, a value a unit each."""
-        columns = {
+    def per_unit(self, lane: int) -> dict[str, list[Any]]:
+        """One lane's columns of neurons.csv, a value a unit each.
+
+        A unit is an input z of the activation function. Where that has more or fewer outputs than inputs (crelu,
+        glu), what is known of outputs belongs to no single unit and is None.
+        """
+        by_input = {"max_slope": self.max_slope, "dead": self.dead, "near_dead": self.near_dead}
+        by_output = {
             "firing_rate": 1 - self.zero_share,
-            "max_slope": self.max_slope,
             "mean": self.mean,
             "rms": self.rms,
-            "dead": self.dead,
-            "near_dead": self.near_dead,
             "silent": self.silent,
             **{f"dormant_{tau}": flags for tau, flags in self.dormant.items()},
         }
-        return {name: values[lane].tolist() for name, values in columns.items()}
+        units = self.dead.shape[1]
+        columns: dict[str, list[Any]] = {name: values[lane].tolist() for name, values in by_input.items()}
+        for name, values in by_output.items():
+            columns[name] = values[lane].tolist() if values.shape[1] == units else [None] * units
+        return columns
 
     def shares(self) -> dict[str, Tensor]:
         """Every ratio of `RATIOS` with its (L, H) summands; the ratio is their mean over the units."""

@@ -6,7 +6,9 @@ a parameter group, so the entries only say which torch class runs and which of i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +53,14 @@ class Optimizer:
         _spare_the_compiler()
         built: torch.optim.Optimizer = getattr(torch.optim, self.torch_name)(groups, lr=1e-3, **options)
         return built
+
+
+def bare_step(optimizer: torch.optim.Optimizer) -> Callable[[], Any]:
+    """Return the optimizer's step without the hooks that torch wraps it in, to be called without gradients.
+
+    They serve torch's profiler and compiler: the first call imports the latter (0.7 s), each takes 0.05 ms.
+    """
+    return functools.partial(inspect.unwrap(type(optimizer).step), optimizer)
 
 
 def _spare_the_compiler() -> None:

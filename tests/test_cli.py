@@ -16,6 +16,7 @@ import pytest
 import safetensors.numpy
 
 from actbench import cli, compute
+from actbench.activations import ACTIVATIONS
 from actbench.engine import measure
 from actbench.store.cells import parse_table
 
@@ -577,6 +578,16 @@ def test_one_epoch_on_the_real_mnist_reaches_95_percent_without_torchvision(resu
         assert 0.95 < float(row["test_accuracy"]) < 0.985
         assert float(row["dead_ratio"]) < 0.2
         assert 0.5 < float(row["sparsity"]) < 0.95
+
+
+@pytest.mark.parametrize("name", [name for name, entry in ACTIVATIONS.items() if not entry.noise])
+def test_every_activation_trains_on_the_digits_without_a_warning(name: str, config: Path, results: Path) -> None:
+    given = ["--set", f"activation={name}", "--set", "epochs=1", "--set", f"name={name}", "--seeds", "1", "-q"]
+    assert run("train", "-c", config, "--results", results, *given) == 0
+    (row,) = rows_of(results)
+    assert row["status"] == "done"
+    neurons = parse_table((results / str(row["run_id"]) / "neurons.csv").read_text())
+    assert sum(bool(unit["dead"]) for unit in neurons) / len(neurons) == pytest.approx(row["dead_ratio"])
 
 
 def test_usable_threads_is_at_least_one() -> None:

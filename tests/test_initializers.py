@@ -105,6 +105,7 @@ def test_torch_default_draws_weights_and_bias_from_the_interval_of_nn_linear() -
     w, b = init.draw((784, 5000), torch.Generator().manual_seed(0), {})
     assert b is not None
     assert b.shape == (5000,)
+    assert not torch.isin(b, w[0]).all()  # numbers of its own
     torch.manual_seed(0)
     linear = nn.Linear(784, 5000)
     bound = 1 / math.sqrt(784)

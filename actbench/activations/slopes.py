@@ -60,7 +60,7 @@ def mish_slope(z: Tensor) -> Tensor:
 def gelu_slope(z: Tensor, approximate: str = "none") -> Tensor:
     """Phi(z) + z phi(z); or s(u) + z s'(u) u' for the tanh form, which is z s(u) with a cubic u."""
     if approximate == "none":
-        below: Tensor = torch.special.ndtr(z)
+        below = torch.erfc(-z / math.sqrt(2)) / 2  # Phi(z); torch's ndtr rounds to 0 from z = -5.5 on in float32
         return below + z * torch.exp(-z * z / 2) / math.sqrt(2 * math.pi)
     z = z.clamp(-30, 30)  # beyond, the slope is 0 or 1 to the last bit; here z^3 cannot overflow
     u = _GELU_A * (z + _GELU_B * z**3)

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from actbench.activations import ACTIVATIONS
 from actbench.config.fields import (
     MAX_IMAGES,
     Augment,
@@ -38,6 +39,7 @@ MAX_PARAMETERS = 200_000_000
 # What the engine does not do yet: key, whether a value needs it, and its name. Delete a row to allow it.
 NOT_BUILT: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("network", lambda network: network != "mlp", "the network cnn"),
+    ("activation", lambda chain: any(ACTIVATIONS[c.name].noise for c in chain), "a slope that is random in training"),
     ("dropout", lambda share: share > 0, "dropout"),
     ("schedule", lambda schedule: schedule.name != "constant", "a schedule other than constant"),
     ("augment", lambda augment: augment is not None, "augmentation"),

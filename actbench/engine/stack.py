@@ -19,7 +19,7 @@ from actbench.compute import spread, whole_shares
 from actbench.config import Run, Variant
 from actbench.datasets import Dataset, Split
 from actbench.model import LaneNetwork, generator
-from actbench.optimizers import OPTIMIZERS
+from actbench.optimizers import OPTIMIZERS, bare_step
 
 CLASSES = 10
 
@@ -66,6 +66,7 @@ class LaneStack:
         seeds = [run.seed for run in runs]
         self.network = LaneNetwork(variants, seeds, arrays.train_images.shape[1], CLASSES, self.device)
         self.optimizer = self._build_optimizer(variants)
+        self._optimizer_step = bare_step(self.optimizer)
         self.orders = [generator(seed, "order") for seed in seeds]
         self._loss_sum = torch.zeros(len(runs), dtype=torch.float64, device=self.device)
         self._graphs: dict[int, GraphedStep] = {}
@@ -117,8 +118,8 @@ class LaneStack:
         else:
             x, target = images[index], labels[index]  # (L, B, D), (L, B)
         losses = self.network.backpropagate(x, target)
-        with spread(whole_shares(self.network.threads)):
-            self.optimizer.step()
+        with spread(whole_shares(self.network.threads)), torch.no_grad():
+            self._optimizer_step()
         self._loss_sum.add_(losses, alpha=index.shape[1])
 
     def state(self, lane: int) -> dict[str, Tensor]:
