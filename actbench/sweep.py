@@ -240,8 +240,13 @@ class _Keeper:
         from actbench.engine import checkpoint
 
         for run in self._runs:
-            data = self._checkpoints.get(run.run_id)
-            self._watcher.on_start(run, checkpoint.epochs_done(data) if data is not None else 0)
+            data, done = self._checkpoints.get(run.run_id), 0
+            try:
+                done = checkpoint.epochs_done(data) if data is not None else 0
+            except ValueError as error:
+                self._watcher.on_note(f"{run.run_id} starts from the beginning: its checkpoint does not fit, {error}")
+                del self._checkpoints[run.run_id]
+            self._watcher.on_start(run, done)
 
         def should_stop() -> bool:
             return stop() or (self._options.fail_fast and bool(self._report.failed))

@@ -75,7 +75,7 @@ def test_bounds_are_inclusive_where_the_message_says_so() -> None:
 
 EXAMPLES_NOT_BUILT = {
     "network": "cnn", "dropout": 0.1, "schedule": "cosine", "augment": {"rotation": 1.0},
-    "label_smoothing": 0.1, "validation": 5000,
+    "label_smoothing": 0.1, "validation": 5000, "activation": "rrelu",
 }  # fmt: skip
 
 

@@ -150,6 +150,8 @@ def check_chain(chain: Chain) -> None:
     if not chain:
         raise UsageError("the list of activations is empty; no activation is `identity`")
     for activation, params in chain:
+        if len(chain) > 1 and "unit" in activation.learned(params).values():
+            raise UsageError(f"{activation.name} learns a parameter for each unit, so it cannot stand in a chain")
         if len(chain) > 1 and activation.ratio(params) != (1, 1):
             raise UsageError(f"{activation.name} changes the width, so it cannot stand in a chain; name it alone")
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from actbench.activations import ACTIVATIONS
+from actbench.activations import ACTIVATIONS, check_chain
 from actbench.config.fields import (
     MAX_IMAGES,
     Augment,
@@ -31,6 +31,7 @@ from actbench.config.fields import (
 )
 from actbench.config.rules import BadValueError, Flaw, OneOf, Several, Text, integer, number
 from actbench.datasets import DATASETS
+from actbench.errors import UsageError
 from actbench.registry import Value
 
 INPUTS, CLASSES = 784, 10
@@ -219,6 +220,10 @@ def clashes(variant: Variant) -> Iterator[Flaw]:
     if isinstance(warmup, float) and warmup > variant.epochs:
         message = f"must be at most epochs ({variant.epochs}), got {short(warmup)}"
         yield Flaw(("schedule", "warmup_epochs"), message, keys=("schedule", "epochs"))
+    try:
+        check_chain([(ACTIVATIONS[choice.name], choice.params) for choice in variant.activation])
+    except UsageError as error:
+        yield _clash("activation", str(error))
     for key, needs_it, what in NOT_BUILT:
         if needs_it(getattr(variant, key)):
             yield _clash(key, f"{what} is not built yet; leave the key out")

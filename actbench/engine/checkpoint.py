@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import json
 
+import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
+import actbench
 from actbench.engine.measure import Measurer
 from actbench.engine.stack import LaneStack
 from actbench.neurons import DeathLedger
+
+_MAKER = f"actbench {actbench.__version__} with torch {torch.__version__}"
 
 
 def save_lane(stack: LaneStack, measurer: Measurer, lane: int) -> bytes:
@@ -24,6 +28,7 @@ def save_lane(stack: LaneStack, measurer: Measurer, lane: int) -> bytes:
         tensors["ledger.dead"] = measurer.ledger.dead[lane]
         tensors["ledger.died_in"] = measurer.ledger.died_in[lane]
     tensors["rows"] = _text_tensor(json.dumps(measurer.rows[lane]))
+    tensors["maker"] = _text_tensor(_MAKER)
     return safetensors.torch.save({name: tensor.detach().cpu().clone() for name, tensor in tensors.items()})
 
 
@@ -33,7 +38,7 @@ def restore_lane(stack: LaneStack, measurer: Measurer, lane: int, data: bytes) -
     Raises ValueError (or safetensors' own error) for bytes that are no checkpoint of such a run.
     """
     tensors = safetensors.torch.load(data)
-    rows = json.loads(bytes(tensors.pop("rows").tolist()))
+    rows, _ = json.loads(_text(tensors.pop("rows"))), tensors.pop("maker")
     order = tensors.pop("order")
     dead, died_in = tensors.pop("ledger.dead", None), tensors.pop("ledger.died_in", None)
     stack.load_state(lane, tensors)
@@ -50,5 +55,20 @@ def _text_tensor(text: str) -> Tensor:
 
 
 def epochs_done(data: bytes) -> int:
-    """Return how many epochs a checkpoint holds."""
-    return len(json.loads(bytes(safetensors.torch.load(data)["rows"].tolist()))) - 1
+    """Return how many epochs a checkpoint holds.
+
+    Raises ValueError for bytes that are no checkpoint, and for one that another actbench or torch has made: going on
+    from it would end in a run that nothing can reproduce.
+    """
+    try:
+        tensors = safetensors.torch.load(data)
+        maker, rows = _text(tensors["maker"]), json.loads(_text(tensors["rows"]))
+    except (safetensors.SafetensorError, KeyError) as error:
+        raise ValueError(f"it is no checkpoint ({error})") from None
+    if maker != _MAKER:
+        raise ValueError(f"it was made by {maker}, this is {_MAKER}")
+    return len(rows) - 1
+
+
+def _text(tensor: Tensor) -> str:
+    return bytes(tensor.tolist()).decode()

@@ -1,0 +1,66 @@
+"""The README's commands and options are true, and so is what it says of files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import typer.main
+
+from actbench import cli
+from actbench.activations import ACTIVATIONS
+from actbench.metrics import METRICS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def commands() -> dict[str, Any]:
+    group: Any = typer.main.get_command(cli.app)
+    found = dict(group.commands)
+    data = found.pop("data")
+    return {**found, **{f"data {name}": command for name, command in data.commands.items()}}
+
+
+def test_every_command_in_the_readme_exists_with_the_options_shown() -> None:
+    known = commands()
+    shown = re.findall(r"actbench ((?:data )?[a-z]+)((?: [^\n#`|]*)?)", README)
+    named = {name for name, _ in shown}
+    assert {"train", "sweep", "compare", "show", "validate", "doctor"} <= named
+    for name, rest in shown:
+        if name not in known:
+            assert name in {"list", "data fetch", "answers"} or name in {c.split()[0] for c in known}, name
+            continue
+        options = {option for parameter in known[name].params for option in parameter.opts}
+        for option in re.findall(r"(?<=\s)--?[a-z][a-z-]*", rest):
+            assert option in options, f"actbench {name} has no {option}"
+
+
+def test_every_file_that_the_readme_names_is_there() -> None:
+    for name in re.findall(r"(?:\./)?((?:scripts|configs|actbench)/[\w./-]+)", README):
+        assert (ROOT / name.rstrip(".")).exists(), name
+
+
+def test_every_metric_that_the_readme_defines_is_known() -> None:
+    for name in re.findall(r"^\| `([a-z_]+)`", README, re.MULTILINE):
+        assert name in METRICS or name in {"deaths", "batch_loss", "train_loss"}, name
+
+
+def test_every_activation_has_a_formula_and_a_source() -> None:
+    for entry in ACTIVATIONS.values():
+        assert entry.formula
+        assert entry.latex
+        assert entry.source
+
+
+def test_the_lock_files_name_exact_versions_and_no_address() -> None:
+    for name in ("requirements.lock", "requirements-dev.lock"):
+        lines = [line for line in (ROOT / name).read_text().splitlines() if line and not line.startswith("#")]
+        assert len(lines) > 10
+        for line in lines:
+            assert re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][\w.]*", line), line
+
+
+def test_there_is_a_changelog_with_an_unreleased_part() -> None:
+    assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text()
