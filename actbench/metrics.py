@@ -11,13 +11,13 @@ from typing import Literal
 
 from actbench.registry import Parameter, Registry
 
-Kind = Literal["fraction", "seconds", "count", "number", "rate", "bytes"]
+Kind = Literal["fraction", "seconds", "count", "number", "rate"]
 Better = Literal["higher", "lower", "neither"]
 
 UNITS: dict[Kind, str] = {
-    "fraction": "%", "seconds": "s", "count": "", "number": "", "rate": "1/s", "bytes": "MB",
+    "fraction": "%", "seconds": "s", "count": "", "number": "", "rate": "1/s",
 }  # fmt: skip
-"""The unit in which a kind is shown; a fraction is stored as 0-1, bytes as bytes."""
+"""The unit in which a kind is shown; a fraction is stored as 0-1."""
 
 
 @dataclass(frozen=True)
@@ -78,17 +78,13 @@ METRICS: Registry[Metric] = Registry(
                "mean hidden output: 0 where outputs are zero-centred"),
         Metric("rms_activation", "RMS activation", "number", "neither",
                "root mean square of the hidden outputs"),
-        Metric("effective_rank", "effective rank", "number", "higher",
-               "exp(entropy of the normalised singular values) of a layer's outputs (Roy & Vetterli 2007)"),
-        Metric("grad_norm", "gradient norm", "number", "neither",
-               "L2 norm of the gradient of a layer's weights: vanishing and exploding gradients"),
         Metric("deaths", "deaths", "count", "lower", "hidden units that died, summed over the epochs"),
         Metric("revivals", "revivals", "count", "neither",
                "dead hidden units that came back, summed over the epochs"),
-        Metric("born_dead", "born dead", "count", "lower", "hidden units that are dead at initialisation"),
+        Metric("born_dead_ratio", "born dead", "fraction", "lower",
+               "share of hidden units that are dead at initialisation"),
         Metric("epochs_run", "epochs run", "count", "neither", "epochs trained until the end or divergence"),
-        Metric("wall_s", "time", "seconds", "lower", "wall-clock seconds of training"),
+        Metric("wall_s", "time", "seconds", "lower", "wall-clock seconds of training and measuring"),
         Metric("images_per_s", "images", "rate", "higher", "training images a second"),
-        Metric("peak_mem_bytes", "peak memory", "bytes", "lower", "largest device memory in use"),
     ],
 )  # fmt: skip

@@ -50,6 +50,11 @@ class Column:
         value = row.get(self.key)
         return "" if value is None else readable(self.show(value))
 
+    @property
+    def heading(self) -> str:
+        """The title as it stands above the column; like a cell, it may hold what a person typed."""
+        return readable(self.title)
+
 
 @dataclass(frozen=True)
 class Format:
@@ -71,7 +76,8 @@ def terminal_table(
     while True:
         table = Table(box=box.ASCII_DOUBLE_HEAD if ascii_only else box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
         for column in columns:
-            table.add_column(Text(column.title), justify="right" if column.right else "left", overflow="fold")
+            heading = _ascii(column.heading) if ascii_only else column.heading
+            table.add_column(Text(heading), justify="right" if column.right else "left", overflow="fold")
         for row in rows:
             table.add_row(*(Text(_ascii(column.text(row)) if ascii_only else column.text(row)) for column in columns))
         fits = Measurement.get(console, console.options, table).maximum <= width
@@ -88,11 +94,11 @@ def _ascii(text: str) -> str:
 
 def markdown(columns: Sequence[Column], rows: Sequence[Row], notes: Sequence[str] = ()) -> str:
     """Write a table in GitHub's Markdown; nothing in a cell is markup."""
-    lines = [[_markdown(column.title) for column in columns]]
+    lines = [[_markdown(column.heading) for column in columns]]
     lines.append(["---:" if column.right else "---" for column in columns])
     lines += [[_markdown(column.text(row)) for column in columns] for row in rows]
     text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return text + "".join(f"\n\n{i}. {_markdown(note)}" for i, note in enumerate(notes, 1))
+    return text + "".join(f"\n\n{i}. {_markdown(readable(note))}" for i, note in enumerate(notes, 1))
 
 
 def _markdown(text: str) -> str:
@@ -105,7 +111,7 @@ def latex(columns: Sequence[Column], rows: Sequence[Row], notes: Sequence[str] =
     lines = [
         r"\begin{tabular}{" + "".join("r" if column.right else "l" for column in columns) + "}",
         r"\toprule",
-        " & ".join(_latex(column.title) for column in columns) + r" \\",
+        " & ".join(_latex(column.heading) for column in columns) + r" \\",
         r"\midrule",
     ]
     for row in rows:
@@ -116,13 +122,14 @@ def latex(columns: Sequence[Column], rows: Sequence[Row], notes: Sequence[str] =
             texts.append(rf"\textbf{{{text}}}" if rank == "best" else text + r"$^{*}$" if rank == "tied" else text)
         lines.append(" & ".join(texts) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}"]
-    lines += [rf"% {i}. {_latex(note)}" for i, note in enumerate(notes, 1)]
+    lines += [rf"% {i}. {_latex(readable(note))}" for i, note in enumerate(notes, 1)]
     return "\n".join(lines)
 
 
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
     "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "±": r"$\pm$", "<": r"$<$", ">": r"$>$",
+    "[": "{[}", "]": "{]}", "*": "{*}",  # at the start of a line they would be arguments of the \\ above
 }  # fmt: skip
 
 
@@ -166,7 +173,6 @@ _SHOW: dict[Kind, Callable[[float], str]] = {
     "count": lambda value: f"{value:.1f}".removesuffix(".0"),
     "number": lambda value: f"{value:.4g}",
     "rate": lambda value: f"{value:,.0f}",
-    "bytes": lambda value: f"{value / 1e6:.1f}",
 }
 
 
@@ -182,7 +188,8 @@ def _half_width(interval: Interval | None, mean: float, show: Callable[[float], 
 def comparison_table(comparison: Comparison, *, raw: bool = False) -> tuple[list[Column], list[dict[str, Any]]]:
     """Turn a comparison into columns and rows: as a person reads them, or with every `raw` number apart."""
     columns = [Column(key, "variant" if key == "label" else key) for key in comparison.columns]
-    columns = [_less_needed(column, i) for i, column in enumerate(columns)]
+    if "label" in comparison.columns:
+        columns = [_less_needed(column) for column in columns]
     if raw:
         columns += [Column(key, key) for key in ("n", "diverged", "failed", "is_baseline")]
         columns += [Column(key, key) for one in comparison.quantities for key in _raw_keys(one.name, contrast=True)]
@@ -203,13 +210,15 @@ def comparison_table(comparison: Comparison, *, raw: bool = False) -> tuple[list
     return columns, [_shown_row(comparison, row) for row in comparison.rows]
 
 
-def _less_needed(column: Column, position: int) -> Column:
-    """The label stays; the settings that only repeat what it says may go."""
-    return column if position == 0 else Column(column.key, column.title, column.show, column.right, needed=5)
+def _less_needed(column: Column) -> Column:
+    """Dataset and label stay; the settings beside a label only repeat what it says, and may go."""
+    if column.key in ("dataset", "label"):
+        return column
+    return Column(column.key, column.title, column.show, column.right, needed=5)
 
 
 def _heading(one: Quantity) -> str:
-    units = {"fraction": " %", "seconds": " s", "rate": " 1/s", "bytes": " MB"}
+    units = {"fraction": " %", "seconds": " s", "rate": " 1/s"}
     return one.title + units.get(one.kind, "")
 
 
@@ -264,7 +273,8 @@ def _raw_row(comparison: Comparison, row: ComparisonRow) -> dict[str, Any]:
     for one in (*comparison.quantities, *comparison.extras):
         result = row.results[one.name]
         estimate, contrast = result.estimate, result.contrast
-        values: dict[str, Any] = {"mean": estimate.mean, "sd": estimate.sd, "values": estimate.n, "rank": result.rank}
+        values: dict[str, Any] = {"mean": estimate.mean, "sd": estimate.sd, "values": estimate.n}
+        values["rank"] = result.rank or None
         if estimate.interval is not None:
             values |= {"low": estimate.interval.low, "high": estimate.interval.high}
         if contrast is not None:

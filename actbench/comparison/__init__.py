@@ -116,7 +116,7 @@ def compare(
     extras = _extras(kept, columns, epoch, asked)
     table = _Table(grouping, asked, extras, _cached(curve), alpha, equivalence, texts)
     table.refuse_empty(epoch)
-    ranked = sorted(grouping.groups, key=table.sort_key(sort, columns, epoch))
+    ranked = table.ordered(sort, columns, epoch)
     chosen = choose_baseline(ranked, baseline)
     found: list[ComparisonRow] = []
     for dataset in sorted({group.dataset for group in ranked}, key=order):
@@ -125,7 +125,9 @@ def compare(
     if len(found) < len(ranked):
         texts.append(f"{len(found)} of {len(ranked)} rows are shown; p is adjusted for all of them.")
     if epoch is not None:
-        texts.append(f"All values are those after epoch {epoch}, not after the last one.")
+        whole = [one.name for one in asked if ":" in one.name]
+        but = f" but those of {listed(whole)}" if whole else ""
+        texts.append(f"All values{but} are those after epoch {epoch}, not after the last one.")
     contrasted = [result.contrast for row in found for result in row.results.values() if result.contrast]
     texts += remarks.on_power(contrasted, alpha)
     texts += remarks.on_settings(grouping, by_variant=by is None)
@@ -261,17 +263,18 @@ class _Table:
                 when = f" after epoch {epoch}" if epoch is not None else ""
                 raise UsageError(f"no run has a value of {one.name}{when}; see: actbench list metrics")
 
-    def sort_key(self, sort: str | None, columns: Sequence[str], epoch: int | None) -> Callable[[Group], Any]:
-        """Return the key that orders the groups: by default the first metric's mean, best first.
+    def ordered(self, sort: str | None, columns: Sequence[str], epoch: int | None) -> list[Group]:
+        """Return the groups in the order of the table: by default the first metric's mean, best first.
 
         Groups without a value, or with a run that has none, come after all others, whatever the direction.
         """
+        groups = self.grouping.groups
         name = (sort or "").removeprefix("-")
         turned = (sort or "").startswith("-")
         if name == "label":
-            return lambda group: group.label
-        if sort and name not in METRICS and any(name in group.keys for group in self.grouping.groups):
-            return lambda group: order(group.keys[name])
+            return sorted(groups, key=lambda group: group.label, reverse=turned)
+        if sort and name not in METRICS and any(name in group.keys for group in groups):
+            return sorted(groups, key=lambda group: (order(group.keys[name]), group.label), reverse=turned)
         one = quantity(name, columns, epoch) if sort else self.asked[0]
         falling = (one.better == "higher") != turned
 
@@ -280,7 +283,7 @@ class _Table:
             value = found.mean if found.mean is not None else 0.0
             return found.mean is None or found.missing > 0, -value if falling else value, group.label
 
-        return key
+        return sorted(groups, key=key)
 
     def rows(self, groups: Sequence[Group], baseline: str) -> list[ComparisonRow]:
         """Return the rows of one dataset, in the order of `groups`."""

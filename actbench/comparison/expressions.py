@@ -266,7 +266,7 @@ def _ordered(left: _Node, right: _Node, sign: str, text: str) -> _Node:
         a, b = left(values), right(values)
         if a is None or b is None or a is _Nothing or b is _Nothing:
             return None
-        if _type(a) != _type(b) or isinstance(a, bool):
+        if _type(a) != _type(b) or _type(a) not in ("text", "a number"):
             raise UsageError(f"{text!r}: cannot order {_type(a)} ({a!r}) {sign} {_type(b)} ({b!r})")
         return bool(compare(a, b))
 
@@ -276,7 +276,9 @@ def _ordered(left: _Node, right: _Node, sign: str, text: str) -> _Node:
 def _type(value: Any) -> str:
     if isinstance(value, bool):
         return "true or false"
-    return "text" if isinstance(value, str) else "a number"
+    if isinstance(value, int | float):
+        return "a number"
+    return "text" if isinstance(value, str) else "a list"
 
 
 def _truth(value: Any, text: str) -> bool | None:

@@ -152,7 +152,8 @@ def group_runs(rows: Sequence[Row], by: Sequence[str] | None = None) -> Grouping
             rest = [key for key in config if key != "name" and key not in keys]
             for key, found in varying(ended, rest).items():
                 mixed[key] = tuple(sorted({*mixed.get(key, ()), *found}, key=order))
-    return Grouping(tuple(groups), tuple(keys), mixed, duplicates)
+    in_order = {key: mixed[key] for key in config if key in mixed}
+    return Grouping(tuple(groups), tuple(keys), in_order, duplicates)
 
 
 def _labels(keys: Sequence[str], values: Sequence[tuple[Any, ...]], *, told_apart: bool) -> list[str]:
@@ -219,9 +220,11 @@ def tuned(rows: Sequence[Row], by: Sequence[str] | None, key: str) -> tuple[list
         ends = sorted((group.keys[key] for group in groups), key=order)
         if len(ends) > 1 and best.keys[key] in {ends[0], ends[-1]}:
             edge.append(_names([best]))
-    notes = [f"{key} is each row's best of {budgets.pop()} by validation accuracy: {listed(chosen)}."]
+    notes = [f"{key} is each row's best of {budgets.pop()} by validation accuracy: {listed(sorted(chosen))}."]
     if edge:
-        notes.append(f"The best {key} lies at the edge of what was tried for {listed(edge)}: try values beyond.")
+        notes.append(
+            f"The best {key} lies at the edge of what was tried for {listed(sorted(edge))}: try values beyond."
+        )
     return kept, notes
 
 

@@ -1,0 +1,587 @@
+"""Comparisons: which runs belong together, what differs, and what so few seeds cannot show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actbench.comparison import Comparison, ComparisonRow, compare, failing, unproven
+from actbench.comparison.groups import group_runs, is_diverged, order, shown
+from actbench.comparison.quantities import number, quantity
+from actbench.errors import UnknownNameError, UsageError
+
+# Noise of eight seeds; what is added to it decides who is better.
+NOISE = (0.0, 0.0011, -0.0004, 0.0007, -0.0009, 0.0002, 0.0005, -0.0006)
+OTHER = (0.0003, -0.0008, 0.0009, -0.0001, 0.0004, -0.0005, 0.0, 0.0006)
+
+
+def run(activation: str = "relu", seed: int = 0, accuracy: float | None = 0.97, **more: Any) -> dict[str, Any]:
+    row = {"name": activation, "dataset": "mnist", "activation": activation, "lr": 0.01, "seed": seed}
+    row |= {"status": "done", "test_accuracy": accuracy, "dead_ratio": 0.1, "wall_s": 2.0}
+    return {**row, **more}
+
+
+def runs(activation: str = "relu", base: float = 0.97, seeds: int = 8, **more: Any) -> list[dict[str, Any]]:
+    noise = NOISE if activation == "relu" else OTHER
+    return [run(activation, seed, base + noise[seed % 8], **more) for seed in range(seeds)]
+
+
+def row_of(found: Comparison, label: str, dataset: str = "mnist") -> ComparisonRow:
+    (row,) = (row for row in found.rows if row.label == label and row.dataset == dataset)
+    return row
+
+
+def verdict(found: Comparison, label: str, metric: str = "test_accuracy") -> str | None:
+    contrast = row_of(found, label).results[metric].contrast
+    return contrast.verdict if contrast else None
+
+
+def labels(found: Comparison) -> list[str]:
+    return [row.label for row in found.rows]
+
+
+def notes(found: Comparison) -> str:
+    return "\n".join(found.footnotes)
+
+
+# --- groups --------------------------------------------------------------------------------------------------
+
+
+def test_by_default_a_row_is_a_variant_labelled_with_its_name() -> None:
+    found = compare(runs("tanh", 0.95) + runs())
+    assert labels(found) == ["relu", "tanh"]
+    assert [row.n for row in found.rows] == [8, 8]
+    assert found.columns == ("label",)
+
+
+def test_variants_of_the_same_name_are_told_apart_by_what_differs() -> None:
+    found = compare([*runs(lr=0.1), *runs(lr=0.2), *runs("tanh")])
+    assert sorted(labels(found)) == ["relu lr=0.1", "relu lr=0.2", "tanh"]
+
+
+def test_keys_make_rows_and_name_columns() -> None:
+    rows = [run(a, s, lr=lr) for a in ("relu", "tanh") for lr in (0.1, 0.01) for s in range(2)]
+    found = compare(rows, by=["activation", "lr"])
+    assert found.columns == ("activation", "lr")
+    assert {(r.keys["activation"], r.keys["lr"]) for r in found.rows} == {
+        ("relu", 0.1), ("relu", 0.01), ("tanh", 0.1), ("tanh", 0.01)
+    }  # fmt: skip
+    assert {r.label for r in found.rows} >= {"relu lr=0.1", "tanh lr=0.01"}
+    only = compare(runs() + runs("tanh"), by=["activation", "lr"], only_changed=True)
+    assert only.columns == ("activation",)
+
+
+def test_an_unknown_key_is_refused_with_a_suggestion() -> None:
+    with pytest.raises(UnknownNameError, match="unknown column 'activaton'; did you mean 'activation'"):
+        compare(runs(), by=["activaton"])
+
+
+def test_the_same_run_from_two_folders_counts_once() -> None:
+    rows = [run(seed=s, run_id=f"relu-{s}") for s in range(3)]
+    found = compare([*rows, *(dict(row) for row in rows)])
+    assert found.rows[0].n == 3
+    assert "3 runs are there more than once; counted once." in notes(found)
+    without_ids = compare([*runs(seeds=2), *runs(seeds=2)])
+    assert without_ids.rows[0].n == 2
+
+
+def test_datasets_are_never_averaged_together() -> None:
+    rows = [*runs(), *runs("tanh", 0.9), *runs(base=0.8, dataset="kmnist"), *runs("tanh", 0.85, dataset="kmnist")]
+    found = compare(rows)
+    assert [(r.dataset, r.label) for r in found.rows] == [
+        ("kmnist", "tanh"), ("kmnist", "relu"), ("mnist", "relu"), ("mnist", "tanh")
+    ]  # fmt: skip
+    assert found.columns[:2] == ("dataset", "label")
+    assert row_of(found, "tanh", "kmnist").results["test_accuracy"].rank == "best"
+    assert row_of(found, "relu", "mnist").results["test_accuracy"].rank == "best"
+    contrast = row_of(found, "tanh", "kmnist").results["test_accuracy"].contrast
+    assert contrast is not None
+    assert contrast.comparisons == 1
+    assert contrast.found.difference == pytest.approx(0.05, abs=0.001)
+
+
+def test_a_dataset_without_the_baseline_says_so() -> None:
+    found = compare([*runs(), *runs("tanh"), *runs("tanh", dataset="kmnist")])
+    assert "kmnist has no row relu: nothing to compare its rows with." in notes(found)
+    assert row_of(found, "tanh", "kmnist").results["test_accuracy"].contrast is None
+
+
+def test_settings_are_sorted_numbers_first_and_shown_as_in_yaml() -> None:
+    assert sorted([None, "b", 10, 2.5, "a"], key=order) == [2.5, 10, "a", "b", None]
+    assert [shown(v) for v in (None, True, 0.001, 3, "x")] == ["none", "true", "0.001", "3", "x"]
+
+
+def test_a_missing_setting_and_nan_are_the_same_setting() -> None:
+    grouping = group_runs([run(seed=0, dropout=None), run(seed=1, dropout=float("nan")), run(seed=2)])
+    assert len(grouping.groups) == 1
+
+
+# --- the baseline --------------------------------------------------------------------------------------------
+
+
+def test_the_baseline_is_relu_or_else_the_first_row() -> None:
+    assert compare(runs("tanh", 0.99) + runs()).baseline == "relu"
+    assert compare(runs("tanh", 0.99) + runs("silu", 0.98)).baseline == "tanh"
+
+
+@pytest.mark.parametrize("wanted", ["tanh", "TANH", "activation=tanh"])
+def test_a_baseline_is_named_by_label_name_or_key(wanted: str) -> None:
+    found = compare(runs("tanh") + runs(), by=["activation"], baseline=wanted)
+    assert found.baseline == "tanh"
+    assert row_of(found, "tanh").is_baseline
+    assert not row_of(found, "relu").is_baseline
+
+
+def test_an_unknown_baseline_is_refused_with_a_suggestion() -> None:
+    with pytest.raises(UnknownNameError, match="unknown baseline 'relo'; did you mean 'relu'"):
+        compare(runs("tanh") + runs(), baseline="relo")
+
+
+def test_a_baseline_that_matches_several_rows_is_refused_with_their_labels() -> None:
+    with pytest.raises(UsageError, match=r"matches several rows: relu lr=0\.1, relu lr=0\.2; give one"):
+        compare(runs(lr=0.1) + runs(lr=0.2), baseline="relu", sort="label")
+
+
+# --- pairs and verdicts --------------------------------------------------------------------------------------
+
+
+def test_runs_are_paired_by_seed() -> None:
+    seeds = range(8)
+    rows = [run("relu", s, 0.9 + s / 100) for s in seeds]
+    rows += [run("tanh", s, 0.905 + s / 100 + s / 1e5) for s in reversed(seeds)]
+    contrast = row_of(compare(rows), "tanh").results["test_accuracy"].contrast
+    assert contrast is not None
+    assert contrast.found.method == "paired"
+    # Unpaired, a spread of 0.024 would hide a difference of 0.005.
+    assert contrast.found.p == 2 / 2**8
+    assert contrast.verdict == "better"
+    assert contrast.significant
+
+
+def test_runs_that_share_no_seeds_are_compared_unpaired_and_it_is_said() -> None:
+    rows = runs() + [run("tanh", 100 + s, 0.95 + OTHER[s]) for s in range(8)]
+    found = compare(rows)
+    contrast = row_of(found, "tanh").results["test_accuracy"].contrast
+    assert contrast is not None
+    assert contrast.found.method == "unpaired"
+    assert contrast.verdict == "worse"
+    (position,) = row_of(found, "tanh").notes
+    assert found.footnotes[position - 1] == "Not paired by seed: Welch's interval and the Mann-Whitney test."
+
+
+def test_seeds_without_a_partner_are_left_out_and_it_is_said() -> None:
+    found = compare(runs() + runs("tanh", 0.96, seeds=6))
+    contrast = row_of(found, "tanh").results["test_accuracy"].contrast
+    assert contrast is not None
+    assert (contrast.found.n, contrast.unmatched) == (6, 2)
+    assert "Some seeds have no partner in the baseline" in notes(found)
+
+
+@pytest.mark.parametrize(("shift", "method", "n"), [(0, "paired", 8), (4, "paired", 4), (5, "unpaired", 8)])
+def test_pairs_are_used_where_at_least_half_of_the_seeds_have_a_partner(shift: int, method: str, n: int) -> None:
+    rows = runs() + [run("tanh", s + shift, 0.95 + OTHER[s]) for s in range(8)]
+    contrast = row_of(compare(rows), "tanh").results["test_accuracy"].contrast
+    assert contrast is not None
+    assert (contrast.found.method, contrast.found.n) == (method, n)
+
+
+@pytest.mark.parametrize(("seeds", "expected"), [(1, "needs >= 6 seeds"), (5, "needs >= 6 seeds"), (6, "worse")])
+def test_below_six_seeds_no_verdict_is_given(seeds: int, expected: str) -> None:
+    found = compare(runs(seeds=seeds) + runs("tanh", 0.5, seeds=seeds))
+    assert verdict(found, "tanh") == expected
+    assert ("cannot give a p below" in notes(found)) == (seeds < 6)
+    if seeds == 5:
+        assert "5 seeds cannot give a p below 0.0625; a verdict at 0.05 needs >= 6 seeds." in found.footnotes
+    if seeds == 1:
+        assert row_of(found, "tanh").results["test_accuracy"].estimate.interval is None
+
+
+def test_holm_counts_every_row_that_is_compared() -> None:
+    rows = runs(seeds=6) + [r for a in ("tanh", "silu", "gelu") for r in runs(a, 0.5, seeds=6)]
+    found = compare(rows)
+    contrast = row_of(found, "silu").results["test_accuracy"].contrast
+    assert contrast is not None
+    assert contrast.adjusted_p == pytest.approx(3 * 2 / 2**6)
+    assert contrast.verdict == "needs >= 7 seeds"
+    assert "0.0938 after Holm over 3 rows" in notes(found)
+
+
+def test_a_difference_within_the_noise_is_no_difference() -> None:
+    found = compare(runs() + runs("tanh"))
+    assert verdict(found, "tanh") == "~"
+    ranks = {row.label: row.results["test_accuracy"].rank for row in found.rows}
+    assert sorted(ranks.values()) == ["best", "tied"]
+
+
+def test_within_the_margin_rows_are_equivalent_and_outside_they_are_not() -> None:
+    rows = runs() + runs("tanh")
+    assert verdict(compare(rows, equivalence=0.005), "tanh") == "equivalent"
+    assert verdict(compare(rows, equivalence=0.0001), "tanh") == "~"
+    assert verdict(compare(runs() + runs("tanh", 0.9), equivalence=0.005), "tanh") == "worse"
+
+
+def test_a_metric_without_a_good_direction_is_higher_or_lower_and_never_best() -> None:
+    rows = [{**r, "sparsity": 0.5 + NOISE[r["seed"]]} for r in runs()]
+    rows += [{**r, "sparsity": 0.6 + OTHER[r["seed"]]} for r in runs("tanh")]
+    found = compare(rows, metrics=["sparsity"])
+    assert verdict(found, "tanh", "sparsity") == "higher"
+    assert {row.results["sparsity"].rank for row in found.rows} == {""}
+
+
+def test_fewer_dead_units_are_better() -> None:
+    rows = [{**r, "dead_ratio": 0.3 + NOISE[r["seed"]]} for r in runs()]
+    rows += [{**r, "dead_ratio": 0.1 + OTHER[r["seed"]]} for r in runs("tanh")]
+    found = compare(rows, metrics=["dead_ratio"])
+    assert verdict(found, "tanh", "dead_ratio") == "better"
+    assert labels(found) == ["tanh", "relu"]
+
+
+# --- runs that went wrong ------------------------------------------------------------------------------------
+
+
+def test_a_diverged_run_counts_in_n_has_no_value_and_its_row_is_never_best() -> None:
+    rows = runs(base=0.9) + runs("tanh", 0.99)
+    rows[-1] |= {"status": "diverged", "test_accuracy": 0.9999}
+    found = compare(rows)
+    tanh = row_of(found, "tanh")
+    assert (tanh.n, tanh.diverged) == (8, 1)
+    assert tanh.results["test_accuracy"].estimate.n == 7
+    mean = tanh.results["test_accuracy"].estimate.mean
+    assert mean is not None
+    assert mean < 0.995
+    assert tanh.results["test_accuracy"].rank == ""
+    assert labels(found) == ["relu", "tanh"]  # last, although its other runs are the better ones
+    assert row_of(found, "relu").results["test_accuracy"].rank == "best"
+    assert any("diverged runs counts them in n" in found.footnotes[i - 1] for i in tanh.notes)
+    assert any("Pairs in which one run has no value" in found.footnotes[i - 1] for i in tanh.notes)
+
+
+def test_a_row_of_diverged_runs_only_is_shown_without_values() -> None:
+    rows = runs() + [{**r, "status": "diverged"} for r in runs("tanh", 0.99)]
+    found = compare(rows)
+    tanh = row_of(found, "tanh")
+    assert tanh.diverged == 8
+    assert tanh.results["test_accuracy"].estimate.mean is None
+    assert tanh.results["test_accuracy"].contrast is None
+    assert compare([{**r, "status": "diverged"} for r in runs()]).rows[0].n == 8
+
+
+def test_failed_runs_are_counted_but_not_compared() -> None:
+    rows = runs() + runs("tanh")
+    rows[-1] |= {"status": "failed", "test_accuracy": 0.0}
+    rows.append(run("silu", 0, None, status="failed"))
+    found = compare(rows)
+    tanh, silu = row_of(found, "tanh"), row_of(found, "silu")
+    assert (tanh.n, tanh.failed) == (7, 1)
+    estimate = tanh.results["test_accuracy"].estimate
+    assert estimate.mean is not None
+    assert estimate.mean > 0.96
+    assert (silu.n, silu.failed) == (0, 1)
+    assert "2 failed runs are counted as failed, but not in n and not compared." in found.footnotes
+
+
+def test_a_run_without_a_status_is_done() -> None:
+    row = run()
+    del row["status"]
+    assert not is_diverged(row)
+    assert compare([row]).rows[0].n == 1
+
+
+# --- footnotes -----------------------------------------------------------------------------------------------
+
+
+def test_settings_that_vary_unasked_within_a_row_are_named() -> None:
+    found = compare([*runs(lr=0.1), *runs(lr=0.01)], by=["activation"])
+    assert "Rows average over settings that vary within them (lr: 0.01, 0.1); see --by and --filter." in notes(found)
+    assert found.rows[0].n == 16
+    assert found.rows[0].results["test_accuracy"].estimate.n == 8  # a seed's value is its mean over the settings
+    assert "vary within" not in notes(compare(runs(lr=0.1) + runs("tanh", lr=0.01), by=["activation"]))
+
+
+def test_mixed_settings_are_named_in_one_order_whichever_row_comes_first() -> None:
+    rows = [*runs(lr=0.1), *runs(lr=0.01), *runs("tanh", lr=0.1, init="he"), *runs("tanh", lr=0.1, init="xavier")]
+    for some in (rows, rows[::-1]):
+        assert "(init: he, xavier; lr: 0.01, 0.1)" in notes(compare(some, by=["activation"]))
+
+
+def test_rows_that_differ_in_several_settings_say_so() -> None:
+    found = compare(runs(lr=0.1) + runs("tanh", lr=0.01))
+    assert "Rows differ in activation, lr: a difference may come from any of them" in notes(found)
+    assert "Rows differ" not in notes(compare(runs() + runs("tanh")))
+
+
+@pytest.mark.parametrize("key", ["device", "torch_version", "actbench_version", "threads"])
+def test_runs_from_different_machines_or_versions_say_so(key: str) -> None:
+    found = compare(runs(**{key: "1"}) + runs("tanh", **{key: "2"}))
+    assert f"The runs differ in {key}: 1, 2." in found.footnotes
+    same = compare(runs(**{key: "1"}) + runs("tanh", **{key: "1"}))
+    assert "The runs differ" not in notes(same)
+
+
+# --- tuning --------------------------------------------------------------------------------------------------
+
+
+def tried(activation: str, best: float, **more: Any) -> list[dict[str, Any]]:
+    """Three learning rates: validation likes `best`, the test set likes 0.1 throughout."""
+    rows: list[dict[str, Any]] = []
+    for lr in (0.001, 0.01, 0.1):
+        accuracy = 0.98 if lr == best else 0.9
+        rows += runs(activation, 0.99 if lr == 0.1 else 0.95, lr=lr, validation_accuracy=accuracy, **more)
+    return rows
+
+
+def test_each_row_is_taken_at_its_best_setting_by_validation_accuracy_not_by_the_test_set() -> None:
+    found = compare(tried("relu", 0.01) + tried("tanh", 0.001), by=["activation"], tune="lr")
+    assert {row.n for row in found.rows} == {8}
+    means = [row.results["test_accuracy"].estimate.mean for row in found.rows]
+    assert means == pytest.approx([0.95, 0.95], abs=0.001)
+    assert "lr is each row's best of 3 by validation accuracy: relu 0.01, tanh 0.001." in found.footnotes
+    assert "The best lr lies at the edge of what was tried for tanh: try values beyond." in found.footnotes
+
+
+def test_tuning_works_on_variants_too() -> None:
+    found = compare(tried("relu", 0.01) + tried("tanh", 0.01), tune="lr")
+    assert sorted(labels(found)) == ["relu", "tanh"]
+    assert "edge" not in notes(found)
+
+
+def test_a_setting_at_which_a_run_diverged_is_not_the_best() -> None:
+    rows = tried("relu", 0.01)
+    next(r for r in rows if r["lr"] == 0.01)["status"] = "diverged"
+    found = compare(rows, by=["activation"], tune="lr")
+    assert found.rows[0].diverged == 0
+    assert "relu 0.01." not in notes(found)
+
+
+def test_tuning_without_validation_accuracy_is_refused() -> None:
+    with pytest.raises(
+        UsageError, match=r"validation_accuracy, which 8 runs of .* lack; train with `validation: 5000`"
+    ):
+        compare(runs(lr=0.1) + runs(lr=0.01), by=["activation"], tune="lr")
+
+
+def test_tuning_is_refused_where_one_row_tried_more_values_than_another() -> None:
+    with pytest.raises(UsageError, match="the same number of values of lr for every row, got relu: 3, tanh: 1"):
+        compare(tried("relu", 0.01) + runs("tanh", validation_accuracy=0.9), by=["activation"], tune="lr")
+    with pytest.raises(UsageError, match="only one value of lr"):
+        compare(runs(validation_accuracy=0.9), by=["activation"], tune="lr")
+    with pytest.raises(UnknownNameError, match="unknown column 'lrr'"):
+        compare(runs(), tune="lrr")
+
+
+# --- curves --------------------------------------------------------------------------------------------------
+
+CURVE = [
+    {"epoch": 0, "test_accuracy": 0.1, "train_s": 0.0},
+    {"epoch": 1, "test_accuracy": 0.8, "train_s": 2.0},
+    {"epoch": 2, "test_accuracy": 0.97, "train_s": 3.0},
+    {"epoch": 3, "test_accuracy": 0.96, "train_s": 4.0},
+]
+
+
+def curve(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """tanh is one epoch behind."""
+    behind = 1 if row["activation"] == "tanh" else 0
+    return [{**line, "epoch": line["epoch"] + behind} for line in CURVE]
+
+
+def mean_of(metric: str, rows: list[dict[str, Any]] | None = None, **options: Any) -> float | None:
+    found = compare(rows or runs(), metrics=[metric], curve=curve, **options)
+    return found.rows[0].results[metric].estimate.mean
+
+
+def test_the_epochs_and_seconds_to_a_threshold_are_the_first_that_reach_it() -> None:
+    assert mean_of("epochs_to:test_accuracy>=0.97") == 2.0
+    assert mean_of("epochs_to:test_accuracy >= 0.8") == 1.0
+    assert mean_of("seconds_to:test_accuracy>=0.97") == 5.0
+    assert mean_of("epochs_to:test_accuracy<=0.5") == 0.0
+
+
+def test_the_area_under_a_curve_is_its_mean_over_the_epochs() -> None:
+    assert mean_of("auc:test_accuracy") == pytest.approx((0.9 / 2 + 1.77 / 2 + 1.93 / 2) / 3)
+
+
+def test_an_epoch_can_be_compared_instead_of_the_last_one() -> None:
+    assert mean_of("test_accuracy", epoch=1) == 0.8
+    found = compare(runs() + runs("tanh"), curve=curve, epoch=1)
+    assert row_of(found, "tanh").results["test_accuracy"].estimate.mean == 0.1
+    assert verdict(found, "tanh") == "worse"
+    assert "All values are those after epoch 1, not after the last one." in found.footnotes
+    assert "wall_s" not in {one.name for one in found.extras}
+    curves = compare(runs(), metrics=["test_accuracy", "auc:test_accuracy"], curve=curve, epoch=1)
+    assert "All values but those of auc:test_accuracy are those after epoch 1, not after the last one." in notes(curves)
+    with pytest.raises(UsageError, match="no run has a value of test_accuracy after epoch 9"):
+        compare(runs(), curve=curve, epoch=9)
+
+
+def test_a_threshold_that_is_never_reached_is_a_missing_value_not_a_mistake() -> None:
+    metric = "epochs_to:test_accuracy>=0.99"
+    found = compare(runs() + runs("tanh"), metrics=[metric], curve=curve)
+    assert {row.results[metric].estimate.mean for row in found.rows} == {None}
+    assert "Some runs never reached it: epochs to test accuracy >= 99%" in notes(found)
+
+
+def test_fewer_epochs_to_a_threshold_are_better() -> None:
+    metric = "epochs_to:test_accuracy>=0.97"
+    found = compare(runs() + runs("tanh"), metrics=[metric], curve=curve)
+    assert verdict(found, "tanh", metric) == "worse"
+    assert labels(found) == ["relu", "tanh"]
+
+
+def test_curves_that_are_not_known_are_asked_for() -> None:
+    with pytest.raises(UsageError, match="epochs of these runs are not known"):
+        compare(runs(), metrics=["auc:test_accuracy"])
+
+
+def test_each_runs_epochs_are_read_once() -> None:
+    read: list[int] = []
+
+    def counted(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+        read.append(row["seed"])
+        return curve(row)
+
+    compare(runs(), metrics=["auc:test_accuracy", "epochs_to:test_accuracy>=0.9"], curve=counted)
+    assert sorted(read) == list(range(8))
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("test_acuracy", "unknown metric 'test_acuracy'; did you mean 'test_accuracy'"),
+        ("auc:test_acuracy", "unknown metric 'test_acuracy'"),
+        ("max:test_accuracy", "known are NAME, auc:NAME, epochs_to:NAME>=X, seconds_to:NAME>=X"),
+        ("epochs_to:test_accuracy", "write it as epochs_to:test_accuracy>=0.97"),
+        ("epochs_to:test_accuracy>=high", "write it as epochs_to:test_accuracy>=0.97"),
+        ("seconds_to:test_accuracy>=nan", "write it as seconds_to:test_accuracy>=0.97"),
+        ("always_linear_ratio", "no run has a value of always_linear_ratio"),
+    ],
+)
+def test_a_metric_that_cannot_be_had_is_refused(spec: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        compare(runs(), metrics=[spec], curve=curve)
+    assert message in str(caught.value)
+
+
+def test_any_column_of_numbers_is_a_metric_and_the_gap_is_made_from_its_parts() -> None:
+    assert mean_of("parameters", [run(parameters=407050)]) == 407050
+    assert mean_of("accuracy_gap", [run(train_accuracy=0.995, accuracy=0.97)]) == pytest.approx(0.025)
+    assert quantity("parameters", ["parameters"]).better == "neither"
+
+
+def test_only_finite_numbers_are_numbers() -> None:
+    assert [number(v) for v in (1, 0.5, True, "1", None, float("nan"), float("inf"))] == [1.0, 0.5, *[None] * 5]
+
+
+# --- filter, sort, top ---------------------------------------------------------------------------------------
+
+
+def test_a_filter_keeps_the_runs_for_which_it_holds() -> None:
+    found = compare(runs() + runs("tanh"), filter="seed < 3 and activation == 'relu'")
+    assert labels(found) == ["relu"]
+    assert found.rows[0].n == 3
+    with pytest.raises(UsageError, match="leaves none of the 8 runs"):
+        compare(runs(), filter="seed > 100")
+    with pytest.raises(UsageError, match="no runs to compare"):
+        compare([])
+
+
+THREE = [*runs("silu", 0.96, lr=0.1), *runs("tanh", 0.98, lr=0.01), *runs("relu", 0.97, lr=0.001)]
+
+
+@pytest.mark.parametrize(
+    ("sort", "expected"),
+    [
+        (None, "tanh relu silu"),
+        ("test_accuracy", "tanh relu silu"),
+        ("-test_accuracy", "silu relu tanh"),
+        ("label", "relu silu tanh"),
+        ("-label", "tanh silu relu"),
+        ("lr", "relu tanh silu"),
+        ("-lr", "silu tanh relu"),
+        ("wall_s", "relu silu tanh"),  # all the same: by label
+    ],
+)
+def test_rows_are_sorted_by_a_metric_a_setting_or_the_label(sort: str | None, expected: str) -> None:
+    assert labels(compare(THREE, sort=sort)) == expected.split()
+
+
+def test_an_unknown_sort_is_refused() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'wall_s'"):
+        compare(THREE, sort="-wals_s")
+
+
+def test_the_top_rows_are_shown_beside_the_baseline_and_p_is_adjusted_for_all() -> None:
+    found = compare(THREE, top=1)
+    assert labels(found) == ["tanh", "relu"]
+    assert "2 of 3 rows are shown; p is adjusted for all of them." in found.footnotes
+    contrast = found.rows[0].results["test_accuracy"].contrast
+    assert contrast is not None
+    assert contrast.comparisons == 2
+    assert labels(compare(THREE, top=3)) == ["tanh", "relu", "silu"]
+
+
+# --- --fail-if -----------------------------------------------------------------------------------------------
+
+
+def test_only_a_significant_difference_fails() -> None:
+    worse = compare(runs() + runs("tanh", 0.95))
+    assert [row.label for row in failing(worse, "test_accuracy < -0.005")] == ["tanh"]
+    assert unproven(worse, "test_accuracy < -0.005") == ()
+    assert failing(worse, "test_accuracy < -0.05") == ()
+    few = compare(runs(seeds=5) + runs("tanh", 0.95, seeds=5))
+    assert failing(few, "test_accuracy < -0.005") == ()
+    assert [row.label for row in unproven(few, "test_accuracy < -0.005")] == ["tanh"]
+    assert unproven(few, "test_accuracy > 0.005") == ()
+
+
+def test_a_row_without_a_difference_is_unproven() -> None:
+    rows = runs() + [{**r, "status": "diverged"} for r in runs("tanh")]
+    found = compare(rows)
+    assert failing(found, "test_accuracy < 0") == ()
+    assert [row.label for row in unproven(found, "test_accuracy < 0")] == ["tanh"]
+    assert [row.label for row in failing(found, "diverged > 0")] == ["tanh"]
+
+
+def test_a_failing_condition_may_name_rows_and_refuses_what_is_not_compared() -> None:
+    found = compare(runs() + runs("tanh", 0.95))
+    assert failing(found, "test_accuracy < 0 and label != 'tanh'") == ()
+    with pytest.raises(UsageError, match="unknown name 'test_acuracy'; did you mean 'test_accuracy'"):
+        failing(found, "test_acuracy < 0")
+
+
+# --- size and order ------------------------------------------------------------------------------------------
+
+
+def test_ten_thousand_runs_are_compared_too() -> None:
+    rows = [run(f"a{i}", s, 0.9 + i / 1e5 + OTHER[s]) for i in range(1250) for s in range(8)]
+    found = compare(rows)
+    assert (len(found.rows), sum(row.n for row in found.rows)) == (1250, 10_000)
+    assert found.rows[0].label == "a1249"
+
+
+MIXED = [
+    *runs(lr=0.1, validation_accuracy=0.9),
+    *runs(lr=0.01, base=0.96, validation_accuracy=0.95),
+    *runs("tanh", 0.95, lr=0.1, validation_accuracy=0.97),
+    *runs("tanh", 0.94, lr=0.01, validation_accuracy=0.96, device="cuda"),
+    *runs("silu", 0.95, lr=0.1, seeds=3, validation_accuracy=0.97),
+    *runs("silu", 0.95, lr=0.01, seeds=3, validation_accuracy=0.97, status="diverged"),
+    *runs("silu", 0.95, lr=0.1, dataset="kmnist", validation_accuracy=0.97),
+    *runs("silu", 0.95, lr=0.01, dataset="kmnist", validation_accuracy=0.97),
+]
+
+
+@settings(derandomize=True, deadline=None, max_examples=12)
+@given(st.randoms(use_true_random=False))
+def test_the_order_of_the_runs_changes_nothing(random: Random) -> None:
+    shuffled = list(MIXED)
+    random.shuffle(shuffled)
+    for options in ({}, {"by": ["activation"]}, {"tune": "lr"}, {"sort": "lr"}, {"by": ["lr"], "baseline": "0.1"}):
+        first, second = (compare(rows, **options) for rows in (MIXED, shuffled))  # type: ignore[arg-type]
+        assert first.footnotes == second.footnotes
+        assert first.rows == second.rows

@@ -1,0 +1,77 @@
+"""METRICS: every measured name is described once, in one unit and direction, and nothing measured goes unnamed."""
+
+from __future__ import annotations
+
+import math
+from typing import get_args
+
+import pytest
+from test_engine import train, variant_of
+
+from actbench.comparison import EXTRAS
+from actbench.comparison.quantities import quantity
+from actbench.config import Run
+from actbench.metrics import METRICS, UNITS, Better, Kind, Metric
+from actbench.neurons import RATIOS
+
+
+@pytest.mark.parametrize("metric", METRICS.values(), ids=list(METRICS))
+def test_every_metric_says_what_it_is(metric: Metric) -> None:
+    assert metric.title
+    assert metric.title == metric.title.strip()
+    assert len(metric.doc) > 10
+    assert not metric.doc.endswith(".")
+    assert metric.kind in get_args(Kind)
+    assert metric.better in get_args(Better)
+    assert not metric.parameters
+
+
+def test_titles_tell_metrics_apart() -> None:
+    assert len({metric.title for metric in METRICS.values()}) == len(METRICS)
+
+
+def test_every_kind_has_a_unit() -> None:
+    assert set(UNITS) == set(get_args(Kind))
+
+
+def test_a_heading_is_the_title_with_its_unit() -> None:
+    assert METRICS["test_accuracy"].heading == "test accuracy %"
+    assert METRICS["wall_s"].heading == "time s"
+    assert METRICS["test_loss"].heading == "test loss"
+
+
+def test_more_accuracy_is_better_less_loss_and_fewer_dead_units_too() -> None:
+    for name, metric in METRICS.items():
+        if name.endswith("_accuracy"):
+            assert (metric.kind, metric.better) == ("fraction", "higher"), name
+        if name.endswith("_loss"):
+            assert (metric.kind, metric.better) == ("number", "lower"), name
+    assert METRICS["dead_ratio"].better == "lower"
+    assert METRICS["sparsity"].better == "neither"
+    assert METRICS["accuracy_gap"].better == "lower"
+    assert METRICS["images_per_s"].better == "higher"
+
+
+def test_every_ratio_of_the_neurons_is_a_metric_and_a_fraction() -> None:
+    assert set(RATIOS) <= set(METRICS)
+    assert {METRICS[name].kind for name in RATIOS} == {"fraction"}
+    assert set(EXTRAS) <= set(METRICS)
+
+
+def test_every_ratio_and_only_a_share_is_a_fraction() -> None:
+    for name, metric in METRICS.items():
+        if name.endswith("_ratio"):
+            assert metric.kind == "fraction", name
+
+
+def test_what_a_run_stores_is_named_as_the_metrics_are() -> None:
+    (outcome,) = train([Run(variant_of(hidden=(4,), epochs=1), 0)]).outcomes.values()
+    stored = outcome.metrics
+    assert set(stored) - set(METRICS) == {"batch_loss", "parameters"}  # these need no direction or unit
+    assert {"born_dead_ratio", "deaths", "wall_s", *RATIOS} <= set(stored)
+    for name, value in stored.items():
+        assert value is not None
+        assert math.isfinite(value)
+        assert quantity(name, stored).read(stored, lambda row: []) == value
+        if name in METRICS and METRICS[name].kind == "fraction":
+            assert 0 <= value <= 1, name

@@ -1,0 +1,339 @@
+"""Statistics: they agree with scipy and with what can be worked out by hand, and keep the error rate they promise."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import stats as reference
+
+from actbench import stats
+from actbench.comparison.contrasts import Sample, contrasts
+from actbench.comparison.quantities import quantity
+from actbench.stats import Interval
+
+quick = settings(derandomize=True, deadline=None, max_examples=60)
+accuracies = st.floats(0.9, 1.0).map(lambda x: round(x, 4))
+ACCURACY = quantity("test_accuracy", [])
+
+
+def drawn(seed: int, *shape: int) -> NDArray[np.float64]:
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def as_sample(values: NDArray[np.float64]) -> Sample:
+    return Sample({(seed, ()): float(value) for seed, value in enumerate(values)}, 0)
+
+
+# --- against scipy -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [2, 3, 8, 30])
+def test_the_paired_interval_is_that_of_scipys_paired_t_test(n: int) -> None:
+    a, b = drawn(1, n), drawn(2, n) + 0.3
+    found = stats.paired(a, b, 0.9)
+    expected = reference.ttest_rel(a, b)
+    low, high = expected.confidence_interval(0.9)
+    assert found.interval == pytest.approx((low, high), rel=1e-9)
+    assert found.difference == pytest.approx(a.mean() - b.mean())
+    assert found.effect == pytest.approx(expected.statistic / math.sqrt(n))
+
+
+@pytest.mark.parametrize(("n", "m"), [(2, 3), (8, 8), (5, 20)])
+def test_the_unpaired_interval_is_welchs_and_p_is_mann_whitneys(n: int, m: int) -> None:
+    a, b = drawn(3, n), 2 * drawn(4, m) - 0.5
+    found = stats.unpaired(a, b)
+    low, high = reference.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+    assert found.interval == pytest.approx((low, high), rel=1e-9)
+    assert found.p == pytest.approx(reference.mannwhitneyu(a, b).pvalue)
+    assert found.method == "unpaired"
+    assert found.n == min(n, m)
+    assert found.smallest_p == pytest.approx(2 / math.comb(n + m, n))
+
+
+@pytest.mark.parametrize("n", [2, 5, 9, 11])
+def test_the_sign_flip_p_is_scipys_exact_permutation_p(n: int) -> None:
+    d = drawn(n, n) + 0.4
+    expected = reference.permutation_test((d,), np.sum, permutation_type="samples", n_resamples=np.inf)
+    assert stats.sign_flip(d) == pytest.approx(expected.pvalue, abs=1e-12)
+
+
+def test_the_sign_flip_p_counts_equal_sums_of_rounded_differences() -> None:
+    # (0.1, 0.2, 0.3): the sum 0.6 and its mirror image only; (0.3, -0.1, -0.2): every pattern reaches |0|.
+    assert stats.sign_flip([0.1, 0.2, 0.3]) == 0.25
+    assert stats.sign_flip([0.3, -0.1, -0.2]) == 1.0
+    # Sums of ±0.1 ±0.2 ±0.3 with |sum| >= 0.4: ±0.6 and ±(0.3 + 0.2 - 0.1), although 0.1 is no binary fraction.
+    assert stats.sign_flip([-0.1, 0.2, 0.3]) == 0.5
+
+
+@pytest.mark.parametrize(("n", "p"), [(1, 1.0), (3, 0.25), (5, 0.0625), (6, 0.03125), (20, 2**-19)])
+def test_the_least_p_of_n_pairs_is_2_over_2_to_the_n(n: int, p: float) -> None:
+    d = np.linspace(1, 2, n)
+    assert stats.sign_flip(d) == p
+    assert stats.sign_flip(-d) == p
+    assert stats.smallest_p(n) == p
+
+
+def test_above_twenty_pairs_p_is_drawn_close_to_the_exact_one_and_never_zero() -> None:
+    d = drawn(5, 22) + 0.35
+    patterns = stats._signs(11) @ d[:11]
+    sums = patterns[:, None] + (stats._signs(11) @ d[11:])[None, :]
+    exact = float((np.abs(sums) >= abs(d.sum()) - 1e-9).mean())
+    assert stats.sign_flip(d) == pytest.approx(exact, abs=4 * math.sqrt(exact / stats.SIGN_DRAWS))
+    assert stats.sign_flip(np.ones(40)) == 1 / (stats.SIGN_DRAWS + 1)
+
+
+@pytest.mark.parametrize("n", [2, 6, 20])
+@pytest.mark.parametrize("confidence", [0.5, 0.95, 0.999])
+def test_the_t_interval_is_scipys(n: int, confidence: float) -> None:
+    x = drawn(6, n)
+    expected = reference.t.interval(confidence, n - 1, loc=x.mean(), scale=reference.sem(x))
+    assert stats.t_interval(x, confidence) == pytest.approx(expected, rel=1e-9)
+
+
+def test_equivalence_is_two_one_sided_t_tests() -> None:
+    a, b = drawn(7, 10) + 0.2, drawn(8, 10)
+    above = reference.ttest_1samp(a - b, -1.5, alternative="greater").pvalue
+    below = reference.ttest_1samp(a - b, 1.5, alternative="less").pvalue
+    assert stats.tost_paired(a, b, 1.5) == pytest.approx(max(above, below))
+    above = reference.ttest_ind(a + 1.5, b, equal_var=False, alternative="greater").pvalue
+    below = reference.ttest_ind(a - 1.5, b, equal_var=False, alternative="less").pvalue
+    assert stats.tost_welch(a, b, 1.5) == pytest.approx(max(above, below))
+
+
+def test_equivalence_needs_two_values_and_a_margin_above_zero() -> None:
+    assert stats.tost_paired([1.0], [1.0], 0.1) is None
+    assert stats.tost_welch([1.0, 2.0], [1.0], 0.1) is None
+    with pytest.raises(ValueError, match="margin must be > 0"):
+        stats.tost_paired([1.0, 2.0], [1.0, 2.5], 0.0)
+
+
+def test_equal_values_are_equivalent_within_any_margin_and_a_constant_gap_only_below_it() -> None:
+    assert stats.tost_paired([0.5, 0.7], [0.5, 0.7], 1e-6) == 0.0
+    assert stats.tost_paired([0.6, 0.8], [0.5, 0.7], 0.05) == 1.0
+
+
+# --- by hand -------------------------------------------------------------------------------------------------
+
+
+def test_holm_multiplies_the_smallest_most_and_never_reverses_an_order() -> None:
+    # 0.01 * 4, then max(0.04, 0.02 * 3), then max(0.06, 0.03 * 2), then max(0.06, 0.04 * 1)
+    assert stats.holm([0.04, 0.01, 0.03, 0.02]).tolist() == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert stats.holm([0.6, 0.9]).tolist() == [1.0, 1.0]
+    assert stats.holm([0.2]).tolist() == [0.2]
+    assert stats.holm([]).tolist() == []
+
+
+@quick
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_lies_between_the_raw_p_and_bonferronis(p: list[float]) -> None:
+    adjusted = stats.holm(p)
+    assert np.all(adjusted >= p)
+    assert np.all(adjusted <= np.minimum(1, np.array(p) * len(p) + 1e-12))
+
+
+def test_ties_count_half_in_the_probability_that_a_beats_b() -> None:
+    assert stats.paired([1, 2, 3, 4], [0, 2, 3, 5]).superiority == (1 + 2 / 2) / 4
+    assert stats.unpaired([1, 2], [1, 0, 3]).superiority == pytest.approx((1 / 2 + 1 + 1 + 1) / 6)
+    assert stats.paired([2, 2], [1, 1]).superiority == 1.0
+
+
+def test_hedges_g_is_the_pooled_difference_with_the_small_sample_factor() -> None:
+    # Both sides have variance 2; the difference is 3, and the factor for 4 runs is 1 - 3/7.
+    found = stats.unpaired([4, 6], [1, 3])
+    assert found.effect == pytest.approx(3 / math.sqrt(2) * (1 - 3 / 7))
+    assert found.effect_name == "g"
+
+
+def test_the_paired_effect_is_the_mean_over_the_spread_of_the_differences() -> None:
+    found = stats.paired([1, 2, 3], [0, 0, 0])
+    assert found.effect == pytest.approx(2.0)
+    assert found.effect_name == "d_z"
+
+
+def test_mean_and_sd_are_none_where_there_is_too_little() -> None:
+    assert stats.mean([]) is None
+    assert stats.sd([1.0]) is None
+    assert stats.t_interval([1.0]) is None
+    assert stats.mean([1.0, 3.0]) == 2.0
+    assert stats.sd([1.0, 3.0]) == pytest.approx(math.sqrt(2))
+
+
+def test_an_interval_of_a_share_is_clipped_to_what_a_share_can_be() -> None:
+    assert Interval(-0.1, 1.2).clipped() == (0.0, 1.0)
+    assert Interval(0.2, 0.4).clipped() == (0.2, 0.4)
+    assert Interval(0.2, 0.4).half == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("comparisons", "alpha", "needed"), [(1, 0.05, 6), (3, 0.05, 7), (1, 0.0625, 6), (1, 0.01, 8), (10, 0.05, 9)]
+)
+def test_the_seeds_needed_are_the_fewest_whose_least_p_is_below_alpha(
+    comparisons: int, alpha: float, needed: int
+) -> None:
+    assert stats.seeds_needed(comparisons, alpha) == needed
+    assert comparisons * stats.smallest_p(needed) < alpha <= comparisons * stats.smallest_p(needed - 1)
+
+
+# --- degenerate inputs ---------------------------------------------------------------------------------------
+
+
+def test_equal_runs_differ_by_nothing_with_p_1() -> None:
+    found = stats.paired([0.9, 0.95, 0.97], [0.9, 0.95, 0.97])
+    assert (found.difference, found.p, found.effect, found.superiority) == (0.0, 1.0, None, 0.5)
+    assert found.interval == (0.0, 0.0)
+    assert stats.unpaired([0.9, 0.9], [0.9, 0.9]).p == 1.0
+
+
+def test_rounding_errors_are_not_differences() -> None:
+    a = [0.1 + 0.2, 0.7 + 0.1, 0.3 + 0.6]
+    assert a[0] != 0.3
+    assert stats.paired(a, [0.3, 0.8, 0.9]).p == 1.0
+    assert stats.sd([0.1 + 0.2, 0.3]) == 0.0
+
+
+def test_one_pair_has_a_difference_but_no_interval() -> None:
+    found = stats.paired([0.9], [0.8])
+    assert found.difference == pytest.approx(0.1)
+    assert (found.interval, found.effect, found.p) == (None, None, 1.0)
+    alone = stats.unpaired([0.9], [0.8, 0.7])
+    assert (alone.interval, alone.effect) == (None, None)
+
+
+def test_a_constant_difference_has_an_interval_of_width_zero_and_no_effect_size() -> None:
+    found = stats.paired([0.5, 0.75, 1.0], [0.25, 0.5, 0.75])
+    assert found.interval == (0.25, 0.25)
+    assert found.effect is None
+    assert found.p == 0.25
+    apart = stats.unpaired([2.0, 2.0], [1.0, 1.0])
+    assert (apart.interval, apart.effect) == ((1.0, 1.0), None)
+
+
+def test_sides_that_cannot_be_compared_are_refused() -> None:
+    with pytest.raises(ValueError, match="as many values on both sides"):
+        stats.paired([1.0, 2.0], [1.0])
+    with pytest.raises(ValueError, match="at least one"):
+        stats.paired([], [])
+    with pytest.raises(ValueError, match="at least one value on each side"):
+        stats.unpaired([1.0], [])
+    with pytest.raises(ValueError, match="at least one difference"):
+        stats.sign_flip([])
+
+
+# --- verdicts ------------------------------------------------------------------------------------------------
+
+
+def test_below_six_pairs_there_is_no_verdict_however_large_the_difference() -> None:
+    five = stats.paired(np.arange(5) + 10, np.zeros(5))
+    assert stats.verdict(five, five.p) == "needs >= 6 seeds"
+    assert stats.verdict(five, five.p, equivalence_p=0.001) == "needs >= 6 seeds"
+    six = stats.paired(np.arange(6) + 10, np.zeros(6))
+    assert stats.verdict(six, six.p) == "better"
+
+
+def test_many_comparisons_need_more_seeds() -> None:
+    six = stats.paired(np.arange(6) + 10, np.zeros(6))
+    found = stats.verdict(six, 3 * six.p, comparisons=3, smallest_adjusted_p=3 * six.smallest_p)
+    assert found == "needs >= 7 seeds"
+
+
+@pytest.mark.parametrize(
+    ("better", "sign", "expected"),
+    [
+        ("higher", 1, "better"),
+        ("higher", -1, "worse"),
+        ("lower", 1, "worse"),
+        ("lower", -1, "better"),
+        ("neither", 1, "higher"),
+        ("neither", -1, "lower"),
+    ],
+)
+def test_a_verdict_says_what_is_good_about_a_metric(better: stats.Better, sign: int, expected: str) -> None:
+    found = stats.paired(sign * (np.arange(8) + 1.0), np.zeros(8))
+    assert stats.verdict(found, 0.01, better=better) == expected
+    assert stats.verdict(found, 0.05, better=better) == "~"
+    assert stats.verdict(found, 0.01, better=better, equivalence_p=0.01) == "equivalent"
+
+
+# --- error rates ---------------------------------------------------------------------------------------------
+
+
+def test_under_the_null_a_pair_of_variants_gets_a_verdict_as_rarely_as_promised() -> None:
+    tables = 2000
+    x = drawn(11, tables, 2, 8)
+    found = [stats.paired(a, b) for a, b in x]
+    wrong = sum(stats.verdict(one, one.p) != "~" for one in found)
+    # p is a multiple of 2/256: the test's exact size is 12/256, just below 0.05.
+    assert reference.binom.ppf(0.0005, tables, 12 / 256) <= wrong <= reference.binom.ppf(0.9995, tables, 12 / 256)
+    covered = sum(one.interval is not None and one.interval.low <= 0 <= one.interval.high for one in found)
+    assert reference.binom.ppf(0.0005, tables, 0.95) <= covered <= reference.binom.ppf(0.9995, tables, 0.95)
+
+
+def test_under_the_null_a_whole_table_has_any_verdict_at_most_as_often_as_alpha() -> None:
+    tables = 600
+    x = drawn(12, tables, 4, 8)
+    wrong = 0
+    for table in x:
+        samples = [as_sample(values) for values in table]
+        found = contrasts(samples, samples[0], ACCURACY, 0.05)
+        wrong += any(one is not None and one.verdict in ("better", "worse") for one in found)
+    assert 0 < wrong <= reference.binom.ppf(0.9995, tables, 0.05)
+
+
+def test_without_holm_a_table_would_break_that_promise() -> None:
+    x = drawn(12, 600, 9, 8)
+    wrong = sum(any(stats.sign_flip(row - table[0]) < 0.05 for row in table[1:]) for table in x)
+    assert wrong > reference.binom.ppf(0.9995, 600, 0.05)
+
+
+def test_a_large_effect_is_found_nearly_always_and_called_by_its_side() -> None:
+    tables = 300
+    x = drawn(13, tables, 2, 8)
+    x[:, 0] += 3.0  # d_z of about 2.1
+    verdicts = [stats.verdict(one, one.p) for one in (stats.paired(a, b) for a, b in x)]
+    assert verdicts.count("better") > 0.97 * tables
+    assert "worse" not in verdicts
+
+
+@pytest.mark.parametrize("n", [3, 8])
+def test_a_t_interval_covers_the_truth_as_often_as_it_says(n: int) -> None:
+    found = [stats.t_interval(x) for x in drawn(14, 2000, n)]
+    covered = sum(one is not None and one.low <= 0 <= one.high for one in found)
+    assert reference.binom.ppf(0.0005, 2000, 0.95) <= covered <= reference.binom.ppf(0.9995, 2000, 0.95)
+
+
+# --- invariants ----------------------------------------------------------------------------------------------
+
+
+@quick
+@given(st.lists(st.tuples(accuracies, accuracies), min_size=1, max_size=9), st.randoms(use_true_random=False))
+def test_the_order_of_the_pairs_does_not_matter(pairs: list[tuple[float, float]], random: object) -> None:
+    shuffled = list(pairs)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    first, second = (stats.paired(*zip(*some, strict=True)) for some in (pairs, shuffled))
+    assert first.p == second.p
+    assert first.superiority == second.superiority
+    assert first.difference == pytest.approx(second.difference, abs=1e-12)
+
+
+@quick
+@given(st.lists(st.tuples(accuracies, accuracies), min_size=2, max_size=9))
+def test_exchanging_the_sides_turns_the_difference_round(pairs: list[tuple[float, float]]) -> None:
+    a, b = zip(*pairs, strict=True)
+    for compare in (stats.paired, stats.unpaired):
+        forth, back = compare(a, b), compare(b, a)
+        assert back.difference == pytest.approx(-forth.difference, abs=1e-12)
+        assert back.p == pytest.approx(forth.p)
+        assert back.superiority == pytest.approx(1 - forth.superiority)
+
+
+@quick
+@given(st.lists(accuracies, min_size=1, max_size=9))
+def test_p_is_a_share_of_the_sign_patterns(differences: list[float]) -> None:
+    p = stats.sign_flip(differences)
+    assert stats.smallest_p(len(differences)) <= p <= 1
+    assert (p * 2 ** len(differences)).is_integer()
