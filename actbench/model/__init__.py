@@ -14,11 +14,9 @@ alone, so that one fused kernel updates a whole lane; saving, comparing or freez
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,16 +24,18 @@ from torch import Tensor
 
 from actbench.activations import ACTIVATIONS
 from actbench.activations.curves import Chain, Link, chain_function, chain_gain, chain_slope, chain_sup_slope
-from actbench.compute import PLANE_SHARE, spread
+from actbench.compute import PLANE_SHARE
 from actbench.config import Variant
 from actbench.config.fields import Choice
 from actbench.initializers import INITIALIZERS
+from actbench.model.layers import FromPlane, Linear
+from actbench.model.structure import Structure
+
+__all__ = ["LaneNetwork", "Observer", "Structure", "generator"]
 
 Observer = Callable[[int, Tensor, Tensor], None]
 """Called as (layer, z (L, B, H), a (L, B, H)): the input and the output of a layer's activation function."""
 
-_SMALL = 1 << 16  # weights of a product that is not worth sharing between threads
-_ALIGNMENT = 16  # floats: every parameter starts on a cache line of 64 bytes
 _BN_MOMENTUM, _BN_EPS = 0.1, 1e-5  # the defaults of torch.nn.BatchNorm1d
 
 
@@ -47,143 +47,6 @@ def generator(seed: int, purpose: str) -> torch.Generator:
     """
     digest = hashlib.sha256(f"actbench:{purpose}:{seed}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A parameter's place in the plane."""
-
-    name: str
-    shape: tuple[int, ...]
-    start: int
-
-    @property
-    def size(self) -> int:
-        """How many numbers it holds."""
-        return math.prod(self.shape)
-
-    @property
-    def end(self) -> int:
-        """Where the next parameter starts."""
-        return self.start + -(-self.size // _ALIGNMENT) * _ALIGNMENT
-
-    def of(self, plane: Tensor) -> Tensor:
-        """Return this parameter of every lane as a view into `plane` (L, P), shaped (L, *shape)."""
-        return plane[:, self.start : self.start + self.size].view(-1, *self.shape)
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One hidden layer: inputs, width of z (`pre`) and of the activation's output (`post`)."""
-
-    fan_in: int
-    pre: int
-    post: int
-
-
-@dataclass(frozen=True)
-class Structure:
-    """What runs must share to be stacked: the shapes of everything that is learned or tracked."""
-
-    inputs: int
-    layers: tuple[Layer, ...]
-    classes: int
-    batch_norm: str | bool
-    learned: tuple[tuple[str, tuple[int, ...]], ...]
-
-    @classmethod
-    def of(cls, variant: Variant, inputs: int, classes: int) -> Structure:
-        """Work out the structure that `variant` gives a network of `inputs` pixels and `classes` classes."""
-        layers: list[Layer] = []
-        learned: list[tuple[str, tuple[int, ...]]] = []
-        fan_in = inputs
-        for k, hidden in enumerate(variant.hidden):
-            fan_out = variant.hidden[k + 1] if k + 1 < len(variant.hidden) else classes
-            pre = post = hidden
-            for i, choice in enumerate(variant.activation):
-                entry = ACTIVATIONS[choice.name]
-                pre, post = entry.widths(hidden, fan_in, fan_out, choice.params)
-                for name, kind in entry.learned(choice.params).items():
-                    learned.append((f"hidden.{k}.activation.{i}.{name}", (1, pre if kind == "unit" else 1)))
-            layers.append(Layer(fan_in, pre, post))
-            fan_in = post
-        return cls(inputs, tuple(layers), classes, variant.batch_norm, tuple(learned))
-
-    def segments(self) -> list[Segment]:
-        """Lay the parameters out in the plane, each on a cache line of its own."""
-        shapes: list[tuple[str, tuple[int, ...]]] = []
-        for k, layer in enumerate(self.layers):
-            shapes.append((f"hidden.{k}.weight", (layer.fan_in, layer.pre)))
-            if self.batch_norm != "before":  # BatchNorm's shift makes that bias redundant
-                shapes.append((f"hidden.{k}.bias", (layer.pre,)))
-            if self.batch_norm:
-                width = layer.pre if self.batch_norm == "before" else layer.post
-                shapes += [(f"hidden.{k}.norm.weight", (width,)), (f"hidden.{k}.norm.bias", (width,))]
-        shapes += [("output.weight", (self.output_fan_in, self.classes)), ("output.bias", (self.classes,))]
-        segments: list[Segment] = []
-        start = 0
-        for name, shape in (*shapes, *self.learned):
-            segments.append(Segment(name, shape, start))
-            start = segments[-1].end
-        return segments
-
-    @property
-    def output_fan_in(self) -> int:
-        """Width of what the output layer reads; the images themselves when there is no hidden layer."""
-        return self.layers[-1].post if self.layers else self.inputs
-
-    @property
-    def parameter_count(self) -> int:
-        """Learned numbers of one network: 407,050 for 784-512-10."""
-        return sum(segment.size for segment in self.segments())
-
-
-class Linear:
-    """x @ w + b for every lane, and its gradients written straight into the plane.
-
-    w (L, in, out), b (L, out) or None, and their gradients are views. A lane alone takes the plain product: it is
-    the fastest on CPU, and its bits depend on nothing else.
-    """
-
-    def __init__(self, w: Tensor, b: Tensor | None, w_grad: Tensor, b_grad: Tensor | None) -> None:
-        self.w, self.b, self.w_grad, self.b_grad = w, b, w_grad, b_grad
-        self.alone = len(w) == 1
-        self._worth_sharing = w.numel() > _SMALL
-
-    def forward(self, x: Tensor, threads: int) -> Tensor:
-        """Multiply x (L, B, in), on so many threads where it is worth it -> (L, B, out)."""
-        if not self.alone:
-            return x @ self.w if self.b is None else torch.baddbmm(self.b.unsqueeze(1), x, self.w)
-        with spread(threads if self._worth_sharing else 1):
-            out = x[0] @ self.w[0] if self.b is None else torch.addmm(self.b[0], x[0], self.w[0])
-        return out.unsqueeze(0)
-
-    def backward(self, x: Tensor, g: Tensor, threads: int, *, to_input: bool) -> Tensor:
-        """Write the gradients of w and b for the output's gradient g; return x's (g itself if not asked for)."""
-        if self.b_grad is not None:
-            torch.sum(g, dim=1, out=self.b_grad)
-        if not self.alone:
-            torch.bmm(x.transpose(1, 2), g, out=self.w_grad)
-            return torch.bmm(g, self.w.transpose(1, 2)) if to_input else g
-        with spread(threads if self._worth_sharing else 1):
-            torch.mm(x[0].t(), g[0], out=self.w_grad[0])
-            return (g[0] @ self.w[0].t()).unsqueeze(0) if to_input else g
-
-
-class FromPlane(torch.autograd.Function):
-    """A small parameter for one use in a forward pass; backward writes its gradient into the plane."""
-
-    @staticmethod
-    def forward(ctx: Any, parameter: Tensor, grad: Tensor) -> Tensor:
-        """Give the parameter as it is."""
-        ctx.grad = grad
-        return parameter.view_as(parameter)
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[None, None]:
-        """Overwrite the gradient: no adding up, nothing to zero before a step."""
-        ctx.grad.copy_(g)
-        return None, None
 
 
 @dataclass(frozen=True)
