@@ -515,7 +515,21 @@ def test_swiglu_between_equal_widths_takes_two_thirds() -> None:
     assert pre == 2 * post
 
 
-CHAINED = st.lists(st.sampled_from([case.values[0] for case in ELEMENTWISE]), min_size=1, max_size=4)
+def _shared(case: Case) -> bool:
+    """Whether it has no parameter that each unit learns: such a one stands alone."""
+    entry, params = case
+    return "unit" not in entry.learned(params).values()
+
+
+LINKS = [case.values[0] for case in ELEMENTWISE if _shared(case.values[0])]
+CHAINED = st.lists(st.sampled_from(LINKS), min_size=1, max_size=4)
+
+
+def test_what_each_unit_learns_cannot_stand_in_a_chain() -> None:
+    per_unit = (ACTIVATIONS["prelu"], {"negative_slope": 0.25, "per_unit": True})
+    check_chain([per_unit])
+    with pytest.raises(UsageError, match="for each unit"):
+        check_chain([per_unit, (ACTIVATIONS["relu"], {})])
 
 
 @given(CHAINED)
