@@ -140,6 +140,8 @@ def _pass(
     held: list[Run] = []
     for name, device in devices.items():
         members = [run for run in runs if run.variant.device == name]
+        if name == "auto" and not report.trained and not report.failed:
+            watcher.on_note(f"training on {device} (device: auto)")
         lanes = options.lanes or (CPU_LANES if device.type == "cpu" else engine.lanes_that_fit(device, members))
         for group in lane_groups(members, lanes, device.type):
             report.stopped = report.stopped or stop() or (options.fail_fast and bool(report.failed))

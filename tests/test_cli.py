@@ -148,6 +148,7 @@ def test_train_ends_with_the_table_on_stdout_and_everything_else_on_stderr(confi
     assert len(lines) == 4  # 2 runs x 2 epochs, plain lines where stderr is no terminal
     assert all("loss" in line and "dead" in line and "images/s" in line for line in lines)
     assert "\x1b" not in done.stdout + done.stderr
+    assert "(device: auto)" in done.stderr
 
 
 def test_the_results_folder_is_laid_out_as_the_readme_says(config: Path, results: Path) -> None:

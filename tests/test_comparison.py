@@ -225,6 +225,17 @@ def test_within_the_margin_rows_are_equivalent_and_outside_they_are_not() -> Non
     assert verdict(compare(runs() + runs("tanh", 0.9), equivalence=0.005), "tanh") == "worse"
 
 
+@pytest.mark.parametrize("margin", [0.0, -0.01, float("nan"), float("inf")])
+def test_a_margin_that_is_no_positive_number_is_refused(margin: float) -> None:
+    with pytest.raises(UsageError, match="--equivalence must be a number > 0"):
+        compare(runs() + runs("tanh"), equivalence=margin)
+
+
+def test_a_comparison_of_no_metric_is_refused() -> None:
+    with pytest.raises(UsageError, match="--metric names no metric"):
+        compare(runs(), metrics=())
+
+
 def test_a_metric_without_a_good_direction_is_higher_or_lower_and_never_best() -> None:
     rows = [{**r, "sparsity": 0.5 + NOISE[r["seed"]]} for r in runs()]
     rows += [{**r, "sparsity": 0.6 + OTHER[r["seed"]]} for r in runs("tanh")]

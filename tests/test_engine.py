@@ -15,6 +15,7 @@ from actbench.config.fields import Choice
 from actbench.datasets import Dataset, Split
 from actbench.engine import Outcome, pick_device, train_lanes
 from actbench.engine.measure import Row
+from actbench.engine.stack import Arrays, LaneStack
 from actbench.errors import DeviceError
 
 TIMES = {"train_s", "evaluate_s", "wall_s", "images_per_s"}
@@ -219,3 +220,26 @@ def test_asking_for_cuda_where_there_is_none_is_an_error_and_auto_takes_the_cpu(
     with pytest.raises(DeviceError, match="no CUDA device"):
         pick_device("cuda")
     assert pick_device("auto").type == "cpu"
+
+
+def test_a_stack_that_does_not_fit_the_memory_is_halved_until_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    from actbench import engine
+
+    runs = [Run(variant_of(), seed) for seed in range(5)]
+    trained, sizes = LaneStack.train_epoch, []
+
+    def hungry(self: LaneStack) -> torch.Tensor:
+        sizes.append(len(self.runs))
+        if len(self.runs) > 2:
+            raise torch.OutOfMemoryError("device out of memory")
+        return trained(self)
+
+    monkeypatch.setattr(LaneStack, "train_epoch", hungry)
+    recorder = Recorder()
+    arrays = Arrays.of(tiny_dataset(), runs[0].variant, torch.device("cpu"))
+    rota = engine._Rota([engine._Turn(runs)], arrays, {}, recorder, lambda: False, 1)
+    rota.work()
+    assert {outcome.status for outcome in recorder.outcomes.values()} == {"done"}
+    assert len(recorder.outcomes) == 5
+    assert 5 in sizes
+    assert 2 in sizes

@@ -102,7 +102,9 @@ def compare(
     if output == "table":
         to.table(*tables.comparison_table(found), found.footnotes)
     else:
-        to.result(tables.write_comparison(found, output))
+        text = tables.write_comparison(found, output)
+        # A file keeps a name's control characters, so that it reads back; a terminal must not obey them.
+        to.result(readable_lines(text) if to.out.is_terminal else text)
     if fail_if is not None:
         _check(to, found, fail_if)
 

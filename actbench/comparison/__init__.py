@@ -9,6 +9,7 @@ with one is ranked after all rows without and is never the best.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -108,6 +109,10 @@ def compare(
 
     Raises `UsageError` where something asked for cannot be had, and says what to do instead.
     """
+    if not metrics:
+        raise UsageError("--metric names no metric; see: actbench list metrics")
+    if equivalence is not None and not 0 < equivalence < math.inf:
+        raise UsageError(f"--equivalence must be a number > 0, got {equivalence:g}")
     kept, texts = select(rows, filter), list[str]()
     if tune is not None:
         kept, texts = tuned(kept, by, tune)
