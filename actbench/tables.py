@@ -182,7 +182,7 @@ def _half_width(interval: Interval | None, mean: float, show: Callable[[float], 
         return ""
     if abs((interval.high - mean) - (mean - interval.low)) > 1e-9 + 0.01 * abs(interval.high - interval.low):
         return f" [{show(interval.low)}, {show(interval.high)}]"
-    return f" ±{show((interval.high - interval.low) / 2)}"
+    return f" ±{show(interval.half)}"
 
 
 def comparison_table(comparison: Comparison, *, raw: bool = False) -> tuple[list[Column], list[dict[str, Any]]]:

@@ -146,4 +146,4 @@ def plain_json(value: Any) -> str:
     """Strict JSON text: nan and inf become null."""
     from actbench.store import atomic
 
-    return atomic.dump_json(atomic.plain(value))
+    return atomic.dump_json(value)
