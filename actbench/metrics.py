@@ -94,6 +94,7 @@ METRICS: Registry[Metric] = Registry(
                "dead hidden units that came back, summed over the epochs"),
         Metric("born_dead_ratio", "born dead", "fraction", "lower",
                "share of hidden units that are dead at initialisation"),
+        Metric("parameters", "parameters", "count", "neither", "numbers that are learned"),
         Metric("epochs_run", "epochs run", "count", "neither", "epochs trained until the end or divergence"),
         Metric("wall_s", "time", "seconds", "lower", "wall-clock seconds of training and measuring"),
         Metric("images_per_s", "images", "rate", "higher", "training images a second"),

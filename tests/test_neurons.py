@@ -288,7 +288,8 @@ def test_units_of_a_convolution_are_channels_and_die_as_a_whole() -> None:
     stack.network.segments["conv.1.bias"].of(stack.network.theta)[0, :5] = -1e4
     measurer.measure(None, 0.0)
     assert measurer.health[1].dead[0].tolist() == [True] * 5 + [False] * 27
-    assert measurer.rows[0][1]["deaths"] == sum(int(layer.dead.sum()) for layer in measurer.health)
+    before, after = (measurer.rows[0][epoch]["dead_ratio"] * 64 for epoch in (0, 1))
+    assert measurer.rows[0][1]["deaths"] - measurer.rows[0][1]["revivals"] == pytest.approx(after - before)
     assert measurer.health[1].images == 60 * 14 * 14
     dead = [row for row in measurer.neurons(0) if row["layer"] == 1 and row["dead"]]
     assert [(row["unit"], row["firing_rate"], row["died_in"]) for row in dead] == [(u, 0.0, 1) for u in range(5)]

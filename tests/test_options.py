@@ -8,14 +8,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_engine import assert_same, tiny_dataset, train, variant_of
+from test_engine import Recorder, assert_same, tiny_dataset, train, variant_of
 from torch.nn import functional as F
 from twin import give, twin_of, twin_optimizer
 
+from actbench.activations import ACTIVATIONS
 from actbench.config import Run, Variant
 from actbench.config.fields import Augment, Choice
+from actbench.datasets import Dataset, load
+from actbench.engine import train_lanes
 from actbench.engine.augment import Augmentation
 from actbench.engine.stack import Arrays, LaneStack
+from actbench.initializers import INITIALIZERS
 from actbench.model import generator
 from actbench.schedules import SCHEDULES, multiplier
 
@@ -35,6 +39,11 @@ POOL = [
     Run(variant_of("relu", validation=30, dropout=0.5), 0),
     Run(variant_of("relu", validation=30), 0),
 ]
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load("digits", None)
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3])
@@ -214,3 +223,23 @@ def test_training_with_noise_follows_the_twin_that_is_given_the_same_numbers_for
     expected = twin_of(variant, stack.network.weights(0))
     for ours, theirs in zip(expected.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_activation_trains_an_epoch_on_the_digits_without_a_warning(activation: str, digits: Dataset) -> None:
+    run = Run(Variant(dataset="digits", activation=activation, epochs=1, hidden=(64,), train_limit=512), 0)
+    recorder = Recorder()
+    train_lanes([run], digits, device=torch.device("cpu"), listener=recorder)
+    outcome = recorder.outcomes[run.run_id]
+    assert outcome.status == "done"
+    assert outcome.rows[1]["train_loss"] < outcome.rows[0]["train_loss"]  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("init", INITIALIZERS)
+@pytest.mark.parametrize("network", ["mlp", "cnn"])
+def test_every_init_trains_an_epoch_on_the_digits(init: str, network: str, digits: Dataset) -> None:
+    settings_of: dict[str, Any] = {"network": network, "hidden": (16,), "train_limit": 128, "test_limit": 50}
+    run = Run(Variant(dataset="digits", init=init, epochs=1, **settings_of), 0)
+    recorder = Recorder()
+    train_lanes([run], digits, device=torch.device("cpu"), listener=recorder)
+    assert recorder.outcomes[run.run_id].status == "done"

@@ -145,7 +145,9 @@ def test_a_truncated_empty_or_missing_file_is_noticed(tmp_path: Path, name: str)
 def test_damaged_files_are_an_error_when_they_are_asked_for(tmp_path: Path) -> None:
     folder = store_run(tmp_path, weights=WEIGHTS)
     run = read(folder)
-    for name, get in zip(FILES, (run.config_yaml, run.epochs, run.layer_rows, run.neurons, None, run.weights), strict=True):
+    for name, get in zip(
+        FILES, (run.config_yaml, run.epochs, run.layer_rows, run.neurons, None, run.weights), strict=True
+    ):
         if get is not None:
             (folder / name).write_bytes((folder / name).read_bytes().swapcase())
             with pytest.raises(StoreError, match=f"{name} was changed since it was written"):

@@ -29,7 +29,7 @@ from actbench.compute import configure_thread, training_thread
 from actbench.config import Run
 from actbench.datasets import Dataset
 from actbench.engine.checkpoint import restore_lane, save_lane
-from actbench.engine.measure import SAMPLE, Measurer, Row, diverged
+from actbench.engine.measure import SAMPLE, Measurer, NamedRow, Row, diverged
 from actbench.engine.stack import CLASSES, Arrays, LaneStack
 from actbench.errors import DeviceError
 from actbench.model import Structure
@@ -48,9 +48,9 @@ class Outcome:
 
     status: Literal["done", "diverged", "failed"]
     rows: list[Row]
-    metrics: Row = field(default_factory=dict)
-    layers: list[dict[str, float | None]] = field(default_factory=list)
-    layer_rows: list[Row] = field(default_factory=list)
+    metrics: NamedRow = field(default_factory=dict)
+    layers: list[NamedRow] = field(default_factory=list)
+    layer_rows: list[NamedRow] = field(default_factory=list)
     neurons: list[Row] = field(default_factory=list)
     weights: dict[str, Tensor] | None = None
     error: str | None = None

@@ -20,6 +20,8 @@ from actbench.neurons import Chunk, DeathLedger, HealthMeter, LayerHealth, Sampl
 
 Row = dict[str, float | int | None]
 """One epoch of one run, as epochs.csv has it; epoch 0 is the untrained network."""
+NamedRow = dict[str, float | int | str | None]
+"""Numbers of a run or of a layer, and texts that say of what."""
 
 _BATCH = 500  # images an evaluation call; fixed, since it is part of what decides a result's last bit
 SAMPLE = 1000
@@ -32,7 +34,7 @@ class Measurer:
     def __init__(self, stack: LaneStack) -> None:
         self.stack = stack
         self.rows: list[list[Row]] = [[] for _ in stack.runs]
-        self.layer_rows: list[list[Row]] = [[] for _ in stack.runs]
+        self.layer_rows: list[list[NamedRow]] = [[] for _ in stack.runs]
         self.ledger: DeathLedger | None = None
         self.health: list[LayerHealth] = []
         self.sample = SampleHealth([], [], [])
@@ -62,7 +64,7 @@ class Measurer:
         losses = batch_losses.tolist() if batch_losses is not None else [None] * len(stack.runs)
         evaluate_s = time.perf_counter() - started
         for lane, rows in enumerate(self.rows):
-            overall, by_layer = summarize(self.health, self.sample, lane)
+            overall, _ = summarize(self.health, self.sample, lane)
             row: Row = {
                 "epoch": epoch,
                 "batch_loss": losses[lane],
@@ -82,7 +84,7 @@ class Measurer:
             kept = {"epoch", "batch_loss", "train_loss", "train_s", "evaluate_s"} if diverged(row) else set(row)
             rows.append({name: value if name in kept else None for name, value in row.items()})
             if not diverged(row):
-                self.layer_rows[lane] += [{"epoch": epoch, "layer": k, **layer} for k, layer in enumerate(by_layer)]
+                self.layer_rows[lane] += [{"epoch": epoch, "layer": k, **x} for k, x in enumerate(self.layers(lane))]
 
     def _evaluate(
         self, images: Tensor, labels: Tensor, meters: list[HealthMeter], probe: int
@@ -138,7 +140,7 @@ class Measurer:
         deaths, revivals = self.ledger.update(dead, epoch)
         return deaths.tolist(), revivals.tolist()
 
-    def final_metrics(self, lane: int) -> Row:
+    def final_metrics(self, lane: int) -> NamedRow:
         """Return a run's numbers for runs.csv: those of the last epoch, deaths over all, and the time."""
         rows = self.rows[lane]
         last, trained = rows[-1], rows[1:]
@@ -155,11 +157,14 @@ class Measurer:
             "wall_s": wall_s,
             "images_per_s": images / wall_s,
             "parameters": self.stack.network.structure.parameter_count,
+            "widths": self.stack.network.structure.widths,
         }
 
-    def layers(self, lane: int) -> list[dict[str, float | None]]:
-        """Return each hidden layer's ratios after the last epoch."""
-        return summarize(self.health, self.sample, lane)[1]
+    def layers(self, lane: int) -> list[NamedRow]:
+        """Return the numbers of each layer after the last epoch, by name; the output layer is the last."""
+        names = [*(layer.name for layer in self.stack.network.structure.layers), "output"]
+        by_layer = summarize(self.health, self.sample, lane)[1]
+        return [{"name": name, **numbers} for name, numbers in zip(names, by_layer, strict=True)]
 
     def neurons(self, lane: int) -> list[Row]:
         """Return one row a hidden unit, as neurons.csv has it; `died_in` is 0 for a unit born dead."""

@@ -143,6 +143,12 @@ class Structure:
         return self.layers[-1].post * self.layers[-1].pooled
 
     @property
+    def widths(self) -> str:
+        """Units of each hidden layer, `512 x 256`; `683>342` where its activation takes 683 numbers and gives 342."""
+        texts = [f"{x.pre}" if x.pre == x.post else f"{x.pre}>{x.post}" for x in self.layers]
+        return " x ".join(texts) or "none"
+
+    @property
     def parameter_count(self) -> int:
         """Learned numbers of one network: 407,050 for 784-512-10."""
         return sum(segment.size for segment in self.segments())
