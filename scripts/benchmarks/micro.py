@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from actbench import compute, engine
 from actbench.activations import ACTIVATIONS
 from actbench.config import Run, Variant
-from actbench.engine.stack import Arrays, LaneStack
+from actbench.datasets import Dataset, Split
+from actbench.engine.stack import CLASSES, Arrays, LaneStack
 from benchmarks.setting import Measured, Part, Setting, run
 
 B, N, P = 64, 4096, 407_050
@@ -73,9 +74,11 @@ def tried(setting: Setting) -> Part:
 def stack_of(lanes: int) -> LaneStack:
     """So many lanes of the recipe with seeds of their own, on random images."""
     draws = torch.Generator().manual_seed(0)
-    images, labels = torch.randn(N, 784, generator=draws), torch.randint(10, (N,), generator=draws)
-    runs = [Run(Variant.model_validate({}), seed) for seed in range(lanes)]
-    return LaneStack(runs, Arrays(images, labels, images, labels))
+    pixels = torch.randint(256, (N, 28, 28), dtype=torch.uint8, generator=draws)
+    split = Split(pixels, torch.randint(CLASSES, (N,), generator=draws))
+    variant = Variant.model_validate({})
+    arrays = Arrays.of(Dataset("random", split, split, 0.1307, 0.3081, ""), variant, torch.device("cpu"))
+    return LaneStack([Run(variant, seed) for seed in range(lanes)], arrays)
 
 
 def batches(lanes: int) -> Iterator[Tensor]:
@@ -90,7 +93,7 @@ def stepper(stack: LaneStack, threads: int = 1) -> Action:
 
     def step() -> None:
         stack.network.threads = threads
-        stack.eager_step(next(index))
+        stack.step(next(index))
 
     return step
 
