@@ -72,6 +72,13 @@ def test_real_times_are_positive_and_lie_within_their_intervals() -> None:
         assert one.step_share > 0
 
 
+def test_every_activation_can_be_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actbench.config.variant.NOT_BUILT", (), raising=False)
+    monkeypatch.setattr(cost, "CALLS", 1)
+    monkeypatch.setattr(cost, "STEPS", 1)
+    assert [one.activation for one in measure(list(ACTIVATIONS), TINY, rounds=2)] == list(ACTIVATIONS)
+
+
 def test_autograd_goes_back_only_where_the_slope_does_not_suffice() -> None:
     found = {one.activation: one.by_slope for one in measure(["relu", "prelu", "crelu", "swish"], TINY, rounds=2)}
     assert found == {"relu": True, "prelu": False, "crelu": False, "swish": True}
