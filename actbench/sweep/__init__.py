@@ -15,10 +15,10 @@ from contextlib import AbstractContextManager
 
 from actbench import datasets
 from actbench.datasets import Dataset
-from actbench.sweep.plans import Options, Plan, Report, Train, Watcher, Work, lane_groups, plan
 from actbench.store import MIN_FREE_BYTES, Store
+from actbench.sweep.plans import Options, Plan, Report, Train, Watcher, Work, lane_groups, plan, torch_version
 
-__all__ = ["Options", "Plan", "Report", "Watcher", "execute", "lane_groups", "plan"]
+__all__ = ["Options", "Plan", "Report", "Watcher", "execute", "lane_groups", "plan", "torch_version"]
 
 _POLL_S = 0.2
 

@@ -107,7 +107,7 @@ class Work:
 def plan(runs: Iterable[Run], store: Store, *, force: bool = False) -> Plan:
     """Look up which runs have ended (done or diverged); failed and interrupted ones are open. Reads only."""
     found = Plan(list({run.run_id: run for run in runs}.values()), {})
-    here = _versions() if not force else {}
+    here = {"actbench": actbench.__version__, "torch": torch_version()}
     for run in found.runs if not force else []:
         stored = store.result(run.run_id)
         if stored is not None:
@@ -116,9 +116,9 @@ def plan(runs: Iterable[Run], store: Store, *, force: bool = False) -> Plan:
     return found
 
 
-def _versions() -> dict[str, str]:
-    """Return what would train now; without an import of torch, which a plan of ended runs never needs."""
-    return {"actbench": actbench.__version__, "torch": metadata.version("torch")}
+def torch_version() -> str:
+    """Return the version of torch without an import of it, which a plan of ended runs never needs."""
+    return metadata.version("torch")
 
 
 def _others(stored: StoredRun, here: dict[str, str]) -> Iterator[str]:
