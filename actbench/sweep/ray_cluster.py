@@ -65,9 +65,11 @@ class Cluster:
         self.ray = ray
 
     def __str__(self) -> str:
-        """Format as `2 nodes, 16 CPUs, 0 GPUs`: those that can train."""
+        """Format as `nodes: 2, CPUs: 16, GPUs: 0`: those that can train."""
         nodes = self.nodes()
-        return f"{len(nodes)} nodes, {sum(node.cpus for node in nodes)} CPUs, {sum(node.gpus for node in nodes)} GPUs"
+        return (
+            f"nodes: {len(nodes)}, CPUs: {sum(node.cpus for node in nodes)}, GPUs: {sum(node.gpus for node in nodes)}"
+        )
 
     def nodes(self) -> list[Node]:
         """Return the living nodes that have CPUs."""

@@ -89,12 +89,12 @@ class _Driver:
 
     def _announce(self, groups: Sequence[tuple[Size, list[Run]]]) -> None:
         sizes = dict.fromkeys(size for size, _ in groups)
-        tasks = "; ".join(f"{self._cluster.slots(size)} tasks at a time, each {size}" for size in sizes)
-        self._work.watcher.on_note(f"Ray cluster of {self._cluster}: {tasks}")
+        tasks = ", ".join(f"{self._cluster.slots(size)} at a time with {size}" for size in sizes)
+        self._work.watcher.on_note(f"training on Ray ({self._cluster}); tasks: {tasks}")
 
     def _look(self) -> None:
         """See which nodes there are, now and then: they come and go."""
-        if time.monotonic() - self._looked_at < _LOOK_S:
+        if self._work.report.stopped or time.monotonic() - self._looked_at < _LOOK_S:
             return
         before, self._nodes, self._looked_at = self._nodes, self._cluster.nodes(), time.monotonic()
         if before and not self._nodes:
