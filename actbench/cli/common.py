@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import glob
+import inspect
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -92,6 +94,34 @@ class Streams:
     def result(self, text: str) -> None:
         """Put a result on stdout as it is: no colours, no wrapping."""
         self.out.print(Text(text), soft_wrap=True, highlight=False)
+
+
+def with_fields_of(flags: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command `f(flags, ...)` an option for each field of the dataclass, so that commands share them.
+
+    Typer reads a command's options from its signature: this one has those of the fields, then the command's own.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        shared = list(inspect.signature(flags, eval_str=True).parameters.values())
+        _, *own = inspect.signature(command, eval_str=True).parameters.values()
+
+        @wraps(command)
+        def called(**given: Any) -> None:
+            fields = {parameter.name: given.pop(parameter.name) for parameter in shared}
+            command(flags(**fields), **given)
+
+        parameters = [parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in (*shared, *own)]
+        called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return called
+
+    return decorate
+
+
+def count(n: int, what: str) -> str:
+    """Return `1 run`, `2 runs`."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def streams() -> Streams:

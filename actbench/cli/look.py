@@ -24,6 +24,7 @@ from actbench.cli.common import (
     OfflineOption,
     ResultsOption,
     SetOption,
+    count,
     plain_json,
     streams,
 )
@@ -180,13 +181,9 @@ def validate(
             problems += error.problems
         else:
             runs = sum(len(one.seeds) for one in found)
-            to.result(f"{readable(str(file))}: ok ({_count(len(found), 'variant')}, {_count(runs, 'run')})")
+            to.result(f"{readable(str(file))}: ok ({count(len(found), 'variant')}, {count(runs, 'run')})")
     if problems:
         raise ConfigError(problems)
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def schema() -> None:
