@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import glob
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,9 +12,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from actbench.errors import StoreError, UsageError
-from actbench.store import Store
-from actbench.store.records import RESULT, StoredProblem, StoredRun, read_run
+from actbench.store.reading import read_results as read_results
+from actbench.store.records import StoredProblem
 from actbench.tables import Column, Row, terminal_table
 
 ConfigOption = Annotated[
@@ -97,41 +95,6 @@ class Streams:
 def streams() -> Streams:
     """Open both consoles on the process's current standard streams."""
     return Streams(Console(file=sys.stdout, highlight=False), Console(file=sys.stderr, highlight=False))
-
-
-def read_results(paths: Sequence[str], fallback: Path) -> tuple[list[StoredRun], list[StoredProblem]]:
-    """Read the runs in results folders, run folders and globs; `fallback` when no path is given.
-
-    Raises UsageError for a path that is not there, StoreError for a folder that cannot be read.
-    """
-    runs: dict[Path, StoredRun] = {}
-    problems: list[StoredProblem] = []
-    for path in _expanded(paths) if paths else [fallback]:
-        if (path / RESULT).exists():
-            found: Iterable[StoredRun | StoredProblem] = [read_run(path)]
-        elif path.is_dir():
-            stored, strange = Store(path).load_all()
-            found = [*stored, *strange]
-        elif paths:
-            raise UsageError(f"{path}: is neither a results folder nor a run's folder")
-        else:
-            raise StoreError(f"{path}: there are no results yet; train something, or name a folder with --results")
-        for one in found:
-            if isinstance(one, StoredRun):
-                runs[one.folder.resolve()] = one
-            else:
-                problems.append(one)
-    return list(runs.values()), problems
-
-
-def _expanded(paths: Sequence[str]) -> list[Path]:
-    """Expand globs that the shell has left alone."""
-    found: list[Path] = []
-    for path in paths:
-        is_pattern = any(sign in path for sign in "*?[") and not Path(path).exists()
-        matches = sorted(glob.glob(path)) if is_pattern else []  # noqa: PTH207 - Path.glob takes no absolute one
-        found += [Path(match) for match in matches] or [Path(path)]
-    return found
 
 
 def say_problems(to: Streams, problems: Sequence[StoredProblem], shown: int = 5) -> None:

@@ -20,11 +20,11 @@ from actbench.cli.common import (
 )
 from actbench.comparison import Comparison
 from actbench.config.textfile import readable
-from actbench.errors import CheckFailed, StoreError, UsageError, suggestion
+from actbench.errors import CheckFailed
 from actbench.metrics import METRICS
-from actbench.store import Store
 from actbench.store.cells import Row
-from actbench.store.records import RESULT, StoredProblem, StoredRun, read_run
+from actbench.store.reading import find_one
+from actbench.store.records import StoredRun
 from actbench.tables import FORMATS, Column
 
 
@@ -133,7 +133,7 @@ def show(
     Example: actbench show relu-s0
     """
     to = streams()
-    stored = _find(run, results)
+    stored = find_one(run, results)
     if as_json:
         epochs = stored.epochs() if "epochs.csv" in stored.files else []
         to.result(plain_json({"format_version": 1, **stored.row, "layers": stored.layers, "epochs": epochs,
@@ -153,24 +153,6 @@ def show(
 def readable_lines(text: str) -> str:
     """Escape what a terminal might obey, line by line."""
     return "\n".join(readable(line) for line in text.splitlines())
-
-
-def _find(name: str, results: Path) -> StoredRun:
-    """Find a run by its folder, its id, or the beginning of exactly one id."""
-    if (Path(name) / RESULT).exists():
-        found = read_run(Path(name).resolve())
-        if isinstance(found, StoredProblem):
-            raise StoreError(str(found))
-        return found
-    runs, _ = Store(results).load_all()
-    matches = [run for run in runs if run.run_id.startswith(name)]
-    exact = [run for run in matches if run.run_id == name]
-    if len(exact or matches) == 1:
-        return (exact or matches)[0]
-    if matches:
-        listed = ", ".join(run.run_id for run in matches[:6]) + (", ..." if len(matches) > 6 else "")
-        raise UsageError(f"{len(matches)} runs begin with {name!r}: {listed}")
-    raise UsageError(f"{results} holds no run {name!r}{suggestion(name, [run.run_id for run in runs])}")
 
 
 _CURVE = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "dead_ratio", "sparsity", "deaths", "revivals")

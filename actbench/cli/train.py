@@ -12,7 +12,8 @@ from typing import Annotated
 
 import typer
 
-from actbench import comparison, config, sweep, tables
+import actbench.sweep as sweep
+from actbench import comparison, config, tables
 from actbench.cli.common import (
     ConfigOption,
     DataDirOption,
