@@ -71,7 +71,8 @@ class Frame(ABC):
         assert isinstance(console.file, io.StringIO)
         more = [f"... {len(rows) - _MOST_SHOWN} more rows"] if len(rows) > _MOST_SHOWN else []
         notes = [f"[{number}] {readable(note)}" for number, note in enumerate(notes, 1)]
-        return "\n".join([*([line] if line else []), console.file.getvalue().rstrip("\n"), *more, *notes])
+        table = [text.rstrip() for text in console.file.getvalue().splitlines()]
+        return "\n".join([*([line] if line else []), *table, *more, *notes])
 
     def _repr_html_(self) -> str:
         """Show the same in a notebook; whatever names hold is text there."""
