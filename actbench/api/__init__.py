@@ -151,8 +151,8 @@ def _run(configs: Sequence[Config], results: str | os.PathLike[str] | None, opti
     if interrupts:
         raise KeyboardInterrupt
     if report.failed:
-        first, error = next(iter(report.failed.items()))
-        message = f"{len(report.failed)} of {len(asked.runs)} runs failed; the first, {first}: {error}"
+        first = next(run.run_id for run in asked.runs if run.run_id in report.failed)
+        message = f"{len(report.failed)} of {len(asked.runs)} runs failed; the first, {first}: {report.failed[first]}"
         warnings.warn(message, RuntimeWarning, stacklevel=3)
     ended = {*asked.ended, *report.trained, *report.elsewhere}
     return Runs([store.load(run.run_id) for run in asked.runs if run.run_id in ended], report.failed)
