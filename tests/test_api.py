@@ -54,7 +54,8 @@ def test_the_functions_are_there_and_asking_for_them_never_imports_torch() -> No
 @pytest.mark.skipif(MODULE_HAS_THE_NAME, reason="a module of actbench still has the name sweep")
 @pytest.mark.parametrize("before", ["", "import actbench.api", "import actbench.sweeps", "import actbench.cli"])
 def test_sweep_is_the_function_whatever_was_imported_before(before: str) -> None:
-    code = f"{before}\nfrom actbench import sweep\nimport actbench.cli, actbench\nprint(sweep is getattr(actbench, 'sweep'), sweep)"
+    again = "import actbench.cli, actbench\nprint(sweep is getattr(actbench, 'sweep'), sweep)"
+    code = f"{before}\nfrom actbench import sweep\n{again}"
     assert python(code).startswith("True <function sweep")
 
 

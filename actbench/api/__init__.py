@@ -30,7 +30,8 @@ from actbench.errors import UsageError
 from actbench.store import Store, StoredRun
 from actbench.store.reading import read_results
 from actbench.sweep import Options, execute, plan
-from actbench.watchers import Lines
+from actbench.trackers import Tracking
+from actbench.watchers import Lines, Several
 
 __all__ = ["Comparison", "Runs", "Table", "compare", "sweep", "train"]
 
@@ -50,6 +51,7 @@ def train(
     lanes: int | None = None,
     offline: bool = False,
     force: bool = False,
+    track: str | Sequence[str] = (),
     quiet: bool = False,
 ) -> Runs:
     """Train every seed of each config's variant, unless it is done, and return the stored runs.
@@ -57,7 +59,8 @@ def train(
         runs = train({"dataset": "digits", "activation": "silu"}, seeds=3, set={"optimizer.momentum": 0.9})
 
     set: keys that replace those of every config, parts written with a point. seeds: how many (0 to n - 1), or
-    which. results: the folder, by default ACTBENCH_RESULTS or `results`. The others are the flags of the command.
+    which. results: the folder, by default ACTBENCH_RESULTS or `results`. track: `tensorboard`, `mlflow`, or both.
+    The others are the flags of the command.
     A run that fails raises nothing: it is told in a warning and stands in `failed` of what is returned.
     Raises ConfigError, DataError, DeviceError and StoreError; KeyboardInterrupt after the epoch in which it came.
     """
@@ -65,7 +68,7 @@ def train(
     changes = _changes(set, seeds, device)
     loaded = config.collect([partial(_one, document, changes) for document in documents])
     options = Options(threads, lanes, _path(data_dir), offline, force=force)
-    return _run(loaded, results, options, quiet=quiet)
+    return _run(loaded, results, options, track, quiet=quiet)
 
 
 def sweep(
@@ -82,6 +85,7 @@ def sweep(
     lanes: int | None = None,
     offline: bool = False,
     force: bool = False,
+    track: str | Sequence[str] = (),
     quiet: bool = False,
 ) -> Runs:
     """Train every variant that files with `sweep:`, or `grid` and `zip`, make; return the stored runs.
@@ -96,7 +100,7 @@ def sweep(
     documents = [partial(_plain_document, one) for one in _listed(configs)]
     loaded = config.collect([partial(_expanded, document, changes, flags) for document in documents])
     options = Options(threads, lanes, _path(data_dir), offline, force=force)
-    return _run(list(itertools.chain(*loaded)), results, options, quiet=quiet)
+    return _run(list(itertools.chain(*loaded)), results, options, track, quiet=quiet)
 
 
 def compare(
@@ -141,13 +145,21 @@ def compare(
     return Comparison(found)
 
 
-def _run(configs: Sequence[Config], results: str | os.PathLike[str] | None, options: Options, *, quiet: bool) -> Runs:
+def _run(
+    configs: Sequence[Config],
+    results: str | os.PathLike[str] | None,
+    options: Options,
+    track: str | Sequence[str],
+    *,
+    quiet: bool,
+) -> Runs:
     """Train what is open and return all that was asked for, in that order."""
     watcher = Lines(_to_stderr, quiet=quiet)
     store = Store(_results_folder(results), note=watcher.on_note)
+    tracking = Tracking([track] if isinstance(track, str) else track, store.root, _to_stderr)
     asked = plan([run for one in configs for run in one.runs()], store, force=options.force)
-    with _interruptible() as interrupts:
-        report = execute(asked, store, options, watcher, stop=lambda: bool(interrupts))
+    with _interruptible() as interrupts, tracking:
+        report = execute(asked, store, options, Several([watcher, tracking]), stop=lambda: bool(interrupts))
     if interrupts:
         raise KeyboardInterrupt
     if report.failed:

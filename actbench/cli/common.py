@@ -59,6 +59,14 @@ ThreadsOption = Annotated[
 LanesOption = Annotated[
     int | None, typer.Option("--lanes", metavar="N", min=1, help="How many runs train side by side.")
 ]
+TrackOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--track",
+        metavar="KIND[=WHERE]",
+        help="Also log to tensorboard[=DIR] or mlflow[=URI]; give it several times for several.",
+    ),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Put JSON, and only JSON, on stdout.")]
 

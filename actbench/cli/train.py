@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -29,14 +25,18 @@ from actbench.cli.common import (
     SetOption,
     Streams,
     ThreadsOption,
+    TrackOption,
     plain_json,
     streams,
 )
 from actbench.cli.progress import watcher
+from actbench.cli.signals import stopping
 from actbench.config import Config, grid
 from actbench.errors import UsageError
 from actbench.store import Store, StoredRun
 from actbench.tables import Column
+from actbench.trackers import Tracking
+from actbench.watchers import Several
 
 ForceOption = Annotated[bool, typer.Option("--force", help="Train anew what is done, and replace it.")]
 FailFastOption = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first run that fails.")]
@@ -62,6 +62,7 @@ def train(
     mirror: MirrorOption = None,
     force: ForceOption = False,
     fail_fast: FailFastOption = False,
+    track: TrackOption = None,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print the resolved config, which runs back in, and stop.")
     ] = False,
@@ -82,7 +83,7 @@ def train(
         streams().out.file.write(config.to_yaml(loaded[0].variant, loaded[0].seeds))
         return
     options = sweep.Options(threads, lanes, data_dir, offline, mirror, force, fail_fast)
-    raise typer.Exit(_train(loaded, results, options, quiet=quiet, as_json=as_json))
+    raise typer.Exit(_train(loaded, results, options, track or (), quiet=quiet, as_json=as_json))
 
 
 def run_sweep(
@@ -102,6 +103,7 @@ def run_sweep(
     mirror: MirrorOption = None,
     force: ForceOption = False,
     fail_fast: FailFastOption = False,
+    track: TrackOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be trained, and stop.")] = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -115,7 +117,7 @@ def run_sweep(
     if dry_run:
         _show_plan(loaded, results, force=force, as_json=as_json)
         return
-    raise typer.Exit(_train(loaded, results, options, quiet=quiet, as_json=as_json))
+    raise typer.Exit(_train(loaded, results, options, track or (), quiet=quiet, as_json=as_json))
 
 
 def _show_plan(configs: Sequence[Config], results: Path, *, force: bool, as_json: bool) -> None:
@@ -134,15 +136,24 @@ def _show_plan(configs: Sequence[Config], results: Path, *, force: bool, as_json
     to.note(f"{len(rows)} variants, {total} runs: {done} done, {total - done} to train")
 
 
-def _train(configs: Sequence[Config], results: Path, options: sweep.Options, *, quiet: bool, as_json: bool) -> int:
+def _train(
+    configs: Sequence[Config],
+    results: Path,
+    options: sweep.Options,
+    track: Sequence[str],
+    *,
+    quiet: bool,
+    as_json: bool,
+) -> int:
     """Train what is open, print the table of all that was asked for, return the exit code."""
     to = streams()
     store = Store(results, note=to.note)
     plan = sweep.plan([run for one in configs for run in one.runs()], store, force=options.force)
+    tracking = Tracking(track, results, to.note)
     if not quiet:
         to.note(_announcement(plan))
-    with _signals(to) as received, watcher(to, plan.open, quiet=quiet) as watching:
-        report = sweep.execute(plan, store, options, watching, stop=lambda: bool(received))
+    with stopping(to) as received, watcher(to, plan.open, quiet=quiet) as watching, tracking:
+        report = sweep.execute(plan, store, options, Several([watching, tracking]), stop=lambda: bool(received))
     ended = [*plan.ended, *report.trained, *report.elsewhere]
     stored = [store.load(run.run_id) for run in plan.runs if run.run_id in set(ended)]
     _show_results(to, stored, report, as_json=as_json)
@@ -172,23 +183,3 @@ def _show_results(to: Streams, stored: Sequence[StoredRun], report: sweep.Report
     elif rows:
         found = comparison.compare(rows)
         to.table(*tables.comparison_table(found), found.footnotes)
-
-
-@contextmanager
-def _signals(to: Streams) -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM in a list, so that training can end at an epoch; the second one ends it at once."""
-    received: list[int] = []
-
-    def handle(number: int, _frame: FrameType | None) -> None:
-        if received:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-        received.append(number)
-        to.note("stopping after this epoch and keeping a checkpoint; again: stop at once")
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,0 +1,267 @@
+"""Training a stored run again and saying whether it came out the same (layer 4, above the sweep).
+
+Imports `config`, the store, `sweep`, `comparison`; torch when it trains. Nothing is written into the results: the run
+is trained in a temporary folder that is gone afterwards. Prints nothing.
+
+Identical means: to the bit, in the status, every weight, every number of every epoch, layer and neuron, except
+times. Where that fails, the numbers of the epochs and the final metrics decide: within the tolerance, or different.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from actbench import config
+from actbench.comparison.groups import shown
+from actbench.comparison.quantities import number
+from actbench.config import Run
+from actbench.config.yaml_source import Document, Place, parse
+from actbench.errors import ConfigError, StoreError, UsageError
+from actbench.metrics import METRICS
+from actbench.store import Store, StoredRun
+from actbench.store.cells import Row
+from actbench.sweep import Options, Watcher, execute, plan
+
+TIMES = frozenset({"train_s", "evaluate_s", "wall_s", "images_per_s"})
+"""What is measured with a clock, and never the same twice."""
+DEFAULT_TOLERANCE = 0.02
+
+Rows = Sequence[Mapping[str, Any]]
+Verdict = Literal["identical", "within tolerance", "different"]
+
+_WHY = {
+    "actbench_version": "another actbench may compute something differently",
+    "torch_version": "another torch may round differently",
+    "python_version": "not known to change a number",
+    "platform": "another system or C library may round differently",
+    "device": "CPU and CUDA sum in different orders",
+    "device_name": "another processor may round differently",
+    "cpu_capability": "another instruction set rounds differently",
+    "threads": "must not change a CPU run",
+    "cpus": "must not change a CPU run",
+    "data_fingerprint": "these are not the same images",
+}
+"""What of a run's provenance may explain that it came out differently, the strongest last."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The largest difference of one metric over the epochs, in its unit, and whether it is within the tolerance."""
+
+    metric: str
+    stored: float | None
+    again: float | None
+    where: str
+    size: float
+    within: bool
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Something that the two trainings did not share, and what it may do."""
+
+    what: str
+    stored: Any
+    again: Any
+    why: str
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What came of training a run again.
+
+    differences: one for each metric that differs, in the order of the epochs' columns. parts: for weights,
+    epochs, layers, neurons and final metrics, whether they are the same to the bit. largest_weight: the
+    largest difference of two weights, None where there are none to compare. not_compared: columns that only
+    one of the two has.
+    """
+
+    run_id: str
+    verdict: Verdict
+    status: tuple[str, str]
+    parts: Mapping[str, bool]
+    differences: tuple[Difference, ...]
+    largest_weight: float | None
+    tolerance: float
+    causes: tuple[Cause, ...]
+    not_compared: tuple[str, ...] = ()
+    error: str | None = None
+
+
+def reproduce(
+    stored: StoredRun,
+    options: Options,
+    watcher: Watcher,
+    *,
+    device: str | None = None,
+    tolerance: float = DEFAULT_TOLERANCE,
+    stop: Callable[[], bool] = lambda: False,
+) -> Reproduction | None:
+    """Train `stored` again in a temporary folder and compare; None when `stop` has ended it before.
+
+    device: in place of what the config says. tolerance: see `size_of`. Raises StoreError for a damaged run,
+    UsageError for one that failed, and what training raises.
+    """
+    if not 0 <= tolerance < math.inf:
+        raise UsageError(f"--tolerance must be a number >= 0, got {tolerance:g}")
+    if problems := stored.verify():
+        told = "; ".join(problem.reason for problem in problems)
+        raise StoreError(f"{stored.folder}: cannot be compared with: {told}. The same train command makes it anew")
+    if stored.status == "failed":
+        raise UsageError(f"{stored.run_id} failed, so there is nothing to compare with; train it again first")
+    run = run_of(stored, device)
+    with tempfile.TemporaryDirectory(prefix="actbench-reproduce-") as scratch:
+        store = Store(scratch)
+        report = execute(plan([run], store), store, options, watcher, stop)
+        if run.run_id not in report.trained and run.run_id not in report.failed:
+            return None
+        return compared(stored, store.load(run.run_id), tolerance)
+
+
+def run_of(stored: StoredRun, device: str | None) -> Run:
+    """Return the run that the stored config describes today."""
+    try:
+        document: Document = parse(stored.config_yaml(), str(stored.folder / "config.yaml"))
+        if device is not None:
+            document.put(("device",), device, Place(f"--device {device}"))
+        loaded = config.check(document)
+    except ConfigError as error:
+        raise StoreError(f"{stored.run_id} cannot be trained by this actbench:\n{error}") from None
+    return Run(loaded.variant, stored.seed)
+
+
+def compared(stored: StoredRun, again: StoredRun, tolerance: float) -> Reproduction:
+    """Compare two stored runs of one config and seed; `again` is the later one."""
+    units = max(len(stored.neurons()), 1) if stored.files.get("neurons.csv") else 1
+    tables: dict[str, tuple[Rows, Rows]] = {
+        "epochs": (stored.epochs(), again.epochs()),
+        "neurons": (stored.neurons(), again.neurons()),
+        "layers": (_layers(stored), _layers(again)),
+        "final metrics": ([stored.metrics], [again.metrics]),
+    }
+    parts = {"weights": _same_weights(stored, again)}
+    parts |= {name: _same_rows(*both) for name, both in tables.items()}
+    measured = [*_along("epoch", *tables["epochs"]), ("the end", stored.metrics, again.metrics)]
+    differences = tuple(_differences(measured, units, tolerance))
+    same_status = stored.status == again.status
+    identical = same_status and all(parts.values())
+    within = same_status and len(tables["epochs"][0]) == len(tables["epochs"][1]) and all(d.within for d in differences)
+    return Reproduction(
+        run_id=stored.run_id,
+        verdict="identical" if identical else "within tolerance" if within else "different",
+        status=(stored.status, again.status),
+        parts=parts,
+        differences=differences,
+        largest_weight=_largest_weight(stored, again),
+        tolerance=tolerance,
+        causes=tuple(_causes(stored, again)),
+        not_compared=tuple(sorted({name for both in tables.values() for name in _lonely(*both)})),
+        error=again.error,
+    )
+
+
+def size_of(metric: str, stored: float, again: float, units: int) -> float:
+    """Return how far two values are apart, in the unit of the tolerance.
+
+    Absolute for what is at most 1 (shares such as accuracies, small losses), relative to the larger one beyond;
+    counts of neurons as shares of all `units`.
+    """
+    if metric in METRICS and METRICS[metric].kind == "count" and metric != "epochs_run":
+        return abs(stored - again) / units
+    return abs(stored - again) / max(1.0, abs(stored), abs(again))
+
+
+def _differences(
+    measured: Sequence[tuple[str, Mapping[str, Any], Mapping[str, Any]]], units: int, tolerance: float
+) -> Iterable[Difference]:
+    """Yield, for each metric that both have and that differs anywhere, where it differs most."""
+    columns = dict.fromkeys(name for _, stored, again in measured for name in stored if name in again)
+    for name in columns:
+        if name in TIMES or name == "epoch":
+            continue
+        worst: Difference | None = None
+        for where, stored, again in measured:
+            if name not in stored or name not in again or _same(stored[name], again[name]):
+                continue
+            a, b = number(stored[name]), number(again[name])
+            size = size_of(name, a, b, units) if a is not None and b is not None else math.inf
+            if worst is None or size > worst.size:
+                worst = Difference(name, a, b, where, size, size <= tolerance)
+        if worst is not None:
+            yield worst
+
+
+def _along(key: str, stored: Rows, again: Rows) -> list[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
+    """Pair the rows of one `key`; rows that only one of the two has are left out."""
+    by_key = {row.get(key): row for row in again}
+    return [(f"{key} {row[key]}", row, by_key[row[key]]) for row in stored if row.get(key) in by_key]
+
+
+def _same_rows(stored: Rows, again: Rows) -> bool:
+    """Whether all rows are the same to the bit, in the columns that both have, times aside."""
+    if len(stored) != len(again):
+        return False
+    return all(
+        _same(row[name], other[name])
+        for row, other in zip(stored, again, strict=True)
+        for name in row
+        if name in other and name not in TIMES
+    )
+
+
+def _lonely(stored: Rows, again: Rows) -> set[str]:
+    """Return the columns that only one of two tables has."""
+    if not stored or not again:
+        return set()
+    return (set(stored[0]) ^ set(again[0])) - TIMES
+
+
+def _layers(run: StoredRun) -> Rows:
+    """Return what is known a layer: after each epoch where it was kept, else at the end."""
+    rows: Callable[[], list[Row]] | None = getattr(run, "layer_rows", None)
+    return list(rows()) if rows is not None and "layers.csv" in run.files else list(run.layers)
+
+
+def _same_weights(stored: StoredRun, again: StoredRun) -> bool:
+    """Whether the files of the weights are the same, byte by byte; a diverged run has none."""
+    return stored.files.get("model.safetensors") == again.files.get("model.safetensors")
+
+
+def _largest_weight(stored: StoredRun, again: StoredRun) -> float | None:
+    if "model.safetensors" not in stored.files or "model.safetensors" not in again.files:
+        return None
+    mine, other = stored.weights(), again.weights()
+    shared = [name for name in mine if name in other and mine[name].shape == other[name].shape]
+    return max((float(abs(mine[name] - other[name]).max()) for name in shared if mine[name].size), default=None)
+
+
+def _causes(stored: StoredRun, again: StoredRun) -> Iterable[Cause]:
+    """Yield what the two trainings did not share; a key that one of them did not record is no difference."""
+    if stored.run_id != again.run_id:
+        why = "this actbench reads the config differently: a default or a meaning has changed"
+        yield Cause("run_id", stored.run_id, again.run_id, why)
+    for key in ("data_fingerprint", *(key for key in stored.provenance if key != "data_fingerprint")):
+        a, b = stored.provenance.get(key), again.provenance.get(key)
+        if key in _WHY and a is not None and b is not None and a != b:
+            yield Cause(key, a, b, _WHY[key])
+
+
+def explain(found: Reproduction) -> str:
+    """Say in a sentence what may be behind a difference."""
+    if found.error is not None:
+        return "it failed this time: " + (found.error.strip().splitlines() or [""])[-1]
+    if found.causes:
+        return "; ".join(f"{c.what} {shown(c.stored)} -> {shown(c.again)} ({c.why})" for c in found.causes)
+    return (
+        "nothing that was recorded differs; a processor with other instructions may round differently, "
+        "and on CUDA sums may come in another order"
+    )
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two values of a table are the same to the bit, nan included."""
+    return type(a) is type(b) and repr(a) == repr(b)
