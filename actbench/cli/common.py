@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from actbench.cli import completion
 from actbench.store.reading import read_results as read_results
 from actbench.store.records import StoredProblem
 from actbench.tables import Column, Row, terminal_table
@@ -21,7 +22,13 @@ ConfigOption = Annotated[
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", "-s", metavar="KEY=VALUE", help="Change a key of every file, such as lr=0.01."),
+    typer.Option(
+        "--set",
+        "-s",
+        metavar="KEY=VALUE",
+        help="Change a key of every file, such as lr=0.01.",
+        autocompletion=completion.setting,
+    ),
 ]
 SeedsOption = Annotated[
     str | None, typer.Option("--seeds", metavar="N|A,B,...", help="How many seeds (0 to N-1), or which.")
@@ -45,7 +52,13 @@ MirrorOption = Annotated[
     typer.Option("--mirror", metavar="URL", envvar="ACTBENCH_MIRROR", help="Ask this address for datasets first."),
 ]
 DeviceOption = Annotated[
-    str | None, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where to train, over what files say.")
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda|cuda:N",
+        help="Where to train, over what files say.",
+        autocompletion=completion.device,
+    ),
 ]
 ThreadsOption = Annotated[
     int | None,
@@ -65,6 +78,15 @@ TrackOption = Annotated[
         "--track",
         metavar="KIND[=WHERE]",
         help="Also log to tensorboard[=DIR] or mlflow[=URI]; give it several times for several.",
+        autocompletion=completion.tracker,
+    ),
+]
+RunArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="A run's id, the beginning of one, or its folder.",
+        autocompletion=completion.run_id,
     ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes.")]

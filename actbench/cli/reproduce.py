@@ -18,6 +18,7 @@ from actbench.cli.common import (
     OfflineOption,
     QuietOption,
     ResultsOption,
+    RunArgument,
     Streams,
     ThreadsOption,
     plain_json,
@@ -31,8 +32,6 @@ from actbench.reproduce import DEFAULT_TOLERANCE, Reproduction, explain, run_of
 from actbench.reproduce import reproduce as train_again
 from actbench.store.reading import find_one
 from actbench.tables import Column
-
-RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the beginning of one, or its folder.")]
 
 
 def register(app: typer.Typer) -> None:

@@ -9,9 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from actbench import comparison, tables
+from actbench.cli import completion
 from actbench.cli.common import (
     JsonOption,
     ResultsOption,
+    RunArgument,
     Streams,
     plain_json,
     read_results,
@@ -39,22 +41,48 @@ def compare(
         list[str] | None, typer.Argument(metavar="[PATH]...", help="Results folders, run folders or globs.")
     ] = None,
     by: Annotated[
-        str | None, typer.Option("--by", metavar="KEY,...", help="What makes a row; by default all settings.")
+        str | None,
+        typer.Option(
+            "--by",
+            metavar="KEY,...",
+            help="What makes a row; by default all settings.",
+            autocompletion=completion.key,
+        ),
     ] = None,
     baseline: Annotated[
         str | None, typer.Option("--baseline", metavar="V", help="The row that others are compared with.")
     ] = None,
     metric: Annotated[
         str,
-        typer.Option("--metric", "-m", metavar="M,...", help="Metrics, also epochs_to:test_accuracy>=0.97 and auc:M."),
+        typer.Option(
+            "--metric",
+            "-m",
+            metavar="M,...",
+            help="Metrics, also epochs_to:test_accuracy>=0.97 and auc:M.",
+            autocompletion=completion.metric,
+        ),
     ] = "test_accuracy",
     condition: Annotated[
         str | None, typer.Option("--filter", metavar="EXPR", help='Keep these runs: "lr <= 0.01 and seed < 5".')
     ] = None,
-    sort: Annotated[str | None, typer.Option("--sort", metavar="M", help="Order by this; -M turns it round.")] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            "--sort",
+            metavar="M",
+            help="Order by this; -M turns it round.",
+            autocompletion=completion.metric,
+        ),
+    ] = None,
     epoch: Annotated[int | None, typer.Option("--epoch", min=0, help="Compare after this epoch.")] = None,
     tune: Annotated[
-        str | None, typer.Option("--tune", metavar="KEY", help="Take each row at its best KEY, by validation accuracy.")
+        str | None,
+        typer.Option(
+            "--tune",
+            metavar="KEY",
+            help="Take each row at its best KEY, by validation accuracy.",
+            autocompletion=completion.key,
+        ),
     ] = None,
     equivalence: Annotated[
         float | None, typer.Option("--equivalence", metavar="M", help="Margin within which rows are equivalent.")
@@ -68,7 +96,13 @@ def compare(
         ),
     ] = None,
     output: Annotated[
-        str, typer.Option("--format", metavar="table|md|latex|csv|json", help="How to print it.")
+        str,
+        typer.Option(
+            "--format",
+            metavar="table|md|latex|csv|json",
+            help="How to print it.",
+            autocompletion=completion.format_name,
+        ),
     ] = "table",
     as_json: JsonOption = False,
     results: ResultsOption = Path("results"),
@@ -124,7 +158,7 @@ def _check(to: Streams, found: Comparison, condition: str) -> None:
 
 
 def show(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the beginning of one, or its folder.")],
+    run: RunArgument,
     results: ResultsOption = Path("results"),
     as_json: JsonOption = False,
 ) -> None:

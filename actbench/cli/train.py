@@ -10,6 +10,7 @@ import typer
 
 import actbench.sweep as sweep
 from actbench import comparison, config, tables
+from actbench.cli import completion
 from actbench.cli.common import (
     ConfigOption,
     DataDirOption,
@@ -89,7 +90,14 @@ def train(
 def run_sweep(
     configs: ConfigOption,
     grids: Annotated[
-        list[str] | None, typer.Option("--grid", "-g", metavar="KEY=V1,V2,...", help="Vary a key over values.")
+        list[str] | None,
+        typer.Option(
+            "--grid",
+            "-g",
+            metavar="KEY=V1,V2,...",
+            help="Vary a key over values.",
+            autocompletion=completion.column,
+        ),
     ] = None,
     changes: SetOption = None,
     seeds: SeedsOption = None,
