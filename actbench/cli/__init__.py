@@ -61,7 +61,7 @@ def run(arguments: list[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a sign shows another
     if completion.asked_by_bash():
-        return completion.answer_bash(lambda: app(args=arguments, standalone_mode=False))
+        return completion.answer_bash(lambda: app(args=arguments, prog_name="actbench", standalone_mode=False))
     try:
         code = app(args=arguments, standalone_mode=False)
         sys.stdout.flush()

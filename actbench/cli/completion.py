@@ -78,10 +78,10 @@ def _values(key: str, typed: str) -> Candidates:
     found = {_text(name): "" for name in _names(schema) if name is not None}
     if registry is not None:
         found = {name: str(getattr(registry[name], "formula", "")) for name in registry}
+    if key == "device":
+        return device(typed)
     if not found and "default" in schema:
         found = {_text(schema["default"]): "the default"}
-    elif not found and key == "device":
-        found = {"auto": "", "cpu": "", "cuda": ""}
     return [(name, doc) for name, doc in found.items() if name.startswith(typed)]
 
 
