@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
+from rich.console import Console
 
 from actbench.cli.board import ASCII_BLOCKS, BLOCKS, Board, spark
+from actbench.cli.common import Streams
+from actbench.cli.progress import LiveWatcher, watcher
 from actbench.config import Run, Variant
 from tests.configs import HOSTILE
 
@@ -24,6 +29,11 @@ def epoch(number: int, accuracy: float | None = 0.9, dead: float | None = 0.1) -
 
 def texts(board: Board, width: int = 80, height: int = 24, *, ascii_only: bool = False) -> list[str]:
     return [line.plain.rstrip() for line in board.lines(width, height, ascii_only=ascii_only)]
+
+
+def streams(*, terminal: bool) -> Streams:
+    consoles = [Console(file=io.StringIO(), force_terminal=terminal, width=80, height=24) for _ in range(2)]
+    return Streams(*consoles)
 
 
 class Clock:
@@ -186,3 +196,36 @@ def test_runs_that_ended_early_leave_nothing_to_do() -> None:
     board.epoch(runs[1], epoch(1))
     assert "62%" in texts(board)[0]
     assert texts(board)[0].endswith("1 of 2 runs ended, 1 diverged, 0:12 left")  # three epochs of four seconds
+
+
+def test_a_terminal_gets_the_board_and_what_must_be_said_stands_above_it() -> None:
+    to, (first, second) = streams(terminal=True), runs_of(seeds=2)
+    with watcher(to, [first, second], quiet=False) as watching:
+        assert isinstance(watching, LiveWatcher)
+        watching.on_note("a note")
+        watching.on_start(first, 0)
+        watching.on_epoch(first, epoch(1, 0.75))
+        watching.on_end(first, "done", None)
+        watching.on_start(second, 0)
+        watching.on_end(second, "failed", "ValueError: \x1b[31mno")
+        watching._live.refresh()
+    text = to.err.file.getvalue()  # type: ignore[attr-defined]
+    assert "a note" in text
+    assert "relu s1: failed: ValueError: \\x1b[31mno" in text
+    assert "2 of 2 runs ended, 1 failed" in text
+    assert "75.00" in text
+    assert "\x1b[31mno" not in text
+    assert to.out.file.getvalue() == ""  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("terminal", "quiet"), [(False, False), (True, True)])
+def test_a_pipe_gets_plain_lines_and_quiet_leaves_only_failures(terminal: bool, quiet: bool) -> None:
+    to, (run,) = streams(terminal=terminal), runs_of()
+    with watcher(to, [run], quiet=quiet) as watching:
+        watching.on_start(run, 0)
+        row = {**epoch(1), "train_loss": 0.5, "train_s": 1.0}
+        watching.on_epoch(run, row)
+        watching.on_end(run, "failed", "no")
+    lines = to.err.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    expected = ["relu s0  epoch 1/4  loss 0.5000  test 90.00%  dead 10.0%  1,437 images/s", "relu s0: failed: no"]
+    assert lines == (expected[1:] if quiet else expected)
