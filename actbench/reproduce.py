@@ -23,7 +23,7 @@ from actbench.config.yaml_source import Place, parse
 from actbench.errors import ConfigError, StoreError, UsageError
 from actbench.metrics import METRICS
 from actbench.store import Store, StoredRun
-from actbench.store.cells import Row
+from actbench.store.records import CONFIG, LAYERS, MODEL, NEURONS
 from actbench.sweep import Options, Watcher, execute, plan
 
 TIMES = frozenset({"train_s", "evaluate_s", "wall_s", "images_per_s"})
@@ -117,7 +117,7 @@ def run_of(stored: StoredRun, device: str | None = None) -> Run:
     if stored.status == "failed":
         raise UsageError(f"{stored.run_id} failed, so there is nothing to compare with; train it again first")
     try:
-        document = parse(stored.config_yaml(), str(stored.folder / "config.yaml"))
+        document = parse(stored.config_yaml(), str(stored.folder / CONFIG))
         if device is not None:
             document.put(("device",), device, Place(f"--device {device}"))
         return Run(config.check(document).variant, stored.seed)
@@ -150,11 +150,11 @@ def reproduce(
 
 def compared(stored: StoredRun, again: StoredRun, tolerance: float | None = None) -> Reproduction:
     """Compare two stored runs of one config and seed; `again` is the later one, `tolerance` as in `reproduce`."""
-    units = max(len(stored.neurons()), 1) if stored.files.get("neurons.csv") else 1
+    units = max(len(stored.neurons()), 1) if NEURONS in stored.files else 1
     tables: dict[str, tuple[Rows, Rows]] = {
         "epochs": (stored.epochs(), again.epochs()),
         "neurons": (stored.neurons(), again.neurons()),
-        "layers": (_layers(stored), _layers(again)),
+        "layers": _layers(stored, again),
         "final metrics": ([stored.metrics], [again.metrics]),
     }
     parts = {"weights": _same_weights(stored, again)}
@@ -234,19 +234,20 @@ def _lonely(stored: Rows, again: Rows) -> set[str]:
     return (set(stored[0]) ^ set(again[0])) - TIMES
 
 
-def _layers(run: StoredRun) -> Rows:
-    """Return what is known a layer: after each epoch where it was kept, else at the end."""
-    rows: Callable[[], list[Row]] | None = getattr(run, "layer_rows", None)
-    return list(rows()) if rows is not None and "layers.csv" in run.files else list(run.layers)
+def _layers(stored: StoredRun, again: StoredRun) -> tuple[Rows, Rows]:
+    """Return what is known of each layer: after each epoch where both have that, else at the end."""
+    if LAYERS in stored.files and LAYERS in again.files:
+        return stored.layer_rows(), again.layer_rows()
+    return stored.layers, again.layers
 
 
 def _same_weights(stored: StoredRun, again: StoredRun) -> bool:
     """Whether the files of the weights are the same, byte by byte; a diverged run has none."""
-    return stored.files.get("model.safetensors") == again.files.get("model.safetensors")
+    return stored.files.get(MODEL) == again.files.get(MODEL)
 
 
 def _largest_weight(stored: StoredRun, again: StoredRun) -> float | None:
-    if "model.safetensors" not in stored.files or "model.safetensors" not in again.files:
+    if MODEL not in stored.files or MODEL not in again.files:
         return None
     mine, other = stored.weights(), again.weights()
     shared = [name for name in mine if name in other and mine[name].shape == other[name].shape]

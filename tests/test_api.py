@@ -286,7 +286,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path, stored: Path) -> Non
 def test_runs_epochs_neurons_and_comparisons_convert_to_pandas_and_polars(results: Path) -> None:
     pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
     runs = api.sweep(TINY, grid={"batch_norm": [False, "after"]}, seeds=2, results=results, quiet=True)
-    for frame in (runs, runs.epochs(), runs.neurons(), api.compare(runs)):
+    for frame in (runs, runs.epochs(), runs.layers(), runs.neurons(), api.compare(runs)):
         as_pandas, as_polars = frame.to_pandas(), frame.to_polars()
         assert isinstance(as_pandas, pandas.DataFrame)
         assert isinstance(as_polars, polars.DataFrame)
@@ -297,6 +297,7 @@ def test_runs_epochs_neurons_and_comparisons_convert_to_pandas_and_polars(result
     assert runs.to_pandas()["test_accuracy"].tolist() == [run.metrics["test_accuracy"] for run in runs]
     assert set(runs.epochs().to_pandas()["epoch"]) == {0, 1, 2}
     assert len(runs.neurons()) == 4 * 8
+    assert len(runs.layers()) == 4 * 3 * 2  # runs, epochs from 0, a hidden and an output layer
 
 
 def test_columns_have_one_type_whatever_the_rows_mix() -> None:

@@ -48,6 +48,7 @@ def changed(run: StoredRun, **changes: Any) -> StoredRun:
     names = ("run_id", "seed", "status", "metrics", "layers", "provenance", "timing", "error")
     fields = {name: getattr(run, name) for name in names}
     fields |= {"config_yaml": run.config_yaml(), "flat": run.config, "epochs": run.epochs(), "neurons": run.neurons()}
+    fields["layer_rows"] = run.layer_rows() if "layers.csv" in run.files else []
     record = RunRecord(**fields | {"weights": run.weights()} | changes)
     store = Store(run.folder.parent)
     with store.claim(run.run_id, force=True) as claim:
@@ -184,6 +185,13 @@ def test_another_end_is_different_whatever_the_numbers_say(
     out, err = capsys.readouterr()
     assert "it ended as done, and now as failed" in out
     assert "it failed this time: ZeroDivisionError: division by zero" in err
+
+
+def test_a_run_of_before_there_were_rows_a_layer_is_compared_by_its_last_ones(stored: StoredRun) -> None:
+    record_of_old = replace(stored, files={k: v for k, v in stored.files.items() if k != "layers.csv"})
+    assert compared(record_of_old, stored).parts["layers"]
+    other = replace(record_of_old, layers=[{**layer, "dead_ratio": 0.5} for layer in stored.layers])
+    assert not compared(other, stored).parts["layers"]
 
 
 def test_fewer_epochs_are_different(stored: StoredRun) -> None:

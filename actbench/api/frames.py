@@ -20,6 +20,7 @@ from actbench.comparison.groups import shown
 from actbench.config.textfile import readable
 from actbench.errors import UsageError
 from actbench.store import StoredRun
+from actbench.store.records import LAYERS
 from actbench.tables import Column
 
 if TYPE_CHECKING:
@@ -134,6 +135,11 @@ class Runs(Frame, Sequence[StoredRun]):
     def epochs(self) -> Table:
         """Return a row an epoch and run, from the untrained network on; raises StoreError for damaged files."""
         return Table([{**_named(run), **row} for run in self._runs for row in run.epochs()])
+
+    def layers(self) -> Table:
+        """Return a row an epoch, layer and run (0 is the first hidden layer); raises StoreError for damaged files."""
+        kept = [run for run in self._runs if LAYERS in run.files]
+        return Table([{**_named(run), **row} for run in kept for row in run.layer_rows()])
 
     def neurons(self) -> Table:
         """Return a row a hidden unit and run, after training; raises StoreError for damaged files."""
