@@ -100,6 +100,15 @@ def test_a_run_that_goes_on_keeps_the_place_of_the_epochs_before() -> None:
     assert "  ▅" in line  # two epochs that this process has not seen
 
 
+def test_a_run_that_lost_its_machine_begins_again() -> None:
+    (run,) = runs_of()
+    board = Board([run])
+    for _ in range(2):
+        board.start(run, 0)
+        board.epoch(run, epoch(1, 0.5))
+    assert texts(board)[2].split()[:3] == ["relu", "s0", "1/4"]
+
+
 def test_how_a_run_ended_stands_in_its_line_and_in_the_summary() -> None:
     runs = runs_of(seeds=3)
     board = Board(runs)

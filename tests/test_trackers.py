@@ -20,7 +20,7 @@ from actbench.trackers.to_tensorboard import firing_rates
 from tests.configs import HOSTILE
 
 TINY: dict[str, Any] = {"name": "tiny", "dataset": "digits", "hidden": [8, 6], "epochs": 2, "train_limit": 100}
-pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning", "default::FutureWarning")  # those of others
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # those of others
 needs_tensorboard = pytest.mark.skipif(not trackers.is_there("tensorboard"), reason="needs actbench[tensorboard]")
 needs_mlflow = pytest.mark.skipif(not trackers.is_there("mlflow"), reason="needs actbench[mlflow]")
 
@@ -273,6 +273,18 @@ def test_a_run_that_goes_on_and_one_that_starts_over_leave_one_curve_each(
 
 
 @needs_tensorboard
+def test_a_run_that_lost_its_machine_and_began_again_leaves_one_curve(tmp_path: Path) -> None:
+    (run,) = runs_of()
+    with Tracking(["tensorboard"], tmp_path, pytest.fail) as tracking:
+        for epochs_done, values in ((0, {0: 9.0, 1: 8.0, 2: 7.0}), (1, {2: 6.0})):
+            tracking.on_start(run, epochs_done)
+            for epoch, value in values.items():
+                tracking.on_epoch(run, {"epoch": epoch, "train_loss": value})
+    events = accumulated(tmp_path / "tensorboard" / run.run_id)
+    assert scalars(events, "train_loss") == [(0, 9.0), (1, 8.0), (2, 6.0)]
+
+
+@needs_tensorboard
 def test_diverged_and_failed_runs_are_told_as_what_they_are(tmp_path: Path) -> None:
     (run,) = api.train(
         {**TINY, "lr": 1e6, "optimizer": "sgd", "activation": "identity", "epochs": 9},
@@ -373,7 +385,8 @@ def test_mlflow_keeps_names_goes_on_with_interrupted_runs_and_marks_failed_ones(
         for run in hostile:
             told.on_start(run, 0)
             told.on_end(run, "failed", "no")
-        told.on_start(interrupted, 0)
+        for _ in range(2):  # a machine was lost in between
+            told.on_start(interrupted, 0)
         told.on_epoch(interrupted, {"epoch": 1, "train_loss": 0.5})
     client = client_of(tmp_path / "store")
     (experiment,) = [one for one in client.search_experiments() if one.name == "actbench"]

@@ -67,7 +67,7 @@ def train(
     documents = [partial(_plain_document, one) for one in _listed(configs)]
     changes = _changes(set, seeds, device)
     loaded = config.collect([partial(_one, document, changes) for document in documents])
-    options = Options(threads, lanes, _path(data_dir), offline, force=force)
+    options = Options(threads=threads, lanes=lanes, data_dir=_path(data_dir), offline=offline, force=force)
     return _run(loaded, results, options, track, quiet=quiet)
 
 
@@ -99,7 +99,7 @@ def sweep(
     changes = _changes(set, seeds, device)
     documents = [partial(_plain_document, one) for one in _listed(configs)]
     loaded = config.collect([partial(_expanded, document, changes, flags) for document in documents])
-    options = Options(threads, lanes, _path(data_dir), offline, force=force)
+    options = Options(threads=threads, lanes=lanes, data_dir=_path(data_dir), offline=offline, force=force)
     return _run(list(itertools.chain(*loaded)), results, options, track, quiet=quiet)
 
 

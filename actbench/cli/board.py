@@ -57,11 +57,12 @@ def mean(values: Sequence[float]) -> float:
 
 @dataclass
 class Lane:
-    """What one run has shown so far; the curves begin with epoch 1."""
+    """What one run has shown so far; the curves begin with epoch 1, of which `before` were trained earlier."""
 
     run: Run
     state: State = "waiting"
     changed: int = 0
+    before: int = 0
     accuracy: list[float | None] = field(default_factory=list)
     dead: list[float | None] = field(default_factory=list)
 
@@ -93,16 +94,14 @@ class Board:
         self._began: float | None = None
         self._changes = 0
         self._all_images = sum(run.variant.epochs * images_of(run) for run in runs)
-        self._images_before = 0
 
     def start(self, run: Run, epochs_done: int) -> None:
-        """`run` begins, or goes on after `epochs_done` epochs."""
+        """`run` begins, or goes on after `epochs_done` epochs; perhaps not for the first time."""
         with self._lock:
             self._began = self._began if self._began is not None else self._clock()
             lane = self._touch(run)
-            lane.state = "training"
+            lane.state, lane.before = "training", epochs_done
             lane.accuracy, lane.dead = [None] * epochs_done, [None] * epochs_done
-            self._images_before += epochs_done * images_of(run)
 
     def epoch(self, run: Run, row: Row) -> None:
         """An epoch of `run` has been measured; the untrained network is no part of a curve."""
@@ -151,7 +150,7 @@ class Board:
             images_of(lane.run) * (lane.run.variant.epochs if lane in ended else lane.epoch) for lane in lanes
         )
         share = images / self._all_images if self._all_images else 1.0
-        new = sum(images_of(lane.run) * lane.epoch for lane in lanes) - self._images_before
+        new = sum(images_of(lane.run) * (lane.epoch - lane.before) for lane in lanes)
         parts = [f"{len(ended)} of {len(lanes)} runs ended", *(f"{n} {state}" for state, n in counts.items() if n)]
         if self._began is not None and new > 0:
             spent = self._clock() - self._began

@@ -35,7 +35,7 @@ class Tracker(Protocol):
     """What a tracker is told, always by the same thread; whatever it raises ends it, and nothing else."""
 
     def start(self, run: Run, epochs_done: int) -> None:
-        """`run` begins, or goes on after `epochs_done` epochs."""
+        """`run` begins, or goes on after `epochs_done` epochs; again where a machine was lost."""
 
     def epoch(self, run: Run, row: Row) -> None:
         """An epoch of `run` has been measured (epoch 0: the untrained network)."""

@@ -64,6 +64,8 @@ class MLflow:
         """Open a run; one that goes on from a checkpoint goes on in its MLflow run, too."""
         from mlflow.entities import Param
 
+        if run.run_id in self._open:
+            return
         if epochs_done and (known := self._interrupted(run)):
             self._client.update_run(known, status="RUNNING")
             self._open[run.run_id] = known

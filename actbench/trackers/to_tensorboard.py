@@ -53,7 +53,10 @@ class TensorBoard:
         from tensorboard.plugins.hparams.summary_v2 import hparams_pb
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-        writer = self._writers[run.run_id] = EventFileWriter(str(self._folder / run.run_id))
+        if run.run_id in self._writers:
+            writer = self._writers[run.run_id]
+        else:
+            writer = self._writers[run.run_id] = EventFileWriter(str(self._folder / run.run_id))
         void_from = epochs_done + 1 if epochs_done else 0
         restart = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
         writer.add_event(event_pb2.Event(wall_time=time.time(), step=void_from, session_log=restart))
