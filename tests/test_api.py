@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import re
 import signal
 import subprocess
 import sys
@@ -337,6 +338,13 @@ def test_rows_are_copies_that_may_be_changed(stored: Path) -> None:
         assert frame.rows == before
 
 
+def test_runs_add_up_each_once(stored: Path) -> None:
+    runs = Runs(api._runs_in(stored))
+    both = Runs(runs[:4], {"a": "no"}) + Runs(runs[2:], {"b": "no"})
+    assert both.rows == runs.rows
+    assert both.failed == {"a": "no", "b": "no"}
+
+
 def test_a_result_reads_well_in_a_terminal(stored: Path) -> None:
     runs = Runs(api._runs_in(stored), {"x": "no"})
     text = repr(runs)
@@ -365,3 +373,22 @@ def test_damaged_files_of_a_run_are_an_error_when_they_are_read(stored: Path) ->
     (runs[0].folder / "epochs.csv").write_text("epoch\n")
     with pytest.raises(StoreError, match=r"epochs.csv is damaged"):
         runs.epochs()
+
+
+# --- the README ----------------------------------------------------------------------------------------------
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = [
+    block
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    if "from actbench import" in block
+]
+
+
+@pytest.mark.skipif(MODULE_HAS_THE_NAME, reason="a module of actbench still has the name sweep")
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_the_example_in_the_readme_runs(example: str, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pandas")
+    monkeypatch.setenv("ACTBENCH_RESULTS", str(results))
+    monkeypatch.chdir(ROOT)
+    exec(compile(example, "README.md", "exec"), {})

@@ -157,6 +157,11 @@ class Runs(Frame, Sequence[StoredRun]):
     def __len__(self) -> int:
         return len(self._runs)
 
+    def __add__(self, other: Runs) -> Runs:
+        """Return the runs of both, each once."""
+        both = {run.folder: run for run in (*self._runs, *other._runs)}
+        return Runs(list(both.values()), {**self.failed, **other.failed})
+
     def _shown(self) -> tuple[str, Sequence[Column], Sequence[Mapping[str, Any]], Sequence[str]]:
         failed = f", {len(self.failed)} failed" if self.failed else ""
         line = f"{_count(len(self), 'run')}{failed}"
