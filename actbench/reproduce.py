@@ -238,7 +238,8 @@ def _layers(stored: StoredRun, again: StoredRun) -> tuple[Rows, Rows]:
     """Return what is known of each layer: after each epoch where both have that, else at the end."""
     if LAYERS in stored.files and LAYERS in again.files:
         return stored.layer_rows(), again.layer_rows()
-    return stored.layers, again.layers
+    both = min(len(stored.layers), len(again.layers))  # older runs lack the output layer
+    return stored.layers[:both], again.layers[:both]
 
 
 def _same_weights(stored: StoredRun, again: StoredRun) -> bool:

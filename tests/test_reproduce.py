@@ -190,6 +190,7 @@ def test_another_end_is_different_whatever_the_numbers_say(
 def test_a_run_of_before_there_were_rows_a_layer_is_compared_by_its_last_ones(stored: StoredRun) -> None:
     record_of_old = replace(stored, files={k: v for k, v in stored.files.items() if k != "layers.csv"})
     assert compared(record_of_old, stored).parts["layers"]
+    assert compared(replace(record_of_old, layers=stored.layers[:1]), stored).parts["layers"]  # no output layer
     other = replace(record_of_old, layers=[{**layer, "dead_ratio": 0.5} for layer in stored.layers])
     assert not compared(other, stored).parts["layers"]
 
