@@ -200,24 +200,25 @@ def bash(tmp_path: Path) -> Path:
     return program.parent
 
 
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        ("actbench train --set activation = sil", "silu"),
-        ("actbench train --set activation =", " ".join(sorted(ACTIVATIONS))),
-        ("actbench sweep -g activation = relu,sil", "relu,silu"),
-        ("actbench train --set = activation = sil", "silu"),
-        ("actbench compare -m auc : test_l", "test_loss"),
-        ("actbench compare --basel", "--baseline"),
-    ],
-)
-def test_a_real_bash_gets_what_it_can_use(words: str, expected: str, bash: Path) -> None:
-    script = (
-        'eval "$(actbench --show-completion bash)"\n'
-        f"COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))\n"
-        '_actbench_completion actbench\necho $(printf "%s\\n" "${COMPREPLY[@]}" | LC_ALL=C sort)'
-    )
+IN_BASH = {
+    "actbench train --set activation = sil": "silu",
+    "actbench train --set activation =": " ".join(sorted(ACTIVATIONS)),
+    "actbench sweep -g activation = relu,sil": "relu,silu",
+    "actbench train --set = activation = sil": "silu",
+    "actbench compare -m auc : test_l": "test_loss",
+    "actbench compare --basel": "--baseline",
+}
+"""Command lines as bash breaks them into words, and what replaces the last word."""
+
+
+def test_a_real_bash_gets_what_it_can_use(bash: Path) -> None:
+    ask = [
+        f"COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _actbench_completion actbench\n"
+        'echo $(printf "%s\\n" "${COMPREPLY[@]}" | LC_ALL=C sort)'
+        for words in IN_BASH
+    ]
+    script = "\n".join(['eval "$(actbench --show-completion bash)"', *ask])
     environment = {**os.environ, "PATH": f"{bash}:{os.environ['PATH']}"}
     command = ["bash", "--norc", "-c", script]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.strip() == expected, done.stderr
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.splitlines() == list(IN_BASH.values()), done.stderr
