@@ -48,6 +48,7 @@ def test_a_curve_has_a_sign_an_epoch_from_the_lowest_to_the_highest() -> None:
     assert spark([0.0, None, 1.0], 4, 10, (0.0, 1.0)) == "▁ █"
     assert spark([], 4, 10, (0.0, 1.0)) == ""
     assert spark([-5.0, 5.0], 4, 10, (0.0, 1.0)) == "▁█"
+    assert spark([1.0], 2, 10, (-2e-309, 0.0)) == "█"
 
 
 def test_a_sign_is_the_mean_of_several_epochs_where_they_are_more_than_the_signs() -> None:

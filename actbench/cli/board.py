@@ -46,7 +46,7 @@ def spark(values: Values, epochs: int, width: int, scale: tuple[float, float], b
             drawn.append(" ")
             continue
         share = (mean(part) - low) / (high - low) if high > low else 0.5
-        drawn.append(blocks[min(max(int(share * len(blocks)), 0), len(blocks) - 1)])
+        drawn.append(blocks[min(int(min(max(share, 0.0), 1.0) * len(blocks)), len(blocks) - 1)])
     return "".join(drawn)
 
 
