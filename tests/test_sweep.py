@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from actbench import sweep
+import actbench.sweep as sweep
 from actbench.config import Run, Variant
 from actbench.store import Store
 from actbench.store.cells import parse_table

@@ -17,6 +17,7 @@ import typer
 import actbench
 from actbench import config, datasets
 from actbench.activations import ACTIVATIONS
+from actbench.cli import completion
 from actbench.cli.common import (
     DataDirOption,
     JsonOption,
@@ -40,7 +41,14 @@ from actbench.schedules import SCHEDULES
 from actbench.tables import Column
 
 data_app = typer.Typer(name="data", help="Get, check and describe the datasets.", no_args_is_help=True)
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="mnist, fashion_mnist, kmnist, qmnist or digits.")]
+NameArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="mnist, fashion_mnist, kmnist, qmnist or digits.",
+        autocompletion=completion.dataset,
+    ),
+]
 
 
 class Kind(StrEnum):
