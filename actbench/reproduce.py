@@ -24,7 +24,7 @@ from actbench.errors import ConfigError, StoreError, UsageError
 from actbench.metrics import METRICS
 from actbench.store import Store, StoredRun
 from actbench.store.records import CONFIG, LAYERS, MODEL, NEURONS
-from actbench.sweep import Options, Watcher, execute, plan
+from actbench.sweeps import Options, Watcher, execute, plan
 
 TIMES = frozenset({"train_s", "evaluate_s", "wall_s", "images_per_s"})
 """What is measured with a clock, and never the same twice."""

@@ -1,7 +1,7 @@
 """Watchers of a sweep that need no terminal: plain lines, and several watchers as one (layer 4).
 
 Imports `config`, `datasets`, and `sweep` for its types. Prints nothing: a line is handed to whoever shows it.
-What a watcher is told, and when, is said in `sweep.Watcher`.
+What a watcher is told, and when, is said in `sweeps.Watcher`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from actbench.datasets import DATASETS
 
 if TYPE_CHECKING:
     from actbench.engine.measure import Row
-    from actbench.sweep import Watcher
+    from actbench.sweeps import Watcher
 
 _DOWNLOAD_EVERY_S = 2.0
 

@@ -20,7 +20,7 @@ from actbench import api, cli
 from actbench.errors import StoreError, UsageError
 from actbench.reproduce import Reproduction, compared, explain, reproduce, run_of, size_of
 from actbench.store import RunRecord, Store, StoredRun
-from actbench.sweep import Options
+from actbench.sweeps import Options
 from actbench.watchers import Lines
 
 TINY: dict[str, Any] = {"name": "tiny", "dataset": "digits", "hidden": [8], "epochs": 2, "train_limit": 100}

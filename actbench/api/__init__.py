@@ -29,7 +29,7 @@ from actbench.config.yaml_source import Document, Place
 from actbench.errors import UsageError
 from actbench.store import Store, StoredRun
 from actbench.store.reading import read_results
-from actbench.sweep import Options, execute, plan
+from actbench.sweeps import Options, execute, plan
 from actbench.trackers import Tracking
 from actbench.watchers import Lines, Several
 

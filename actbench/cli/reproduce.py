@@ -8,8 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-import actbench.sweep as sweep
-from actbench import tables
+from actbench import sweeps, tables
 from actbench.cli.common import (
     DataDirOption,
     DeviceOption,
@@ -70,7 +69,7 @@ def reproduce(
     to = streams()
     stored = find_one(run, results)
     wanted = run_of(stored, device)
-    options = sweep.Options(threads, data_dir=data_dir, offline=offline, mirror=mirror)
+    options = sweeps.Options(threads, data_dir=data_dir, offline=offline, mirror=mirror)
     with stopping(to, "stopping after this epoch; again: stop at once") as received:
         with watcher(to, [wanted], quiet=quiet) as watching:
             found = train_again(stored, wanted, options, watching, tolerance=tolerance, stop=lambda: bool(received))

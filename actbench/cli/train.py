@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from actbench import comparison, config, sweep, tables
+from actbench import comparison, config, sweeps, tables
 from actbench.cli import completion
 from actbench.cli.common import (
     ConfigOption,
@@ -85,9 +85,9 @@ class Flags:
             raise UsageError("--ray-address needs --executor ray")
 
     @property
-    def options(self) -> sweep.Options:
+    def options(self) -> sweeps.Options:
         """Where and how to train."""
-        return sweep.Options(
+        return sweeps.Options(
             threads=self.threads,
             lanes=self.lanes,
             data_dir=self.data_dir,
@@ -153,14 +153,14 @@ def _run(configs: Sequence[Config], flags: Flags) -> None:
     """Show what is open, or train it; end with the exit code."""
     to = streams()
     store = Store(flags.results, note=to.note)
-    plan = sweep.plan([run for one in configs for run in one.runs()], store, force=flags.force)
+    plan = sweeps.plan([run for one in configs for run in one.runs()], store, force=flags.force)
     if flags.dry_run:
         show_plan(to, plan, store, flags.options, as_json=flags.as_json)
     else:
         raise typer.Exit(_train(to, plan, store, flags))
 
 
-def _train(to: Streams, plan: sweep.Plan, store: Store, flags: Flags) -> int:
+def _train(to: Streams, plan: sweeps.Plan, store: Store, flags: Flags) -> int:
     """Train what is open, print the table of all that was asked for, return the exit code."""
     tracking = Tracking(flags.track or (), flags.results, to.note)
     if not flags.quiet:
@@ -168,7 +168,7 @@ def _train(to: Streams, plan: sweep.Plan, store: Store, flags: Flags) -> int:
         for note in version_notes(plan):
             to.note(note)
     with stopping(to) as received, watcher(to, plan.open, quiet=flags.quiet) as watching, tracking:
-        report = sweep.execute(plan, store, flags.options, Several([watching, tracking]), stop=lambda: bool(received))
+        report = sweeps.execute(plan, store, flags.options, Several([watching, tracking]), stop=lambda: bool(received))
     ended = {*plan.ended, *report.trained, *report.elsewhere}
     stored = [store.load(run.run_id) for run in plan.runs if run.run_id in ended]
     _show_results(to, stored, report, as_json=flags.as_json)
@@ -182,7 +182,7 @@ def _train(to: Streams, plan: sweep.Plan, store: Store, flags: Flags) -> int:
     return 1 if report.failed else 0
 
 
-def _show_results(to: Streams, stored: Sequence[StoredRun], report: sweep.Report, *, as_json: bool) -> None:
+def _show_results(to: Streams, stored: Sequence[StoredRun], report: sweeps.Report, *, as_json: bool) -> None:
     rows = [run.row for run in stored]
     if as_json:
         to.result(plain_json({"format_version": 1, "runs": rows, "failed": report.failed, "stopped": report.stopped}))

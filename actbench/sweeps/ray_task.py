@@ -20,7 +20,7 @@ from actbench.config import Run
 from actbench.datasets import Dataset
 from actbench.engine.measure import Row
 from actbench.store import RunRecord
-from actbench.sweep.training import train_group
+from actbench.sweeps.training import train_group
 
 Event = tuple[str, tuple[Any, ...]]
 """A method of `training.Listener` and its arguments, a run as its id."""

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager
 from actbench import datasets
 from actbench.datasets import Dataset
 from actbench.store import MIN_FREE_BYTES, Store
-from actbench.sweep.plans import Options, Plan, Report, Train, Watcher, Work, lane_groups, plan, torch_version
+from actbench.sweeps.plans import Options, Plan, Report, Train, Watcher, Work, lane_groups, plan, torch_version
 
 __all__ = ["Options", "Plan", "Report", "Watcher", "execute", "lane_groups", "plan", "torch_version"]
 
@@ -51,10 +51,10 @@ def execute(
 
 def _executor(work: Work) -> AbstractContextManager[Train]:
     if work.options.executor == "ray":
-        from actbench.sweep import ray_executor
+        from actbench.sweeps import ray_executor
 
         return ray_executor.executor(work)
-    from actbench.sweep import local
+    from actbench.sweeps import local
 
     return local.executor(work)
 

@@ -9,9 +9,9 @@ import torch
 
 from actbench import compute, engine
 from actbench.config import Run
-from actbench.sweep.keeper import Keeper
-from actbench.sweep.plans import CPU_LANES, Options, Train, Work, lane_groups
-from actbench.sweep.training import train_group
+from actbench.sweeps.keeper import Keeper
+from actbench.sweeps.plans import CPU_LANES, Options, Train, Work, lane_groups
+from actbench.sweeps.training import train_group
 
 
 @contextmanager

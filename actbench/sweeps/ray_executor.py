@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from actbench.config import Run
-from actbench.sweep.keeper import Keeper
-from actbench.sweep.plans import Train, Work
-from actbench.sweep.ray_cluster import Cluster, Node, Size, connected, reason
+from actbench.sweeps.keeper import Keeper
+from actbench.sweeps.plans import Train, Work
+from actbench.sweeps.ray_cluster import Cluster, Node, Size, connected, reason
 
 _POLL_S = 0.1
 _LOOK_S = 5.0
@@ -47,7 +47,7 @@ class _Driver:
     """Keeps tasks in flight and passes what they tell to the keeper."""
 
     def __init__(self, cluster: Cluster, work: Work) -> None:
-        from actbench.sweep import ray_task
+        from actbench.sweeps import ray_task
 
         ray = cluster.ray
         self._ray, self._cluster, self._work = ray, cluster, work
@@ -149,7 +149,7 @@ class _Driver:
             return
         flight.lost += 1
         if flight.lost > _RETRIES:
-            from actbench.sweep.training import lost_record
+            from actbench.sweeps.training import lost_record
 
             for run in flight.runs:
                 keeper.on_end(run, lost_record(run, f"lost {flight.lost} times in training; the last time: {why}"))

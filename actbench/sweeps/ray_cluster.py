@@ -19,7 +19,7 @@ from typing import Any
 import actbench
 from actbench.config import Run
 from actbench.errors import DeviceError, UsageError
-from actbench.sweep.plans import CPU_LANES, Options, Watcher, lane_groups
+from actbench.sweeps.plans import CPU_LANES, Options, Watcher, lane_groups
 
 _THREADS = 4  # of a task: the threads of one process share an interpreter, many would wait for each other
 _CUDA_LANES = 128  # of a task: its GPU's memory is not known here; where it is too small, the engine halves them
@@ -115,7 +115,7 @@ class Cluster:
 
     def check_versions(self, watcher: Watcher) -> None:
         """Raise UsageError where a node lacks this actbench; note where nodes have another torch."""
-        from actbench.sweep import ray_task
+        from actbench.sweeps import ray_task
 
         ask = self.ray.remote(num_cpus=0, max_retries=0)(ray_task.versions)
         asked = [(node, ask.options(scheduling_strategy=self.on(node.node_id)).remote()) for node in self.nodes()]

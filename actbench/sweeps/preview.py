@@ -14,7 +14,7 @@ from actbench.config import Run
 from actbench.datasets import DATASETS
 from actbench.store import Store
 from actbench.store.cells import Row
-from actbench.sweep.plans import Options
+from actbench.sweeps.plans import Options
 
 # Where nothing of the kind has been trained yet: what a thread of a present-day server took, within a factor of three.
 _STEP_S = 2.5e-4  # a training step of any size, and its share of the measuring
@@ -64,7 +64,7 @@ def preview(runs: Sequence[Run], store: Store, options: Options) -> Preview:
 
 
 def _local_groups(runs: Sequence[Run], options: Options) -> Iterator[tuple[Place, list[Run]]]:
-    from actbench.sweep import local
+    from actbench.sweeps import local
 
     threads = local.threads_of(options)
     for device, group in local.groups(runs, options):
@@ -76,7 +76,7 @@ def _local_groups(runs: Sequence[Run], options: Options) -> Iterator[tuple[Place
 
 
 def _ray_groups(runs: Sequence[Run], options: Options) -> Iterator[tuple[Place, list[Run]]]:
-    from actbench.sweep import ray_cluster
+    from actbench.sweeps import ray_cluster
 
     with ray_cluster.connected(options.ray_address) as cluster:
         for size, group in cluster.groups(runs, options):
