@@ -1,4 +1,4 @@
-"""Sweeps on a real Ray cluster on this machine: a head without CPUs, where the driver is, and two nodes with one each."""
+"""Sweeps on a real Ray cluster: a head without CPUs, where the driver is, and two nodes with one each."""
 
 from __future__ import annotations
 
