@@ -140,7 +140,7 @@ def _train(configs: Sequence[Config], results: Path, options: sweep.Options, *, 
     plan = sweep.plan([run for one in configs for run in one.runs()], store, force=options.force)
     if not quiet:
         to.note(_announcement(plan))
-    with _signals(to) as received, watcher(to, plan.open, quiet=quiet) as watching:
+    with stop_signals(to) as received, watcher(to, plan.open, quiet=quiet) as watching:
         report = sweep.execute(plan, store, options, watching, stop=lambda: bool(received))
     ended = [*plan.ended, *report.trained, *report.elsewhere]
     stored = [store.load(run.run_id) for run in plan.runs if run.run_id in set(ended)]
@@ -174,7 +174,7 @@ def _show_results(to: Streams, stored: Sequence[StoredRun], report: sweep.Report
 
 
 @contextmanager
-def _signals(to: Streams) -> Iterator[list[int]]:
+def stop_signals(to: Streams) -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM in a list, so that training can end at an epoch; the second one ends it at once."""
     received: list[int] = []
 

@@ -1,0 +1,23 @@
+"""Claim studies: what is commonly said about activation functions, tested, each with a verdict (layer 4).
+
+Imports the sweep's plan, the comparison's quantities and statistics, the store; torch only where something is measured
+on weights. Adding a claim is adding a YAML file to `configs/claims`: see `files` for its form, `verdict` for the rule
+that decides it. Nothing here trains, prints or writes files: `cli.claims` does.
+
+    files      YAML -> Claim                        evidence   stored runs -> findings, part by part
+    model      Claim, Reading, Part, Side           verdict    findings -> verdicts
+    measures   what is measured beside the runs     study      plan, and all of it together
+    layout     a study as text, rows and JSON       schema     the JSON Schema of claim files
+"""
+
+from __future__ import annotations
+
+from actbench.claims.files import QUICK_SEEDS, Flags, load_all
+from actbench.claims.model import Claim
+from actbench.claims.study import Plan, Study, claim_files, folder, judge, plan, select
+from actbench.claims.verdict import Verdict
+
+__all__ = [
+    "QUICK_SEEDS", "Claim", "Flags", "Plan", "Study", "Verdict", "claim_files", "folder", "judge", "load_all", "plan",
+    "select",
+]  # fmt: skip

@@ -1,0 +1,199 @@
+"""A study: which runs the claims need, who shares them, how long they take, and what they show (layer 4).
+
+Imports `files`, `evidence`, `verdict`, `sweep` (for what is done already) and the store. Trains nothing: the runs of
+a `Plan` go to `sweep.execute`, and `judge` reads what is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import actbench
+from actbench import sweep
+from actbench.claims import evidence, verdict
+from actbench.claims.evidence import Results, Rung
+from actbench.claims.model import Claim, Reading
+from actbench.claims.verdict import Judged, Verdict
+from actbench.config import Variant
+from actbench.datasets import DATASETS
+from actbench.errors import UnknownNameError, UsageError
+from actbench.store import Store
+
+if TYPE_CHECKING:
+    from actbench.datasets import Dataset
+
+
+def folder() -> Path:
+    """Return where the claim files are: in the checkout, or in the installed package."""
+    package = Path(actbench.__file__).parent
+    beside = package.parent / "configs" / "claims"
+    return beside if beside.is_dir() else package / "claims" / "files"
+
+
+def claim_files(where: Path) -> list[Path]:
+    """Return the claim files in the folder `where`; raises UsageError where there is none."""
+    found = sorted(where.glob("*.yaml")) if where.is_dir() else []
+    if not found:
+        raise UsageError(f"{where}: holds no claim files (*.yaml)")
+    return found
+
+
+def select(claims: Sequence[Claim], names: Sequence[str]) -> list[Claim]:
+    """Return the claims that `names` name by number or by the name of their file; all without names.
+
+    Raises `UnknownNameError` for a name that no claim has.
+    """
+    known = {name: claim for claim in claims for name in (str(claim.number), claim.slug, Path(claim.path).stem)}
+    chosen = {}
+    for name in names:
+        key = name.lstrip("0") if name.isdigit() else Path(name).stem if name.endswith(".yaml") else name
+        if key not in known:
+            raise UnknownNameError("claim", name, known)
+        chosen[known[key].number] = known[key]
+    return [claim for claim in claims if not names or claim.number in chosen]
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one claim needs: its runs, those an earlier claim needs as well, those that have ended, and the rest.
+
+    seconds: the time of the rest, about, on two cores; runs of earlier claims are counted there.
+    """
+
+    claim: Claim
+    runs: int
+    shared: int
+    done: int
+    to_train: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All runs of the claims, each once, and what each claim needs of them."""
+
+    runs: sweep.Plan
+    needs: tuple[Need, ...]
+
+    @property
+    def seconds(self) -> float:
+        """The time to train what is left, about, on two cores."""
+        return sum(need.seconds for need in self.needs)
+
+
+def plan(claims: Sequence[Claim], store: Store) -> Plan:
+    """Look up what the claims need and what of it has ended. Reads only.
+
+    Runs are in the order of their seeds, so that an interrupted study has whole pairs in every claim.
+    """
+    found = sweep.plan(sorted((run for claim in claims for run in claim.runs), key=lambda run: run.seed), store)
+    seen: set[str] = set()
+    needs = []
+    for claim in claims:
+        own = {run.run_id: run for run in claim.runs}
+        new = own.keys() - seen
+        left = [run for run_id, run in own.items() if run_id in new and run_id not in found.ended]
+        needs.append(
+            Need(
+                claim=claim,
+                runs=len(own),
+                shared=len(own) - len(new),
+                done=sum(run_id in found.ended for run_id in own),
+                to_train=len(left),
+                seconds=sum(run.variant.epochs * seconds_an_epoch(run.variant) for run in left),
+            )
+        )
+        seen |= new
+    return Plan(found, tuple(needs))
+
+
+def seconds_an_epoch(variant: Variant) -> float:
+    """Return about how long an epoch of one network takes on two cores that train two at a time.
+
+    Fitted to measured epochs on 60,000 images: 1.0 s for 784-512-10, 0.3 s for a linear model, 5 s for 20 layers of
+    128. A plan needs no better: machines differ by more.
+    """
+    images = min(variant.train_limit or DATASETS[variant.dataset].train, DATASETS[variant.dataset].train)
+    seconds = 0.25 + 0.2 * len(variant.hidden) + 1.4e-6 * variant.parameter_count
+    if variant.batch_norm:
+        seconds *= 1.5
+    return seconds * images / 60_000
+
+
+@dataclass(frozen=True)
+class JudgedReading:
+    """A reading with its evidence and verdict; `beside` are the metrics it only shows, arm by arm."""
+
+    reading: Reading
+    parts: tuple[Judged, ...]
+    verdict: Verdict
+    beside: tuple[tuple[Rung, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class JudgedClaim:
+    """A claim with the verdict of each reading; none where it cannot be tested (`claim.blocked`)."""
+
+    claim: Claim
+    readings: tuple[JudgedReading, ...] = ()
+
+
+@dataclass(frozen=True)
+class Study:
+    """What the claims asked for have come to.
+
+    family: the parts of all claims, over which tests are adjusted; known: those of them that have a result.
+    demonstration: whether nothing here is a verdict.
+    """
+
+    claims: tuple[JudgedClaim, ...]
+    family: int
+    known: int
+    demonstration: bool
+
+
+def judge(
+    claims: Sequence[Claim],
+    asked: Sequence[Claim],
+    store: Store,
+    dataset: Callable[[str], Dataset],
+    *,
+    demonstration: bool = False,
+) -> Study:
+    """Judge the claims `asked` for by what is stored.
+
+    Results of the other `claims` count in Holm's adjustment where their runs have all ended and need no further
+    measurement. `dataset` gives the images of a dataset, for what is measured on weights.
+    """
+    results = Results(store, dataset)
+    wanted = {claim.number for claim in asked}
+    counted = [claim for claim in claims if claim.number in wanted or (not demonstration and _is_read(claim, results))]
+    found = {claim.number: evidence.findings(claim, results) for claim in counted}
+    flat = [finding for claim in counted for finding in found[claim.number]]
+    family = sum(len(claim.parts) for claim in claims)
+    judged = iter(verdict.demonstrate(flat) if demonstration else verdict.judge(flat, family))
+    by_claim = {claim.number: [next(judged) for _ in found[claim.number]] for claim in counted}
+    studied = tuple(_readings(claim, by_claim[claim.number], results) for claim in asked)
+    return Study(studied, family, sum(finding.found is not None for finding in flat), demonstration)
+
+
+def _is_read(claim: Claim, results: Results) -> bool:
+    """Whether the evidence for a claim lies in the store, whole."""
+    if claim.measured or any(part.is_structural for part in claim.parts):
+        return False
+    return all(results.run(run) is not None for run in claim.runs)
+
+
+def _readings(claim: Claim, judged: Sequence[Judged], results: Results) -> JudgedClaim:
+    readings = []
+    for reading in claim.readings:
+        parts, judged = tuple(judged[: len(reading.parts)]), judged[len(reading.parts) :]
+        arms = list(dict.fromkeys(side.arm for part in reading.parts for side in part.sides if side.arm is not None))
+        complete = not any(one.finding.untrained for one in parts)
+        beside = tuple(tuple(evidence.means(claim, arms, one, results)) for one in reading.also if complete)
+        combined = verdict.combine([one.verdict for one in parts])
+        readings.append(JudgedReading(reading, parts, combined, beside))
+    return JudgedClaim(claim, tuple(readings))
