@@ -163,11 +163,11 @@ def lane_groups(runs: Sequence[Run], lanes: int, device: str) -> Iterator[list[R
     groups: dict[Any, list[Run]] = {}
     for run in runs:
         v = run.variant
-        key: tuple[Any, ...] = (v.dataset, v.train_limit, v.test_limit)
+        key: tuple[Any, ...] = (v.dataset, v.train_limit, v.test_limit, v.validation)
         if device == "cuda":
             from actbench.model import Structure
 
-            key += (v.batch_size, v.epochs, v.optimizer.name, v.probe, Structure.of(v, 784, 10))
+            key += (v.batch_size, v.epochs, v.optimizer.name, v.probe, v.augment is None, Structure.of(v, 784, 10))
         groups.setdefault(key, []).append(run)
     for members in groups.values():
         if device == "cuda":
@@ -303,6 +303,7 @@ class _Keeper:
             metrics=outcome.metrics,
             layers=outcome.layers,
             epochs=outcome.rows,
+            layer_rows=outcome.layer_rows,
             neurons=outcome.neurons,
             weights={name: tensor.numpy() for name, tensor in weights.items()} if weights is not None else None,
             provenance=self._provenance(),

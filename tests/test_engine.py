@@ -200,7 +200,7 @@ def test_every_hidden_unit_has_a_row_with_its_layer_and_number() -> None:
     assert [(row["layer"], row["unit"]) for row in outcome.neurons] == [(0, u) for u in range(5)] + [
         (1, u) for u in range(3)
     ]
-    assert len(outcome.layers) == 2
+    assert len(outcome.layers) == 3  # the output layer's gradient is the last
     flagged = sum(bool(row["dead"]) for row in outcome.neurons) / 8
     assert outcome.metrics["dead_ratio"] == pytest.approx(flagged)
 
@@ -228,11 +228,11 @@ def test_a_stack_that_does_not_fit_the_memory_is_halved_until_it_does(monkeypatc
     runs = [Run(variant_of(), seed) for seed in range(5)]
     trained, sizes = LaneStack.train_epoch, []
 
-    def hungry(self: LaneStack) -> torch.Tensor:
+    def hungry(self: LaneStack, epoch: int) -> torch.Tensor:
         sizes.append(len(self.runs))
         if len(self.runs) > 2:
             raise torch.OutOfMemoryError("device out of memory")
-        return trained(self)
+        return trained(self, epoch)
 
     monkeypatch.setattr(LaneStack, "train_epoch", hungry)
     recorder = Recorder()

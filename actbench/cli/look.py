@@ -117,6 +117,7 @@ def _activations() -> list[dict[str, Any]]:
             {
                 "name": entry.name,
                 "formula": entry.formula,
+                "latex": entry.latex,
                 "parameters": _parameters(entry.parameters),
                 "range": _interval(*facts.range),
                 "traits": ", ".join(name for name, holds in traits.items() if holds),
@@ -130,7 +131,13 @@ def _activations() -> list[dict[str, Any]]:
 
 def _described(registry: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
-        {"name": e.name, "formula": e.formula, "parameters": _parameters(e.parameters), "source": e.source}
+        {
+            "name": e.name,
+            "formula": e.formula,
+            **({"latex": e.latex} if hasattr(e, "latex") else {}),
+            "parameters": _parameters(e.parameters),
+            "source": e.source,
+        }
         for e in registry.values()
     ]
 

@@ -191,17 +191,14 @@ def _shown(name: str) -> Any:
 
 
 def _show_layers(to: Streams, stored: StoredRun) -> None:
-    """The health of each hidden layer after the last epoch, a metric a line."""
+    """The health of each layer after the last epoch, a metric a line; the output layer has only a gradient."""
     if not stored.layers:
         return
-    rows = [
-        {"metric": METRICS[name].title, **{str(k): layer[name] for k, layer in enumerate(stored.layers)},
-         "meaning": METRICS[name].doc, "name": name}
-        for name in stored.layers[0] if name in METRICS
-    ]  # fmt: skip
-    for row in rows:
-        for k in range(len(stored.layers)):
-            value = row[str(k)]
-            row[str(k)] = None if value is None else _shown(str(row["name"]))(value)
-    layers = [Column(str(k), f"hidden layer {k + 1}", right=True) for k in range(len(stored.layers))]
-    to.table([Column("metric", "neurons"), *layers, Column("meaning", "meaning", needed=1)], rows)
+    columns = [Column(str(k), str(layer.get("name", k)), right=True) for k, layer in enumerate(stored.layers)]
+    rows = []
+    for metric in (name for name in stored.layers[0] if name in METRICS):
+        numbers = [layer.get(metric) for layer in stored.layers]
+        texts = {str(k): None if x is None else _shown(metric)(x) for k, x in enumerate(numbers)}
+        rows.append({"metric": METRICS[metric].heading, **texts, "meaning": METRICS[metric].doc})
+    to.result(f"\nlayers after the last epoch, {stored.row.get('parameters')} parameters")
+    to.table([Column("metric", "neurons"), *columns, Column("meaning", "meaning", needed=1)], rows)
