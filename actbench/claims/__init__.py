@@ -12,12 +12,14 @@ that decides it. Nothing here trains, prints or writes files: `cli.claims` does.
 
 from __future__ import annotations
 
-from actbench.claims.files import QUICK_SEEDS, Flags, load_all
+from actbench.claims.files import Flags, load_all
+from actbench.claims.evidence import Results
 from actbench.claims.model import Claim
-from actbench.claims.study import Plan, Study, claim_files, folder, judge, plan, select
+from actbench.claims.schema import json_schema
+from actbench.claims.study import Plan, Study, claim_files, folder, judge, plan, ready, select
 from actbench.claims.verdict import Verdict
 
 __all__ = [
-    "QUICK_SEEDS", "Claim", "Flags", "Plan", "Study", "Verdict", "claim_files", "folder", "judge", "load_all", "plan",
-    "select",
+    "Claim", "Flags", "Plan", "Results", "Study", "Verdict", "claim_files", "folder", "json_schema", "judge", "load_all",
+    "plan", "ready", "select",
 ]  # fmt: skip

@@ -161,7 +161,7 @@ def _values(claim: Claim, metric: str, side: Side, results: Results) -> Values:
         elif metric.startswith(measures.PREFIX):
             found.append(results.structure(metric, run, stored))
         elif side.layer is not None:
-            found.append(_in_layer(metric, side, len(variant.hidden), results.layers(stored)))
+            found.append(_in_layer(metric, side, results.layers(stored)))
         else:
             found.append(read(stored.row, partial(_curve, results, stored)))
     return found
@@ -171,13 +171,13 @@ def _curve(results: Results, run: StoredRun, _row: Row) -> Sequence[Row]:
     return results.curve(run)
 
 
-def _in_layer(metric: str, side: Side, hidden: int, rows: Sequence[Row]) -> float | None:
-    """Return the metric of one hidden layer after the side's epoch, or the last one."""
+def _in_layer(metric: str, side: Side, rows: Sequence[Row]) -> float | None:
+    """Return the metric of one hidden layer after the side's epoch, or the last one; the last layer is the output."""
     epochs = [epoch for row in rows if (epoch := number(row["epoch"])) is not None]
     epoch = max(epochs, default=0.0) if side.epoch is None else side.epoch
-    layer = side.layer if side.layer is None or side.layer >= 0 else hidden + side.layer
-    line: Row = next((row for row in rows if row["epoch"] == epoch and row["layer"] == layer), {})
-    return number(line.get(metric))
+    hidden = [row for row in rows if row["epoch"] == epoch][:-1]
+    assert side.layer is not None
+    return number(hidden[side.layer].get(metric)) if -len(hidden) <= side.layer < len(hidden) else None
 
 
 def _lengths(claim: Claim, part: Part, side: Side, results: Results) -> Values:

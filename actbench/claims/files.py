@@ -42,7 +42,7 @@ from actbench.config.yaml_source import Document, Path, Place, read
 from actbench.config.yaml_values import shown
 from actbench.errors import ConfigError, Problem, UsageError, suggestion
 
-QUICK = {"dataset": "digits", "epochs": 5}
+QUICK = {"dataset": "digits", "epochs": 5, "train_limit": None}
 """What the arms of every claim become with `--quick`, unless the claim's own `quick` says otherwise."""
 QUICK_SEEDS = 4
 DEFAULT_SEEDS = 13
@@ -53,7 +53,7 @@ READING_KEYS = ("says", "parts", "also")
 PART_KEYS = ("metric", "arm", "against", "expect", "margin", "epoch", "layer", "transform", "quick")
 SIDE_KEYS = ("arm", "epoch", "layer")
 _NEEDED = {"": ("id", "claim", "source", "arms", "readings"), "reading": ("says", "parts")}
-_NOT_IN_ARMS = {
+NOT_IN_ARMS = {
     "seeds": "seeds belong to the claim, beside `arms`",
     "name": "arms are named after what they are, so that equal ones of several claims are one run",
     "sweep": "write a `ladder` instead",
@@ -98,7 +98,6 @@ class _Reader:
     def __init__(self, document: Document, quick: bool, device: Sequence[config.Setting]) -> None:
         self.document, self.quick, self.device = document, quick, device
         self.problems: list[Problem] = list(document.problems)
-        self.blocked: dict[str, None] = {}
         self.arms: dict[str, Variant] = {}
         self.known_arms: dict[str, None] = {}
         self.measured = ""
@@ -120,8 +119,6 @@ class _Reader:
         seeds = self._take(("seeds",), Seeds(), ()) if "seeds" in values else tuple(range(DEFAULT_SEEDS))
         ladders = dict(self._ladders())
         readings = tuple(self._readings())
-        if self.blocked:
-            return replace(claim, blocked="; ".join(self.blocked))
         counted = tuple(range(QUICK_SEEDS)) if self.quick else seeds
         return replace(claim, arms=self.arms, ladders=ladders, seeds=counted, readings=readings)
 
@@ -157,9 +154,7 @@ class _Reader:
         try:
             self.arms[arm] = config.check(merged).variant
         except ConfigError as error:
-            waiting = [problem.message for problem in error.problems if "is not built yet" in problem.message]
-            self.blocked |= dict.fromkeys(message.partition(";")[0] for message in waiting)
-            self.problems += [p for p in error.problems if p.message not in waiting and p not in self.problems]
+            self.problems += [problem for problem in error.problems if problem not in self.problems]
 
     def _merge(self, path: Path, into: Document) -> None:
         """Put the config keys at `path` into a document of their own, with their places."""
@@ -167,8 +162,8 @@ class _Reader:
         for key, value in self._mapping(path, "config keys", may_be_empty=True).items():
             if key == "ladder" and path[0] == "arms":
                 continue
-            if key in _NOT_IN_ARMS:
-                self._problem((*path, key), f"{key}: {_NOT_IN_ARMS[key]}", at_key=True)
+            if key in NOT_IN_ARMS:
+                self._problem((*path, key), f"{key}: {NOT_IN_ARMS[key]}", at_key=True)
                 continue
             into.put((key,), copy.deepcopy(value), self.document.place((*path, key)))
         for table, target in ((self.document.places, into.places), (self.document.key_places, into.key_places)):

@@ -17,7 +17,7 @@ from actbench.claims.study import JudgedClaim, JudgedReading, Plan, Study
 from actbench.claims.verdict import ALPHA, Judged
 from actbench.comparison.quantities import Quantity
 from actbench.config.textfile import readable
-from actbench.metrics import Kind
+from actbench.metrics import UNITS, Kind
 from actbench.store import atomic
 from actbench.tables import FORMATS, Column
 
@@ -43,11 +43,10 @@ def text(study: Study, width: int) -> Iterator[str]:
     """Yield the lines of a study for a terminal of `width` columns."""
     for one in study.claims:
         yield from _wrapped(f"{one.claim.number:>3}  {one.claim.text}", 5, width, first=0)
-        if one.claim.blocked:
-            yield from _wrapped(f"cannot run: {one.claim.blocked}", 5, width)
         for reading in one.readings:
-            yield from _wrapped(f"{reading.reading.says}: {verdict(study, reading).upper()}", 5, width)
-            for line in _details(reading):
+            words = verdict(study, reading)
+            yield from _wrapped(f"{reading.reading.says}: {words if study.demonstration else words.upper()}", 5, width)
+            for line in dict.fromkeys(_details(reading)):  # two parts may share a ladder
                 yield from _wrapped(line, 9, width)
         if one.claim.note:
             yield from _wrapped(f"({one.claim.note})", 5, width)
@@ -75,31 +74,31 @@ def _details(reading: JudgedReading) -> Iterator[str]:
         for rungs in one.finding.ladders:
             yield f"along the ladder: {_rungs(one.finding.part.quantity, rungs)}"
     for metric, rungs in zip(reading.reading.also, reading.beside, strict=False):
-        yield f"{metric.title}: {_rungs(metric, rungs)}"
+        yield f"{_title(metric)}: {_rungs(metric, rungs)}"
 
 
 def _rungs(metric: Quantity, rungs: Sequence[Rung]) -> str:
-    return ", ".join(f"{rung.arm} {shown(rung.mean, metric.kind)}" for rung in rungs)
+    return ", ".join(f"{rung.arm} = {shown(rung.mean, metric.kind)}" for rung in rungs)
 
 
 def evidence(one: Judged) -> str:
     """Return the evidence of one part in a sentence: both sides, the difference with its interval, p and n."""
     part, finding = one.finding.part, one.finding
-    head = f"{_title(part)}: "
+    head = f"{_title(part.quantity)}: "
     if finding.found is None:
         return f"{head}{_side(part.arm, part)} and {_side(part.against, part)}: {one.why or 'nothing to compare'}"
     sides = [
-        f"{_side(side, part)} {shown(mean, part.quantity.kind)}" if side.arm is not None else _side(side, part)
+        f"{_side(side, part)} = {shown(mean, part.quantity.kind)}" if side.arm is not None else _side(side, part)
         for side, mean in zip(part.sides, finding.means, strict=True)
     ]
     p = "" if one.adjusted_p is None else f", p {_p(one.adjusted_p)}"
     note = f" ({one.why})" if one.why else ""
     never = " or more" if finding.bound else ""
-    return f"{head}{sides[0]}, {sides[1]}: {_difference(one)}{never}{p}, n {finding.n}{note}"
+    return f"{head}{sides[0]} against {sides[1]}: {_difference(one)}{never}{p}, n {finding.n}{note}"
 
 
-def _title(part: Part) -> str:
-    return part.quantity.title + (" %" if part.quantity.kind == "fraction" and not part.log else "")
+def _title(metric: Quantity) -> str:
+    return f"{metric.title} {UNITS[metric.kind]}".rstrip()
 
 
 def _side(side: Side, part: Part) -> str:
@@ -156,6 +155,8 @@ def footnotes(study: Study) -> list[str]:
         f"over all {study.family} contrasts of all claims. A verdict needs p < {ALPHA:g} and a difference as large as "
         "the claim's margin."
     ]
+    for key, values in study.environment.items():
+        texts.append(f"The runs differ in {key}: {', '.join(map(str, values))}.")
     if study.known < study.family:
         texts.append(
             f"{study.known} of these {study.family} contrasts have a result; the others count as p = 1, which can "
@@ -165,12 +166,10 @@ def footnotes(study: Study) -> list[str]:
 
 
 def rows(study: Study) -> list[dict[str, Any]]:
-    """Return a row a reading; a claim that cannot be tested has one that says why."""
+    """Return a row a reading."""
     found: list[dict[str, Any]] = []
     for one in study.claims:
         head = {"id": one.claim.number, "claim": one.claim.text}
-        if not one.readings:
-            found.append({**head, "verdict": f"cannot run: {one.claim.blocked}"})
         for reading in one.readings:
             n = min(part.finding.n for part in reading.parts)
             details = "; ".join(evidence(part) for part in reading.parts)
@@ -195,7 +194,7 @@ def as_json(study: Study) -> str:
 
 def _claim(study: Study, one: JudgedClaim) -> dict[str, Any]:
     claim = one.claim
-    texts = {"claim": claim.text, "source": claim.source, "note": claim.note, "cannot_run": claim.blocked}
+    texts = {"claim": claim.text, "source": claim.source, "note": claim.note}
     readings = [
         {
             "says": reading.reading.says,
@@ -243,15 +242,11 @@ def _plain_side(side: Side) -> Any:
 
 
 def _means(rungs: Sequence[Rung]) -> list[dict[str, Any]]:
-    return [
-        {
-            "arm": r.arm,
-            "n": r.n,
-            "mean": r.mean,
-            **({"low": r.interval.low, "high": r.interval.high} if r.interval else {}),
-        }
-        for r in rungs
-    ]
+    found = []
+    for rung in rungs:
+        ends = {"low": rung.interval.low, "high": rung.interval.high} if rung.interval else {}
+        found.append({"arm": rung.arm, "n": rung.n, "mean": rung.mean, **ends})
+    return found
 
 
 def plan_rows(plan: Plan) -> list[dict[str, Any]]:
@@ -260,24 +255,18 @@ def plan_rows(plan: Plan) -> list[dict[str, Any]]:
         {
             "id": need.claim.number,
             "claim": need.claim.slug,
-            "seeds": len(need.claim.seeds) or None,
-            "arms": len(need.claim.arms) or None,
+            "seeds": len(need.claim.seeds),
+            "arms": len(need.claim.arms),
             "runs": need.runs,
             "shared": need.shared,
             "done": need.done,
             "to_train": need.to_train,
-            "time": _note(need.claim.blocked, need.claim.measured) or duration(need.seconds),
+            "time": "measured" if need.claim.measured else duration(need.seconds),
         }
         for need in plan.needs
     ]
     whole = {"claim": "all, each run once", "runs": len(plan.runs.runs), "done": len(plan.runs.ended)}
     return [*found, {**whole, "to_train": len(plan.runs.open), "time": duration(plan.seconds)}]
-
-
-def _note(blocked: str, measured: str) -> str:
-    if blocked:
-        return f"cannot run: {blocked}"
-    return "seconds, measured each time" if measured else ""
 
 
 def duration(seconds: float) -> str:

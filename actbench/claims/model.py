@@ -1,4 +1,4 @@
-"""What a claim study is: arms, readings, and the contrasts that decide them (layer 4; imports `config` and `comparison`).
+"""What a claim study is: arms, readings, the contrasts that decide them (layer 4; imports `config`, `comparison`).
 
     Claim     a sentence that is commonly said, and how it is tested: the arms that are trained, with seeds
     Reading   one meaning of the sentence; each reading gets a verdict of its own
@@ -74,8 +74,7 @@ class Claim:
     """A claim and how it is tested.
 
     arms: what is trained, by name. ladders: the arms that an arm with a `ladder` stands for, from rung to rung.
-    measured: "cost" where the evidence is a measurement of its own instead of trained runs. blocked: why it
-    cannot be tested; such a claim has no arms and no readings.
+    measured: "cost" where the evidence is a measurement of its own instead of trained runs.
     """
 
     number: int
@@ -89,7 +88,6 @@ class Claim:
     seeds: tuple[int, ...] = ()
     readings: tuple[Reading, ...] = ()
     measured: str = ""
-    blocked: str = ""
 
     @property
     def runs(self) -> list[Run]:

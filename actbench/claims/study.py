@@ -6,10 +6,10 @@ a `Plan` go to `sweep.execute`, and `judge` reads what is stored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import actbench
 from actbench import sweep
@@ -17,6 +17,8 @@ from actbench.claims import evidence, verdict
 from actbench.claims.evidence import Results, Rung
 from actbench.claims.model import Claim, Reading
 from actbench.claims.verdict import Judged, Verdict
+from actbench.comparison.groups import varying
+from actbench.comparison.remarks import ENVIRONMENT
 from actbench.config import Variant
 from actbench.datasets import DATASETS
 from actbench.errors import UnknownNameError, UsageError
@@ -30,7 +32,7 @@ def folder() -> Path:
     """Return where the claim files are: in the checkout, or in the installed package."""
     package = Path(actbench.__file__).parent
     beside = package.parent / "configs" / "claims"
-    return beside if beside.is_dir() else package / "claims" / "files"
+    return beside if beside.is_dir() else package / "claims" / "studies"
 
 
 def claim_files(where: Path) -> list[Path]:
@@ -114,12 +116,13 @@ def seconds_an_epoch(variant: Variant) -> float:
     """Return about how long an epoch of one network takes on two cores that train two at a time.
 
     Fitted to measured epochs on 60,000 images: 1.0 s for 784-512-10, 0.3 s for a linear model, 5 s for 20 layers of
-    128. A plan needs no better: machines differ by more.
+    128, 22 s for the convolutional network. A plan needs no better: machines differ by more.
     """
     images = min(variant.train_limit or DATASETS[variant.dataset].train, DATASETS[variant.dataset].train)
     seconds = 0.25 + 0.2 * len(variant.hidden) + 1.4e-6 * variant.parameter_count
-    if variant.batch_norm:
-        seconds *= 1.5
+    if variant.network == "cnn":
+        seconds = 22.0
+    seconds *= (1.5 if variant.batch_norm else 1) * (1.3 if variant.augment else 1)
     return seconds * images / 60_000
 
 
@@ -135,10 +138,10 @@ class JudgedReading:
 
 @dataclass(frozen=True)
 class JudgedClaim:
-    """A claim with the verdict of each reading; none where it cannot be tested (`claim.blocked`)."""
+    """A claim with the verdict of each reading."""
 
     claim: Claim
-    readings: tuple[JudgedReading, ...] = ()
+    readings: tuple[JudgedReading, ...]
 
 
 @dataclass(frozen=True)
@@ -146,13 +149,15 @@ class Study:
     """What the claims asked for have come to.
 
     family: the parts of all claims, over which tests are adjusted; known: those of them that have a result.
-    demonstration: whether nothing here is a verdict.
+    demonstration: whether nothing here is a verdict. environment: what the runs of the claims asked for should share,
+    and do not, such as the number of threads, on which times depend.
     """
 
     claims: tuple[JudgedClaim, ...]
     family: int
     known: int
     demonstration: bool
+    environment: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
 
 def judge(
@@ -170,21 +175,23 @@ def judge(
     """
     results = Results(store, dataset)
     wanted = {claim.number for claim in asked}
-    counted = [claim for claim in claims if claim.number in wanted or (not demonstration and _is_read(claim, results))]
+    others = [] if demonstration else ready(claims, results)
+    counted = [claim for claim in claims if claim.number in wanted or claim in others]
     found = {claim.number: evidence.findings(claim, results) for claim in counted}
     flat = [finding for claim in counted for finding in found[claim.number]]
     family = sum(len(claim.parts) for claim in claims)
     judged = iter(verdict.demonstrate(flat) if demonstration else verdict.judge(flat, family))
     by_claim = {claim.number: [next(judged) for _ in found[claim.number]] for claim in counted}
     studied = tuple(_readings(claim, by_claim[claim.number], results) for claim in asked)
-    return Study(studied, family, sum(finding.found is not None for finding in flat), demonstration)
+    known = sum(finding.found is not None for finding in flat)
+    rows = [stored.row for claim in asked for run in claim.runs if (stored := results.run(run)) is not None]
+    return Study(studied, family, known, demonstration, varying(rows, ENVIRONMENT))
 
 
-def _is_read(claim: Claim, results: Results) -> bool:
-    """Whether the evidence for a claim lies in the store, whole."""
-    if claim.measured or any(part.is_structural for part in claim.parts):
-        return False
-    return all(results.run(run) is not None for run in claim.runs)
+def ready(claims: Sequence[Claim], results: Results) -> list[Claim]:
+    """Return the claims whose evidence lies in the store, whole: nothing is to be trained or measured for them."""
+    stored = [claim for claim in claims if not claim.measured and not any(part.is_structural for part in claim.parts)]
+    return [claim for claim in stored if all(results.run(run) is not None for run in claim.runs)]
 
 
 def _readings(claim: Claim, judged: Sequence[Judged], results: Results) -> JudgedClaim:

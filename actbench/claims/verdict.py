@@ -9,8 +9,9 @@ sign-flip test) and "|d| is below the margin" (two one-sided t tests). At alpha 
     contradicted                       the same the other way (for `same`: either way)
     not decided                        anything else; also where runs are missing, or broke
 
-So the chance that any verdict is wrong is at most 5% for "supported" and "contradicted" together, and as much for "no
-difference". A part whose result is still to come counts as p = 1: a part of a study never says more than the whole.
+So in at most 5% of studies any "supported" or "contradicted" stands where there is no difference, or one the other way,
+and in at most 5% any "no difference" where there is one of the margin or more. A part whose result is still to come
+counts as p = 1: a part of a study never says more than the whole.
 
 A reading with several parts is supported only when all are; else the first of contradicted, no difference, not decided
 that a part has is its verdict: one part that fails refutes a sentence that says "and". A claim that can be read in
