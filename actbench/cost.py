@@ -3,7 +3,7 @@
 Imports the engine's stack, the registry, `config`, `compute`, `stats` and torch. Times what the engine does on CPU,
 as it does it: on one thread, denormals flushed, on z (1, B, H) of standard normal numbers that fit the caches.
 
-    forward   a = f(z)
+    forward   a = f(z), with drawing the random numbers of a slope that is random in training
     backward  g <- g f'(z) in place, with the exact slope; autograd's backward of f where that does not suffice
               (learned parameters, or a width that changes), whose forward then records, too
     step      a whole training step, forward, backward and Adam, of a network 784-H-10 with f at batch size B
@@ -27,6 +27,7 @@ from torch import Tensor
 from actbench import compute, engine, stats
 from actbench.activations import ACTIVATIONS
 from actbench.config import Run, Variant
+from actbench.datasets import Dataset, Split
 from actbench.engine.stack import CLASSES, Arrays, LaneStack
 from actbench.errors import UsageError
 from actbench.model import generator
@@ -35,7 +36,7 @@ BASELINE = "relu"
 CALLS, STEPS = 20, 5
 """How many calls of a function, and how many training steps, a round takes the median of."""
 
-_INPUTS, _MOST = 784, 2**20
+_MOST = 2**20
 
 
 class Elements(NamedTuple):
@@ -117,25 +118,23 @@ class _Subject:
     def __init__(self, name: str, elements: Elements, threads: int) -> None:
         self.name, self._entry = name, ACTIVATIONS[name]
         self._seconds: list[tuple[float, float, float]] = []
+        self._draws = generator(0, "cost")
         variant = Variant.model_validate({"activation": name, "hidden": [elements.width]})
-        draws = generator(0, "cost")
-        images = torch.randn(elements.batch, _INPUTS, generator=draws)
-        labels = torch.randint(CLASSES, (elements.batch,), generator=draws)
-        self._stack = LaneStack([Run(variant, 0)], Arrays(images, labels, images, labels))
+        self._stack = LaneStack([Run(variant, 0)], _random_images(elements.batch, variant, self._draws))
         self._stack.network.threads = threads
+        self._batch = torch.arange(elements.batch).unsqueeze(0)  # (1, B)
         structure = self._stack.network.structure
         (layer,) = structure.layers
-        self._batch = torch.arange(elements.batch).unsqueeze(0)  # (1, B)
-        self._z = torch.randn(1, elements.batch, layer.pre, generator=draws)
-        self._gradient = torch.randn(1, elements.batch, layer.post, generator=draws)
         self._by_slope = layer.pre == layer.post and not structure.learned
+        self._z = torch.randn(1, elements.batch, layer.pre, generator=self._draws).requires_grad_(not self._by_slope)
+        self._gradient = torch.randn(1, elements.batch, layer.post, generator=self._draws)
+        defaults = self._entry.defaults
         self._learned = {
-            path.rpartition(".")[2]: torch.full(
-                (1, *shape), float(self._entry.defaults[path.rpartition(".")[2]]), requires_grad=True
-            )
-            for path, shape in structure.learned
+            parameter: torch.full((1, *shape), float(defaults[parameter]), requires_grad=True)
+            for parameter, (_, shape) in zip(self._entry.learned(defaults), structure.learned, strict=True)
         }
-        self._z.requires_grad_(not self._by_slope)
+        self._noise = {"noise": torch.zeros_like(self._z)} if self._entry.noise else {}
+        self._params = {**defaults, **self._learned, **self._noise}
 
     def take(self, clock: Callable[[], float], *, keep: bool) -> None:
         """Time one round; `keep` its medians."""
@@ -152,17 +151,19 @@ class _Subject:
                 backward.append(end - middle)
         for _ in range(STEPS):
             start = clock()
-            self._stack.eager_step(self._batch)
+            self._stack.step(self._batch)
             step.append(clock() - start)
         if keep:
             self._seconds.append((median(forward), median(backward), median(step)))
 
     def _forward(self) -> Tensor:
-        return self._entry.function(self._z, **{**self._entry.defaults, **self._learned})
+        for noise in self._noise.values():
+            noise.uniform_(generator=self._draws)
+        return self._entry.function(self._z, **self._params)
 
     def _backward(self, out: Tensor, g: Tensor) -> None:
         if self._by_slope:
-            g.mul_(self._entry.slope(self._z, **self._entry.defaults))
+            g.mul_(self._entry.slope(self._z, **self._params))
         else:
             torch.autograd.grad(out, [self._z, *self._learned.values()], g)
 
@@ -183,3 +184,9 @@ class _Subject:
         interval = stats.t_interval(ns)
         assert interval is not None  # there are two rounds or more
         return fmean(ns), max(0.0, interval.low), interval.high
+
+
+def _random_images(count: int, variant: Variant, draws: torch.Generator) -> Arrays:
+    pixels = torch.randint(256, (count, 28, 28), dtype=torch.uint8, generator=draws)
+    split = Split(pixels, torch.randint(CLASSES, (count,), generator=draws))
+    return Arrays.of(Dataset("random", split, split, 0.1307, 0.3081, ""), variant, torch.device("cpu"))

@@ -3,9 +3,10 @@
 
 torchvision's MNIST with ToTensor and Normalize, a DataLoader with batch 64 and 2 workers, 784-512-10 with ReLU,
 Adam at 1e-3, a test pass after each epoch. Trains an epoch for every line on standard input and answers with its
-seconds and the test accuracy. It runs with torch's own settings: nothing of actbench's engine is in effect.
+seconds and the test accuracy. It runs with torch's own settings: nothing of actbench's engine is in effect. With
+IMAGES it takes only the first so many of each set, to try it.
 
-    yes | head -3 | python scripts/plain_program.py DATA_DIR
+    yes | head -3 | python scripts/plain_program.py DATA_DIR [IMAGES]
 """
 
 from __future__ import annotations
@@ -46,6 +47,9 @@ def main() -> None:
         unpacked(Path(sys.argv[1]), Path(root))
         train = datasets.MNIST(root, train=True, transform=normalise)
         test = datasets.MNIST(root, train=False, transform=normalise)
+    limit = int(sys.argv[2]) if len(sys.argv) > 2 else len(train)
+    if limit < len(train):
+        train, test = (torch.utils.data.Subset(images, range(min(limit, len(images)))) for images in (train, test))
     train_loader = torch.utils.data.DataLoader(train, batch_size=64, shuffle=True, num_workers=2)
     test_loader = torch.utils.data.DataLoader(test, batch_size=1000, num_workers=2)
     model = nn.Sequential(nn.Flatten(), nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 10))

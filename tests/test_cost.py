@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actbench import cli, cost
@@ -46,6 +46,7 @@ def test_elements_are_counted_in_the_activations_input_whose_width_a_gated_one_c
     assert glu.forward_ns * 4 * pre == pytest.approx(relu.forward_ns * 32)
 
 
+@settings(deadline=None, max_examples=10)
 @given(names=st.lists(st.sampled_from(["relu", "tanh", "prelu", "identity"]), min_size=1, max_size=3, unique=True))
 def test_a_machine_that_slows_down_steadily_slows_all_activations_alike(names: list[str]) -> None:
     found = measure(names, TINY, rounds=2, clock=FakeClock(lambda n: n * n))
@@ -69,6 +70,12 @@ def test_real_times_are_positive_and_lie_within_their_intervals() -> None:
         assert one.forward_ns > 0
         assert one.backward_ns > 0
         assert one.step_share > 0
+
+
+def test_every_activation_can_be_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, "CALLS", 1)
+    monkeypatch.setattr(cost, "STEPS", 1)
+    assert [one.activation for one in measure(list(ACTIVATIONS), TINY, rounds=2)] == list(ACTIVATIONS)
 
 
 def test_autograd_goes_back_only_where_the_slope_does_not_suffice() -> None:
