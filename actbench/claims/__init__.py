@@ -5,21 +5,23 @@ on weights. Adding a claim is adding a YAML file to `configs/claims`: see `files
 that decides it. Nothing here trains, prints or writes files: `cli.claims` does.
 
     files      YAML -> Claim                        evidence   stored runs -> findings, part by part
-    model      Claim, Reading, Part, Side           verdict    findings -> verdicts
-    measures   what is measured beside the runs     study      plan, and all of it together
-    layout     a study as text, rows and JSON       schema     the JSON Schema of claim files
+    arms       ... its variants                     verdict    findings -> verdicts
+    readings   ... its contrasts                    study      plan, and all of it together
+    reader     ... with the place of each problem   layout     a study as text, rows and JSON
+    model      Claim, Reading, Part, Side           schema     the JSON Schema of claim files
+    measures   what is measured beside the runs
 """
 
 from __future__ import annotations
 
-from actbench.claims.files import Flags, load_all
 from actbench.claims.evidence import Results
+from actbench.claims.files import Flags, load_all
 from actbench.claims.model import Claim
 from actbench.claims.schema import json_schema
 from actbench.claims.study import Plan, Study, claim_files, folder, judge, plan, ready, select
 from actbench.claims.verdict import Verdict
 
 __all__ = [
-    "Claim", "Flags", "Plan", "Results", "Study", "Verdict", "claim_files", "folder", "json_schema", "judge", "load_all",
-    "plan", "ready", "select",
+    "Claim", "Flags", "Plan", "Results", "Study", "Verdict", "claim_files", "folder", "json_schema", "judge",
+    "load_all", "plan", "ready", "select",
 ]  # fmt: skip

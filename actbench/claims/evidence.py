@@ -41,9 +41,8 @@ class Finding:
     """What is known about one part.
 
     n: pairs. wanted: seeds asked for. untrained: runs that have not ended. lost: pairs without two values.
-    bound: +1 where runs of the arm never reached the threshold, so that the difference is larger than it looks,
-    -1 where the other side's did, 0 where none did, None where some of both did. means: of both sides (geometric
-    ones of a `log` part). found: of the logarithms there. ladders: those that the two sides are rungs of.
+    never: runs of either side that never reached the threshold, though their partner did: bounds from below. means: of
+    both sides (geometric ones of a `log` part). found: of the logarithms there. ladders: those of the two sides.
     """
 
     part: Part
@@ -51,7 +50,7 @@ class Finding:
     wanted: int
     untrained: int = 0
     lost: int = 0
-    bound: int | None = 0
+    never: tuple[int, int] = (0, 0)
     means: tuple[float | None, float | None] = (None, None)
     found: Difference | None = None
     equivalence_p: float | None = None
@@ -132,10 +131,10 @@ def _of_runs(claim: Claim, part: Part, results: Results) -> Finding:
     if untrained := sum(results.run(run) is None for run in runs):
         return Finding(part, 0, len(claim.seeds), untrained)
     a, b = (_values(claim, part.metric, side, results) for side in part.sides)
-    bound: int | None = 0
+    never = (0, 0)
     if part.quantity.threshold:
         lengths = [_lengths(claim, part, side, results) for side in part.sides]
-        a, b, bound = _bounded(a, b, *lengths)
+        a, b, never = _bounded(a, b, *lengths)
     ladders = {rungs: side for side in reversed(part.sides) if (rungs := claim.ladder_of(side))}
 
     def rung(arm: str, side: Side) -> Rung:
@@ -143,7 +142,7 @@ def _of_runs(claim: Claim, part: Part, results: Results) -> Finding:
 
     return replace(
         _compare(part, a, b),
-        bound=bound,
+        never=never,
         ladders=tuple(tuple(rung(arm, side) for arm in rungs) for rungs, side in ladders.items()),
     )
 
@@ -194,17 +193,13 @@ def _lengths(claim: Claim, part: Part, side: Side, results: Results) -> Values:
     return found
 
 
-def _bounded(a: Values, b: Values, a_lengths: Values, b_lengths: Values) -> tuple[Values, Values, int | None]:
-    """Put bounds where one of a pair never got there, and say which way the difference is bounded."""
-    new_a, new_b, directions = list(a), list(b), set()
-    for i, pair in enumerate(zip(a, b, strict=True)):
-        if pair[0] is None and pair[1] is not None:
-            new_a[i] = a_lengths[i]
-            directions.add(1)
-        elif pair[1] is None and pair[0] is not None:
-            new_b[i] = b_lengths[i]
-            directions.add(-1)
-    return new_a, new_b, None if len(directions) > 1 else directions.pop() if directions else 0
+def _bounded(a: Values, b: Values, a_lengths: Values, b_lengths: Values) -> tuple[Values, Values, tuple[int, int]]:
+    """Put bounds where one of a pair never got there; return both sides, and how many bounds each has."""
+    a_bound = [x is None and y is not None for x, y in zip(a, b, strict=True)]
+    b_bound = [x is not None and y is None for x, y in zip(a, b, strict=True)]
+    new_a = [length if bound else x for x, length, bound in zip(a, a_lengths, a_bound, strict=True)]
+    new_b = [length if bound else y for y, length, bound in zip(b, b_lengths, b_bound, strict=True)]
+    return new_a, new_b, (sum(a_bound), sum(b_bound))
 
 
 def _compare(part: Part, a: Values, b: Values) -> Finding:

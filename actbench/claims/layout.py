@@ -93,12 +93,13 @@ def evidence(one: Judged) -> str:
     ]
     p = "" if one.adjusted_p is None else f", p {_p(one.adjusted_p)}"
     note = f" ({one.why})" if one.why else ""
-    never = " or more" if finding.bound else ""
+    counted = sum(finding.never)
+    never = f" or more ({counted} runs never got there)" if counted else ""
     return f"{head}{sides[0]} against {sides[1]}: {_difference(one)}{never}{p}, n {finding.n}{note}"
 
 
 def _title(metric: Quantity) -> str:
-    return f"{metric.title} {UNITS[metric.kind]}".rstrip()
+    return f"{metric.title}, {unit}" if (unit := UNITS[metric.kind]) else metric.title
 
 
 def _side(side: Side, part: Part) -> str:
@@ -221,6 +222,7 @@ def _part(one: Judged) -> dict[str, Any]:
         "transform": "log" if part.log else None,
         "n": finding.n,
         "lost": finding.lost,
+        "never": list(finding.never),
         "untrained": finding.untrained,
         "means": list(finding.means),
         "verdict": str(one.verdict),

@@ -2,6 +2,7 @@
 
 Imports `comparison.quantities`, `registry`; torch, the engine and `cost` when something is measured.
 
+    best:NAME           a metric at the epoch where it is best, by the test images themselves
     measured:NAME       a number that is computed from a run's stored weights, over all test images
     forward_ns, ...     with `measured: cost`: what `cost` times, one value a repetition
 
@@ -15,10 +16,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from actbench.comparison import quantities
-from actbench.comparison.quantities import Quantity
+from actbench.comparison.quantities import Curve, Quantity, Row
 from actbench.config import Variant
 from actbench.errors import UnknownNameError, UsageError
-from actbench.metrics import Kind
+from actbench.metrics import METRICS, Kind
 from actbench.registry import Parameter, Registry
 from actbench.store import StoredRun
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from actbench.datasets import Dataset
 
-PREFIX = "measured:"
+PREFIX, BEST = "measured:", "best:"
 COST = {
     "forward_ns": "forward, ns per element",
     "backward_ns": "backward, ns per element",
@@ -109,7 +110,19 @@ def quantity(spec: str, measured: str, epoch: int | None) -> Quantity:
     if spec.startswith(PREFIX):
         measure = MEASURES[spec.removeprefix(PREFIX)]
         return Quantity(spec, measure.title, measure.kind, "neither", _never)
+    if spec.startswith(BEST):
+        return _best(spec)
     return quantities.quantity(spec, CURVE_COLUMNS, epoch)
+
+
+def _best(spec: str) -> Quantity:
+    metric = METRICS[spec.removeprefix(BEST)]
+
+    def read(row: Row, curve: Curve) -> float | None:
+        values = [value for line in curve(row) if (value := quantities.number(line.get(metric.name))) is not None]
+        return (min if metric.better == "lower" else max)(values, default=None)
+
+    return Quantity(spec, f"best {metric.title}", metric.kind, metric.better, read, from_curve=True)
 
 
 def _never(_row: Any, _curve: Any) -> None:

@@ -7,7 +7,9 @@ a config, is found by `files`.
 from __future__ import annotations
 
 from actbench import config
-from actbench.claims.files import DEFAULT_SEEDS, KEYS, NOT_IN_ARMS, PART_KEYS
+from actbench.claims.arms import NOT_IN_ARMS
+from actbench.claims.files import DEFAULT_SEEDS, KEYS
+from actbench.claims.readings import PART_KEYS
 from actbench.config.rules import Schema
 
 _TEXT: Schema = {"type": "string", "minLength": 1}

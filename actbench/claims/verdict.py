@@ -109,14 +109,14 @@ def _decide(finding: Finding, apart: bool, same: bool) -> tuple[Verdict, str]:
         return Verdict.OPEN, ""
     if finding.lost:
         return Verdict.OPEN, _missing(finding)
-    if same and finding.bound == 0:
+    if same and finding.never == (0, 0):
         return (Verdict.SUPPORTED if expect == "same" else Verdict.SAME), ""
     if not apart or abs(found.difference) < finding.margin:
         return Verdict.OPEN, ""
-    direction = 1 if found.difference > 0 else -1
-    if finding.bound not in (0, direction):
-        return Verdict.OPEN, "runs on the side that looks smaller never got there"
-    as_said = (expect == "higher" and direction > 0) or (expect == "lower" and direction < 0)
+    is_higher = found.difference > 0
+    if finding.never[is_higher]:  # those of the side that looks lower, and may not be
+        return Verdict.OPEN, "runs on the side that looks lower never got there"
+    as_said = expect == ("higher" if is_higher else "lower")
     return (Verdict.SUPPORTED if as_said else Verdict.CONTRADICTED), ""
 
 
