@@ -82,7 +82,7 @@ METRICS: Registry[Metric] = Registry(
                "mean hidden output: 0 where outputs are zero-centred"),
         Metric("rms_activation", "RMS activation", "number", "neither",
                "root mean square of the hidden outputs"),
-        Metric("effective_rank", "effective rank", "number", "higher",
+        Metric("effective_rank", "effective rank", "number", "neither",
                "exp(entropy of the singular values) of a layer's outputs on the first 1,000 training images, mean over "
                "the hidden layers (Roy & Vetterli 2007)"),
         Metric("grad_norm", "gradient norm", "number", "neither",

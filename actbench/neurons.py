@@ -10,7 +10,7 @@ Notation: z, a = f(z) and f'(z) are (L, B, H) for a chunk of B of the probe's N 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,6 +20,8 @@ from torch import Tensor
 NEAR_DEAD, SATURATED, CONSTANT = 1e-3, 1e-2, 1e-6
 _WHOLE = 1 << 22  # float64 numbers that are held at once to find a rank
 DORMANT = (0.025, 0.1)  # the thresholds of Sokar et al. 2023, "The Dormant Neuron Phenomenon"
+
+Map = Callable[[Callable[[Tensor], float], list[Tensor]], Iterable[float]]
 
 RATIOS = (
     "dead_ratio",
@@ -202,15 +204,18 @@ class SampleHealth:
     grad_norm: list[Tensor]
 
     @classmethod
-    def of(cls, outputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> SampleHealth:
-        """Measure hidden outputs (L, N, H) and gradients (L, ...) of weights, the output layer's as well."""
+    def of(cls, outputs: Sequence[Tensor], gradients: Sequence[Tensor], each: Map = map) -> SampleHealth:
+        """Measure hidden outputs (L, N, H) and gradients (L, ...) of weights, the output layer's as well.
+
+        `each` applies a function to one lane after the other, as `map` does, or several at a time.
+        """
         dormant: list[dict[float, Tensor]] = []
         for a in outputs:
             spread = (a - a.mean(dim=1, keepdim=True)).abs_().mean(dim=1).cpu()  # (L, H)
             bound = spread.mean(dim=1, keepdim=True)
             dormant.append({tau: spread <= tau * bound for tau in DORMANT})
         norms = [torch.linalg.vector_norm(g.flatten(1).double(), dim=1).cpu() for g in gradients]
-        return cls(dormant, [effective_rank(a) for a in outputs], norms)
+        return cls(dormant, [effective_rank(a, each) for a in outputs], norms)
 
     def per_unit(self, layer: int, lane: int, units: int) -> dict[str, list[Any]]:
         """One lane's columns of neurons.csv, as `LayerHealth.per_unit` gives the others."""
@@ -218,24 +223,27 @@ class SampleHealth:
         return {name: flags if len(flags) == units else [None] * units for name, flags in columns.items()}
 
 
-def effective_rank(a: Tensor) -> Tensor:
+def effective_rank(a: Tensor, each: Map = map) -> Tensor:
     """Exp of the entropy of the singular values of each lane's outputs a (L, N, H), as shares of their sum: (L,).
 
     From 1 (one direction) to min(N, H). nan where all outputs are 0 or one is not finite. The singular values are
     the roots of the eigenvalues of the smaller of a'a and aa', in float64. Source: Roy & Vetterli 2007, section 2.
     """
-    ranks = []
-    for lane in a:
-        rows = lane if lane.shape[0] >= lane.shape[1] else lane.t()
-        parts = rows.split(_WHOLE // rows.shape[1] + 1)
-        gram = torch.stack([part.double().t() @ part.double() for part in parts]).sum(dim=0)
-        if not torch.isfinite(gram).all():
-            ranks.append(torch.nan)
-            continue
-        singular = torch.linalg.eigvalsh(gram).clamp_(min=0).sqrt_()
-        shares = singular / singular.sum()
-        ranks.append(torch.special.entr(shares).sum().exp().item())
-    return torch.tensor(ranks, dtype=torch.float64)
+    return torch.tensor(list(each(_rank, [_gram(lane).cpu() for lane in a])), dtype=torch.float64)
+
+
+def _gram(a: Tensor) -> Tensor:
+    """The smaller of a'a and aa', in float64, a part of the rows at a time."""
+    rows = a if a.shape[0] >= a.shape[1] else a.t()
+    parts = torch.split(rows, _WHOLE // rows.shape[1] + 1)
+    return torch.stack([part.double().t() @ part.double() for part in parts]).sum(dim=0)
+
+
+def _rank(gram: Tensor) -> float:
+    if not torch.isfinite(gram).all():
+        return math.nan
+    singular = torch.linalg.eigvalsh(gram).clamp_(min=0).sqrt_()
+    return float(torch.special.entr(singular / singular.sum()).sum().exp())
 
 
 @dataclass

@@ -6,6 +6,7 @@ everything; whichever of them the config names as the probe also feeds the healt
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 
@@ -13,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from actbench.compute import side_by_side
+from actbench.compute import side_by_side, usable_threads
 from actbench.config import Variant
 from actbench.engine.stack import LaneStack
 from actbench.neurons import Chunk, DeathLedger, HealthMeter, LayerHealth, SampleHealth, summarize
@@ -124,10 +125,13 @@ class Measurer:
         x = self.stack.arrays.train_images[:SAMPLE].expand(L, -1, -1)
         labels = self.stack.arrays.train_labels[:SAMPLE].expand(L, -1)
         outputs: list[Tensor] = []
-        with network.undivided():
+        with network.undivided() as threads:
             network.forward(x, lambda k, z, a: outputs.append(a))
             network.backpropagate(x, labels, moves=False)
-            return SampleHealth.of(outputs, network.weight_gradients())
+            if x.device.type == "cuda":  # nothing else computes on the processors then
+                threads = usable_threads()
+            each = functools.partial(side_by_side, threads=min(threads, L))
+            return SampleHealth.of(outputs, network.weight_gradients(), each)
 
     def _count_deaths(self, epoch: int) -> tuple[list[int | None], list[int | None]]:
         L = len(self.rows)

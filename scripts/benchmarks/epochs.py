@@ -81,10 +81,11 @@ def lanes(setting: Setting) -> Part:
 
 
 def plain(setting: Setting) -> Part:
-    """The plain PyTorch program."""
-    with program(SCRIPTS / "plain_program.py", str(setting.folder), str(setting.images)) as reference:
+    """The plain PyTorch program as tutorials print it, and with a DataLoader of two worker processes."""
+    arguments = (SCRIPTS / "plain_program.py", str(setting.folder), str(setting.images))
+    with program(*arguments) as printed, program(*arguments, "2") as with_workers:
         while True:
-            yield {"plain_epoch_s": reference.round()[0]}
+            yield {"plain_epoch_s": printed.round()[0], "plain_workers_epoch_s": with_workers.round()[0]}
 
 
 def jax(setting: Setting) -> Part:

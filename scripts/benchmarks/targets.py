@@ -61,7 +61,7 @@ def of_floor(what: str, beside: str, reference: str, ours: str, least: float | N
     return faster(what, beside, reference, ours, least, shown="{:.0%}")
 
 
-_PLAIN, _JAX = "plain program", "JAX, jit + lax.scan, no probe"
+_PLAIN, _WORKERS, _JAX = "plain program", "plain program, 2 workers", "JAX, jit + lax.scan, no probe"
 _MEMORY, _CACHE = "floor, state in memory", "floor, state in the caches"
 _ONE, _FIVE, _SIXTEEN = "one network", "5 networks, per network", "16 networks, per network"
 
@@ -70,6 +70,8 @@ TARGETS = [
     faster(_ONE, _JAX, "jax_epoch_s", "one_epoch_s", 1),
     faster(_FIVE, _PLAIN, "plain_epoch_s", "lanes_5_epoch_s", 20),
     faster(_SIXTEEN, _PLAIN, "plain_epoch_s", "lanes_16_epoch_s", 20),
+    faster(_ONE, _WORKERS, "plain_workers_epoch_s", "one_epoch_s"),
+    faster(_SIXTEEN, _WORKERS, "plain_workers_epoch_s", "lanes_16_epoch_s"),
     of_floor(_FIVE, _MEMORY, "floor_epoch_s", "lanes_5_epoch_s", 0.75),
     of_floor(_SIXTEEN, _MEMORY, "floor_epoch_s", "lanes_16_epoch_s", 0.75),
     of_floor(_FIVE, _CACHE, "cached_floor_epoch_s", "lanes_5_epoch_s"),
