@@ -250,6 +250,15 @@ def test_a_run_that_never_gets_there_has_its_length_as_a_bound(tmp_path: Path) -
         assert "or more (13 runs never got there)" in layout.evidence(one)
 
 
+def test_times_of_runs_that_shared_every_call_on_cuda_are_not_compared(tmp_path: Path) -> None:
+    text = replaced(CLAIM, ("metric: test_accuracy", 'metric: "seconds_to:epoch>=2"'))
+    of, store = claim(tmp_path / "c", text), Store(tmp_path / "r")
+    store_runs(store, of, lambda arm, seed: {"epochs": curve([0.1, 0.5, 0.6]), "provenance": {"device": "cuda:0"}})
+    (one,) = judged(of, store).claims[0].readings[0].parts
+    assert one.verdict is Verdict.OPEN
+    assert "share every call" in layout.evidence(one)
+
+
 def test_sides_are_read_after_their_epoch_and_in_their_layer_and_best_is_the_best(tmp_path: Path) -> None:
     parts = """\
       - {metric: test_accuracy, epoch: 1, arm: a, against: {arm: a, epoch: 0}, expect: higher, margin: 0.1}

@@ -43,6 +43,7 @@ class Finding:
     n: pairs. wanted: seeds asked for. untrained: runs that have not ended. lost: pairs without two values.
     never: runs of either side that never reached the threshold, though their partner did: bounds from below. means: of
     both sides (geometric ones of a `log` part). found: of the logarithms there. ladders: those of the two sides.
+    why: what else keeps the sides from being compared.
     """
 
     part: Part
@@ -55,6 +56,7 @@ class Finding:
     found: Difference | None = None
     equivalence_p: float | None = None
     ladders: tuple[tuple[Rung, ...], ...] = ()
+    why: str = ""
 
     @property
     def margin(self) -> float:
@@ -130,6 +132,8 @@ def _of_runs(claim: Claim, part: Part, results: Results) -> Finding:
     runs = [Run(claim.arms[arm], seed) for arm in arms for seed in claim.seeds]
     if untrained := sum(results.run(run) is None for run in runs):
         return Finding(part, 0, len(claim.seeds), untrained)
+    if part.metric.startswith("seconds_to") and any(_on_cuda(results.run(run)) for run in runs):
+        return Finding(part, 0, len(claim.seeds), why="on CUDA the runs of a group share every call, and so their time")
     a, b = (_values(claim, part.metric, side, results) for side in part.sides)
     never = (0, 0)
     if part.quantity.threshold:
@@ -145,6 +149,10 @@ def _of_runs(claim: Claim, part: Part, results: Results) -> Finding:
         never=never,
         ladders=tuple(tuple(rung(arm, side) for arm in rungs) for rungs, side in ladders.items()),
     )
+
+
+def _on_cuda(run: StoredRun | None) -> bool:
+    return run is not None and str(run.row.get("device")).startswith("cuda")
 
 
 def _values(claim: Claim, metric: str, side: Side, results: Results) -> Values:

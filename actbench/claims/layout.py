@@ -14,7 +14,7 @@ from typing import Any
 from actbench.claims.evidence import Rung
 from actbench.claims.model import Part, Side
 from actbench.claims.study import JudgedClaim, JudgedReading, Plan, Study
-from actbench.claims.verdict import ALPHA, Judged
+from actbench.claims.verdict import ALPHA, Judged, Verdict
 from actbench.comparison.quantities import Quantity
 from actbench.config.textfile import readable
 from actbench.metrics import UNITS, Kind
@@ -64,8 +64,10 @@ def verdict(study: Study, reading: JudgedReading) -> str:
     """Return the verdict in words, with the seeds that did not suffice."""
     if study.demonstration:
         return f"in this demonstration: {reading.verdict}"
+    if reading.verdict is not Verdict.OPEN:
+        return str(reading.verdict)
     wanted = max(one.finding.wanted for one in reading.parts)
-    return f"{reading.verdict} with {wanted} seeds" if reading.verdict.value == "not decided" else str(reading.verdict)
+    return f"{reading.verdict} with {wanted} {'seed' if wanted == 1 else 'seeds'}"
 
 
 def _details(reading: JudgedReading) -> Iterator[str]:

@@ -79,7 +79,8 @@ def _judged(finding: Finding, p: float, same_p: float, family: int, alpha: float
         return Judged(finding, Verdict.OPEN, why=_missing(finding))
     verdict, why = _decide(finding, p < alpha, same_p < alpha)
     if verdict is Verdict.OPEN and not why and found.smallest_p * family >= alpha:
-        why = f"{found.n} seeds cannot decide one of {family} contrasts, {stats.seeds_needed(family, alpha)} can"
+        seeds = "1 seed" if found.n == 1 else f"{found.n} seeds"
+        why = f"{seeds} cannot decide one of {family} contrasts, {stats.seeds_needed(family, alpha)} can"
     return Judged(finding, verdict, p, same_p, why)
 
 
@@ -121,6 +122,8 @@ def _decide(finding: Finding, apart: bool, same: bool) -> tuple[Verdict, str]:
 
 
 def _missing(finding: Finding) -> str:
+    if finding.why:
+        return finding.why
     if finding.untrained:
         return f"{finding.untrained} runs are not trained yet"
     return f"{finding.lost} of {finding.wanted} pairs have no value: a run diverged, or has none"

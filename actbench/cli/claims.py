@@ -26,6 +26,7 @@ from actbench.cli.common import (
     streams,
 )
 from actbench.cli.progress import PlainWatcher, label, watcher
+from actbench.cli.results import readable_lines
 from actbench.cli.train import stop_signals
 from actbench.config import Run
 from actbench.config.textfile import readable
@@ -101,7 +102,8 @@ def run_claims(
     if output == "table":
         _show(to, study)
     else:
-        to.result(layout.write(study, output))
+        text = layout.write(study, output)
+        to.result(readable_lines(text) if to.out.is_terminal else text)
     raise typer.Exit(code)
 
 
