@@ -472,7 +472,7 @@ def test_a_sweep_expands_a_grid_trains_it_and_a_dry_run_shows_what_is_done(
 ) -> None:
     grid = ["sweep", "-c", config, "-g", "activation=relu,tanh", "-g", "lr=1e-3,1e-2", "--results", results]
     assert run(*grid, "--dry-run") == 0
-    assert "4 variants, 8 runs: 0 done, 8 to train" in capsys.readouterr().err
+    assert "4 variants x 2 seeds = 8 runs: 0 done, 8 to train" in capsys.readouterr().err
     assert not results.exists()
     assert run(*grid, "-q") == 0
     assert len(rows_of(results)) == 8

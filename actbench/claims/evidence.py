@@ -19,8 +19,7 @@ from actbench.claims.model import Claim, Part, Side
 from actbench.comparison.quantities import Quantity, Row, number
 from actbench.config import Run
 from actbench.stats import Difference, Interval
-from actbench.store import Store
-from actbench.store.records import StoredRun, find_run
+from actbench.store import Store, StoredRun
 
 if TYPE_CHECKING:
     from actbench.datasets import Dataset
@@ -79,8 +78,7 @@ class Results:
     def run(self, run: Run) -> StoredRun | None:
         """Return a run that is done or diverged."""
         if run.run_id not in self._runs:
-            found = find_run(self.store.root, run.run_id)
-            self._runs[run.run_id] = found if isinstance(found, StoredRun) and found.status != "failed" else None
+            self._runs[run.run_id] = self.store.result(run.run_id)
         return self._runs[run.run_id]
 
     def curve(self, run: StoredRun) -> Sequence[Row]:

@@ -30,13 +30,6 @@ COLUMNS = (
     Column("n", "n", str, right=True),
     Column("verdict", "verdict"),
 )
-PLAN_COLUMNS = (
-    Column("id", "id", str, right=True),
-    Column("claim", "claim"),
-    *(Column(key, key, str, right=True) for key in ("seeds", "arms", "runs", "shared", "done")),
-    Column("to_train", "to train", str, right=True),
-    Column("time", "time"),
-)
 
 
 def text(study: Study, width: int) -> Iterator[str]:
@@ -265,17 +258,9 @@ def plan_rows(plan: Plan) -> list[dict[str, Any]]:
             "shared": need.shared,
             "done": need.done,
             "to_train": need.to_train,
-            "time": "measured" if need.claim.measured else duration(need.seconds),
+            "seconds": need.seconds,
         }
         for need in plan.needs
     ]
     whole = {"claim": "all, each run once", "runs": len(plan.runs.runs), "done": len(plan.runs.ended)}
-    return [*found, {**whole, "to_train": len(plan.runs.open), "time": duration(plan.seconds)}]
-
-
-def duration(seconds: float) -> str:
-    """Write a time as a person says it: `40 s`, `12 min`, `1 h 50 min`."""
-    minutes = round(seconds / 60)
-    if minutes < 2:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+    return [*found, {**whole, "to_train": len(plan.runs.open), "seconds": plan.seconds}]

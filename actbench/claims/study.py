@@ -1,7 +1,7 @@
 """A study: which runs the claims need, who shares them, how long they take, and what they show (layer 4).
 
-Imports `files`, `evidence`, `verdict`, `sweep` (for what is done already) and the store. Trains nothing: the runs of
-a `Plan` go to `sweep.execute`, and `judge` reads what is stored.
+Imports `files`, `evidence`, `verdict`, `sweeps` (for what is done already) and the store. Trains nothing: the runs of
+a `Plan` go to `sweeps.execute`, and `judge` reads what is stored.
 """
 
 from __future__ import annotations
@@ -12,20 +12,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import actbench
-from actbench import sweep
+from actbench import sweeps
 from actbench.claims import evidence, verdict
 from actbench.claims.evidence import Results, Rung
 from actbench.claims.model import Claim, Reading
 from actbench.claims.verdict import Judged, Verdict
 from actbench.comparison.groups import varying
 from actbench.comparison.remarks import ENVIRONMENT
-from actbench.config import Variant
-from actbench.datasets import DATASETS
 from actbench.errors import UnknownNameError, UsageError
 from actbench.store import Store
+from actbench.sweeps.preview import rough_seconds
 
 if TYPE_CHECKING:
     from actbench.datasets import Dataset
+
+_AT_ONCE = 2
+"""The cores that times are told for."""
 
 
 def folder() -> Path:
@@ -77,7 +79,7 @@ class Need:
 class Plan:
     """All runs of the claims, each once, and what each claim needs of them."""
 
-    runs: sweep.Plan
+    runs: sweeps.Plan
     needs: tuple[Need, ...]
 
     @property
@@ -91,7 +93,7 @@ def plan(claims: Sequence[Claim], store: Store) -> Plan:
 
     Runs are in the order of their seeds, so that an interrupted study has whole pairs in every claim.
     """
-    found = sweep.plan(sorted((run for claim in claims for run in claim.runs), key=lambda run: run.seed), store)
+    found = sweeps.plan(sorted((run for claim in claims for run in claim.runs), key=lambda run: run.seed), store)
     seen: set[str] = set()
     needs = []
     for claim in claims:
@@ -105,25 +107,11 @@ def plan(claims: Sequence[Claim], store: Store) -> Plan:
                 shared=len(own) - len(new),
                 done=sum(run_id in found.ended for run_id in own),
                 to_train=len(left),
-                seconds=sum(run.variant.epochs * seconds_an_epoch(run.variant) for run in left),
+                seconds=sum(rough_seconds(run) for run in left) / _AT_ONCE,
             )
         )
         seen |= new
     return Plan(found, tuple(needs))
-
-
-def seconds_an_epoch(variant: Variant) -> float:
-    """Return about how long an epoch of one network takes on two cores that train two at a time.
-
-    Fitted to measured epochs on 60,000 images: 1.0 s for 784-512-10, 0.3 s for a linear model, 5 s for 20 layers of
-    128, 22 s for the convolutional network. A plan needs no better: machines differ by more.
-    """
-    images = min(variant.train_limit or DATASETS[variant.dataset].train, DATASETS[variant.dataset].train)
-    seconds = 0.25 + 0.2 * len(variant.hidden) + 1.4e-6 * variant.parameter_count
-    if variant.network == "cnn":
-        seconds = 22.0
-    seconds *= (1.5 if variant.batch_norm else 1) * (1.3 if variant.augment else 1)
-    return seconds * images / 60_000
 
 
 @dataclass(frozen=True)

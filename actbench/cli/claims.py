@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from actbench import claims, datasets, sweep
+from actbench import claims, datasets, sweeps
 from actbench.claims import layout
 from actbench.cli.common import (
     DataDirOption,
@@ -25,19 +25,28 @@ from actbench.cli.common import (
     plain_json,
     streams,
 )
-from actbench.cli.progress import PlainWatcher, label, watcher
+from actbench.cli.plans import duration, failures
+from actbench.cli.progress import PlainWatcher, watcher
 from actbench.cli.results import readable_lines
-from actbench.cli.train import stop_signals
+from actbench.cli.signals import stopping
 from actbench.config import Run
-from actbench.config.textfile import readable
 from actbench.store import Store
-from actbench.tables import FORMATS
+from actbench.tables import FORMATS, Column
+from actbench.watchers import label
 
 if TYPE_CHECKING:
     from actbench.engine.measure import Row
 
 QUICK_FOLDER = "claims-quick"
 """Where in the results folder the runs of a demonstration are, apart from those that count."""
+
+PLAN_COLUMNS = (
+    Column("id", "id", str, right=True),
+    Column("claim", "claim"),
+    *(Column(key, key, str, right=True) for key in ("seeds", "arms", "runs", "shared", "done")),
+    Column("to_train", "to train", str, right=True),
+    Column("seconds", "time", lambda seconds: duration(seconds) if seconds else "", right=True),
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -90,7 +99,7 @@ def run_claims(
     if dry_run:
         _show_plan(to, claims.plan(asked, Store(results)), output)
         return
-    options = sweep.Options(threads, lanes, data_dir, offline, mirror)
+    options = sweeps.Options(threads, lanes, data_dir, offline, mirror)
     code = _train(to, asked, results, options, quiet=quiet)
     study = claims.judge(
         loaded,
@@ -112,9 +121,9 @@ def _show_plan(to: Streams, plan: claims.Plan, output: str) -> None:
     if output == "json":
         to.result(plain_json({"format_version": 1, "claims": rows, "seconds": plan.seconds}))
     elif output == "table":
-        to.table(layout.PLAN_COLUMNS, rows)
+        to.table(PLAN_COLUMNS, rows)
     else:
-        to.result(FORMATS[output].write(layout.PLAN_COLUMNS, rows, ()))
+        to.result(FORMATS[output].write(PLAN_COLUMNS, rows, ()))
 
 
 def _show(to: Streams, study: claims.Study) -> None:
@@ -137,12 +146,13 @@ class _StudyWatcher(PlainWatcher):
     def on_end(self, run: Run, status: str, error: str | None) -> None:
         """Count the run, and say how it ended."""
         self._ended += 1
-        self._say(f"{self._ended}/{self._all}  {label(run)}: {status}")
         if status == "failed":
-            self._to.note(f"{label(run)}: failed: {readable(error or '')}")
+            super().on_end(run, status, error)
+        else:
+            self.say(f"{self._ended}/{self._all}  {label(run)}: {status}")
 
 
-def _train(to: Streams, asked: Sequence[claims.Claim], results: Path, options: sweep.Options, *, quiet: bool) -> int:
+def _train(to: Streams, asked: Sequence[claims.Claim], results: Path, options: sweeps.Options, *, quiet: bool) -> int:
     """Train what is missing; return the exit code."""
     store = Store(results, note=to.note)
     plan = claims.plan(asked, store)
@@ -150,14 +160,14 @@ def _train(to: Streams, asked: Sequence[claims.Claim], results: Path, options: s
     if not todo.open:
         return 0
     if not quiet:
-        about = layout.duration(plan.seconds)
+        about = duration(plan.seconds)
         to.note(f"{len(todo.runs)} runs: {len(todo.open)} to train, {len(todo.ended)} done; about {about} on two cores")
     live = watcher(to, todo.open, quiet=quiet)
     watching = _StudyWatcher(to, todo.open, quiet=quiet) if type(live) is PlainWatcher else live
-    with stop_signals(to) as received, watching:
-        report = sweep.execute(todo, store, options, watching, stop=lambda: bool(received))
-    for run_id in report.failed:
-        to.note(f"failed: {run_id}; its traceback: actbench show {run_id}; the same command tries it again")
+    with stopping(to) as received, watching:
+        report = sweeps.execute(todo, store, options, watching, stop=lambda: bool(received))
+    for note in failures(todo, report, store, options.data_dir):
+        to.note(note)
     if received:
         to.note("stopped; what is unfinished is kept: the same command goes on with it")
         return 128 + received[0]

@@ -17,6 +17,7 @@ import typer
 import actbench
 from actbench import claims, config, datasets
 from actbench.activations import ACTIVATIONS
+from actbench.cli import completion
 from actbench.cli.common import (
     DataDirOption,
     JsonOption,
@@ -24,6 +25,7 @@ from actbench.cli.common import (
     OfflineOption,
     ResultsOption,
     SetOption,
+    count,
     plain_json,
     streams,
 )
@@ -39,7 +41,14 @@ from actbench.schedules import SCHEDULES
 from actbench.tables import Column
 
 data_app = typer.Typer(name="data", help="Get, check and describe the datasets.", no_args_is_help=True)
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="mnist, fashion_mnist, kmnist, qmnist or digits.")]
+NameArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="mnist, fashion_mnist, kmnist, qmnist or digits.",
+        autocompletion=completion.dataset,
+    ),
+]
 
 
 class Kind(StrEnum):
@@ -180,13 +189,9 @@ def validate(
             problems += error.problems
         else:
             runs = sum(len(one.seeds) for one in found)
-            to.result(f"{readable(str(file))}: ok ({_count(len(found), 'variant')}, {_count(runs, 'run')})")
+            to.result(f"{readable(str(file))}: ok ({count(len(found), 'variant')}, {count(runs, 'run')})")
     if problems:
         raise ConfigError(problems)
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def schema(

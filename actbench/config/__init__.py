@@ -87,7 +87,11 @@ def load_all(
 
 
 def _load_one(path: str | FilePath, changes: Sequence[Setting]) -> Config:
-    document = open_config(path, changes)
+    return single(open_config(path, changes))
+
+
+def single(document: Document) -> Config:
+    """Return the config of the one variant that `document` holds; raises ConfigError, also for a sweep."""
     if "sweep" in document.values:
         place = document.place(("sweep",), at_key=True)
         message = f"this file is a sweep; run it with: actbench sweep -c {document.source}"

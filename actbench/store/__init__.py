@@ -100,6 +100,11 @@ class Store:
             return "newer" if stored.kind == "newer" else "damaged"
         return stored.status if stored is not None else None
 
+    def result(self, run_id: str) -> StoredRun | None:
+        """Return the run if it has ended for good (done or diverged), else None: it is to be trained."""
+        stored = find_run(self.root, run_id)
+        return stored if isinstance(stored, StoredRun) and is_result(stored) else None
+
     @contextlib.contextmanager
     def claim(self, run_id: str, *, force: bool = False) -> Iterator[Claim | None]:
         """Claim a run for training; gives None when a live process holds it or it is done or diverged.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from actbench import sweep
+from actbench import sweeps
 from actbench.config import Run
 from actbench.datasets import Dataset
 from benchmarks.epochs import loaded, train
@@ -38,7 +38,7 @@ def mixed(setting: Setting) -> Part:
 
 
 def _together(runs: list[Run], dataset: Dataset, threads: int) -> None:
-    for group in sweep.lane_groups(runs, sweep.CPU_LANES, "cpu"):
+    for group in sweeps.lane_groups(runs, sweeps.CPU_LANES, "cpu"):
         train(group, dataset, threads)
 
 
