@@ -11,14 +11,16 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from actbench.claims.evidence import Rung
+from actbench.claims.evidence import Results, Rung
+from actbench.claims.files import Flags, load_all
 from actbench.claims.model import Part, Side
-from actbench.claims.study import JudgedClaim, JudgedReading, Plan, Study
+from actbench.claims.study import JudgedClaim, JudgedReading, Plan, Study, claim_files, folder, judge, ready
 from actbench.claims.verdict import ALPHA, Judged, Verdict
 from actbench.comparison.quantities import Quantity
 from actbench.config.textfile import readable
+from actbench.datasets import Dataset
 from actbench.metrics import UNITS, Kind
-from actbench.store import atomic
+from actbench.store import Store, atomic
 from actbench.tables import FORMATS, Column
 
 FORMAT_VERSION = 1
@@ -172,6 +174,17 @@ def rows(study: Study) -> list[dict[str, Any]]:
             row = {"reading": reading.reading.says, "evidence": details, "n": n, "verdict": verdict(study, reading)}
             found.append({**head, **row})
     return found
+
+
+def stored_verdicts(store: Store) -> list[dict[str, Any]]:
+    """Return a row a reading of every claim whose evidence lies in `store` as a whole; nothing is trained for it."""
+
+    def dataset(name: str) -> Dataset:
+        raise LookupError(f"claims that are read from the store need no images, but {name} was asked for")
+
+    claims = load_all(claim_files(folder()), Flags())
+    stored = ready(claims, Results(store, dataset))
+    return rows(judge(claims, stored, store, dataset)) if stored else []
 
 
 def write(study: Study, name: str) -> str:

@@ -16,7 +16,7 @@ import typer
 from rich.text import Text
 
 import actbench
-from actbench.cli import claims, completion, cost, look, reproduce, results, train
+from actbench.cli import claims, completion, cost, look, report, reproduce, results, train
 from actbench.cli.common import streams
 from actbench.errors import ActbenchError
 
@@ -46,7 +46,7 @@ def _options(
     """Hold the options of actbench itself."""
 
 
-for module in (train, results, reproduce, claims, look, cost):
+for module in (train, results, report, reproduce, claims, look, cost):
     module.register(app)
 
 
