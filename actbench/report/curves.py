@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,7 +49,7 @@ def _lines(runs: Sequence[Sequence[Row]], name: str, scale: int) -> list[dict[in
     lines = []
     for run in runs:
         values = {int(row["epoch"]): row.get(name) for row in run if isinstance(row.get("epoch"), int)}
-        numbers = {e: float(v) * scale for e, v in values.items() if isinstance(v, int | float)}
+        numbers = {e: float(v) * scale for e, v in values.items() if isinstance(v, int | float) and math.isfinite(v)}
         if numbers:
             lines.append(numbers)
     return lines

@@ -97,6 +97,7 @@ def gather(
     reader = _Reader(by_id, said)
     found = comparison.compare(rows, by=by, baseline=baseline, metrics=metrics, curve=reader.epochs)
     columns, shown_rows = tables.comparison_table(found)
+    columns = [column for column in columns if column.needed < tables.REPEATED]  # the label says them already
     _, raw = tables.comparison_table(found, raw=True)
     places = {(row.label, row.dataset): i for i, row in enumerate(found.rows)}
     groups = sorted(group_runs(rows, by).groups, key=lambda g: places.get((g.label, g.dataset), len(places)))
