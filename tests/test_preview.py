@@ -10,14 +10,13 @@ from typing import Any
 import pytest
 from test_sweep import Watcher, tiny
 
-import actbench.sweep as sweep
-from actbench import cli
+from actbench import cli, sweeps
 from actbench.cli.plans import duration
 from actbench.config import Run
 from actbench.errors import DeviceError, UsageError
 from actbench.store import Store
-from actbench.sweep import preview, ray_cluster
-from actbench.sweep.ray_cluster import Cluster
+from actbench.sweeps import preview, ray_cluster
+from actbench.sweeps.ray_cluster import Cluster
 
 RUNS = [Run(tiny(), seed) for seed in range(20)]
 
@@ -44,14 +43,14 @@ def made_up(*nodes: tuple[int, int]) -> Cluster:
 
 
 def test_a_dry_run_knows_the_groups_and_estimates_by_a_rough_rate_while_nothing_is_stored(tmp_path: Path) -> None:
-    ahead = preview.preview(RUNS, Store(tmp_path / "nowhere"), sweep.Options(threads=2))
+    ahead = preview.preview(RUNS, Store(tmp_path / "nowhere"), sweeps.Options(threads=2))
     assert [len(runs) for _, runs in ahead.groups] == [16, 4]
     assert {place.at_once for place, _ in ahead.groups} == {2}
     assert ahead.timed == 0
     assert ahead.seconds is not None
     assert ahead.seconds > 0
     twice = preview.preview(
-        [Run(tiny(epochs=2), seed) for seed in range(20)], Store(tmp_path), sweep.Options(threads=2)
+        [Run(tiny(epochs=2), seed) for seed in range(20)], Store(tmp_path), sweeps.Options(threads=2)
     )
     assert twice.seconds == pytest.approx(2 * ahead.seconds)
 
@@ -59,13 +58,13 @@ def test_a_dry_run_knows_the_groups_and_estimates_by_a_rough_rate_while_nothing_
 def test_stored_runs_of_the_same_shape_are_what_an_estimate_goes_by(tmp_path: Path) -> None:
     store = Store(tmp_path)
     done = RUNS[:3]
-    sweep.execute(sweep.plan(done, store), store, sweep.Options(threads=1), Watcher())
+    sweeps.execute(sweeps.plan(done, store), store, sweeps.Options(threads=1), Watcher())
     times = sorted(float(str(row["wall_s"])) for row in store.rows()[0])
     other_epochs = [Run(tiny(epochs=5, activation="tanh", lr=0.1), seed) for seed in range(4)]
     wider = [Run(tiny(hidden=[9]), 0)]
-    ahead = preview.preview([*other_epochs, *wider], store, sweep.Options(threads=1))
+    ahead = preview.preview([*other_epochs, *wider], store, sweeps.Options(threads=1))
     assert (ahead.timed, ahead.runs) == (4, 5)
-    alone = preview.preview(other_epochs, store, sweep.Options(threads=1))
+    alone = preview.preview(other_epochs, store, sweeps.Options(threads=1))
     assert alone.seconds == pytest.approx(4 * 5 * times[1])
     assert ahead.seconds is not None
     assert alone.seconds is not None
@@ -123,7 +122,7 @@ def test_durations_are_told_in_the_unit_that_fits(seconds: float, text: str) -> 
 
 
 def sizes(cluster: Cluster, runs: list[Run], **options: Any) -> list[tuple[str, int]]:
-    return [(str(size), len(group)) for size, group in cluster.groups(runs, sweep.Options(**options))]
+    return [(str(size), len(group)) for size, group in cluster.groups(runs, sweeps.Options(**options))]
 
 
 def test_tasks_fit_the_smallest_node_and_there_are_enough_for_all_nodes() -> None:
@@ -136,7 +135,7 @@ def test_tasks_fit_the_smallest_node_and_there_are_enough_for_all_nodes() -> Non
 def test_auto_takes_the_gpus_of_a_cluster_and_each_task_one_of_them() -> None:
     cluster = made_up((8, 0), (8, 4))
     assert sizes(cluster, RUNS) == [("1 thread on cuda", 5)] * 4
-    (size, _), *_ = cluster.groups(RUNS, sweep.Options())
+    (size, _), *_ = cluster.groups(RUNS, sweeps.Options())
     assert size.resources == {"num_cpus": 1, "num_gpus": 1}
     on_cpu = [Run(tiny(device="cpu"), seed) for seed in range(4)]
     assert sizes(cluster, on_cpu) == [("4 threads on cpu", 1)] * 4

@@ -15,12 +15,11 @@ from typing import Any
 import pytest
 from test_sweep import Watcher, tiny
 
-import actbench.sweep as sweep
-from actbench import cli
+from actbench import cli, sweeps
 from actbench.config import Run
 from actbench.engine.measure import Measurer
 from actbench.store import Store
-from actbench.sweep import plans
+from actbench.sweeps import plans
 from configs import HOSTILE
 
 RUNS = [Run(tiny(), seed) for seed in range(4)]
@@ -46,8 +45,8 @@ class Acting(Watcher):
             self._end(run)
 
 
-def train(store: Store, watcher: Watcher | None = None, runs: list[Run] = RUNS, **options: Any) -> sweep.Report:
-    return sweep.execute(sweep.plan(runs, store), store, sweep.Options(threads=1, **options), watcher or Watcher())
+def train(store: Store, watcher: Watcher | None = None, runs: list[Run] = RUNS, **options: Any) -> sweeps.Report:
+    return sweeps.execute(sweeps.plan(runs, store), store, sweeps.Options(threads=1, **options), watcher or Watcher())
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -289,5 +288,5 @@ def test_names_of_any_kind_get_folders_of_their_own_in_results_and_come_back_as_
     rows, problems = store.rows()
     assert problems == []
     assert {row["name"] for row in rows} == {run.variant.name for run in runs}
-    again = sweep.plan([Run(tiny(name=row["name"], hidden=[4]), 0) for row in rows], store)
+    again = sweeps.plan([Run(tiny(name=row["name"], hidden=[4]), 0) for row in rows], store)
     assert again.open == []

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import glob
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -15,9 +14,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from actbench.errors import StoreError, UsageError
-from actbench.store import Store
-from actbench.store.records import RESULT, StoredProblem, StoredRun, read_run
+from actbench.cli import completion
+from actbench.store.reading import read_results as read_results
+from actbench.store.records import StoredProblem
 from actbench.tables import Column, Row, terminal_table
 
 ConfigOption = Annotated[
@@ -25,7 +24,13 @@ ConfigOption = Annotated[
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", "-s", metavar="KEY=VALUE", help="Change a key of every file, such as lr=0.01."),
+    typer.Option(
+        "--set",
+        "-s",
+        metavar="KEY=VALUE",
+        help="Change a key of every file, such as lr=0.01.",
+        autocompletion=completion.setting,
+    ),
 ]
 SeedsOption = Annotated[
     str | None, typer.Option("--seeds", metavar="N|A,B,...", help="How many seeds (0 to N-1), or which.")
@@ -49,7 +54,13 @@ MirrorOption = Annotated[
     typer.Option("--mirror", metavar="URL", envvar="ACTBENCH_MIRROR", help="Ask this address for datasets first."),
 ]
 DeviceOption = Annotated[
-    str | None, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where to train, over what files say.")
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda|cuda:N",
+        help="Where to train, over what files say.",
+        autocompletion=completion.device,
+    ),
 ]
 ThreadsOption = Annotated[
     int | None,
@@ -62,6 +73,23 @@ ThreadsOption = Annotated[
 ]
 LanesOption = Annotated[
     int | None, typer.Option("--lanes", metavar="N", min=1, help="How many runs train side by side.")
+]
+TrackOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--track",
+        metavar="KIND[=WHERE]",
+        help="Also log to tensorboard[=DIR] or mlflow[=URI]; give it several times for several.",
+        autocompletion=completion.tracker,
+    ),
+]
+RunArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="A run's id, the beginning of one, or its folder.",
+        autocompletion=completion.run_id,
+    ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Put JSON, and only JSON, on stdout.")]
@@ -127,41 +155,6 @@ def count(n: int, what: str) -> str:
 def streams() -> Streams:
     """Open both consoles on the process's current standard streams."""
     return Streams(Console(file=sys.stdout, highlight=False), Console(file=sys.stderr, highlight=False))
-
-
-def read_results(paths: Sequence[str], fallback: Path) -> tuple[list[StoredRun], list[StoredProblem]]:
-    """Read the runs in results folders, run folders and globs; `fallback` when no path is given.
-
-    Raises UsageError for a path that is not there, StoreError for a folder that cannot be read.
-    """
-    runs: dict[Path, StoredRun] = {}
-    problems: list[StoredProblem] = []
-    for path in _expanded(paths) if paths else [fallback]:
-        if (path / RESULT).exists():
-            found: Iterable[StoredRun | StoredProblem] = [read_run(path)]
-        elif path.is_dir():
-            stored, strange = Store(path).load_all()
-            found = [*stored, *strange]
-        elif paths:
-            raise UsageError(f"{path}: is neither a results folder nor a run's folder")
-        else:
-            raise StoreError(f"{path}: there are no results yet; train something, or name a folder with --results")
-        for one in found:
-            if isinstance(one, StoredRun):
-                runs[one.folder.resolve()] = one
-            else:
-                problems.append(one)
-    return list(runs.values()), problems
-
-
-def _expanded(paths: Sequence[str]) -> list[Path]:
-    """Expand globs that the shell has left alone."""
-    found: list[Path] = []
-    for path in paths:
-        is_pattern = any(sign in path for sign in "*?[") and not Path(path).exists()
-        matches = sorted(glob.glob(path)) if is_pattern else []  # noqa: PTH207 - Path.glob takes no absolute one
-        found += [Path(match) for match in matches] or [Path(path)]
-    return found
 
 
 def say_problems(to: Streams, problems: Sequence[StoredProblem], shown: int = 5) -> None:

@@ -15,8 +15,9 @@ from typing import Annotated, Any
 import typer
 
 import actbench
-from actbench import config, datasets
+from actbench import claims, config, datasets
 from actbench.activations import ACTIVATIONS
+from actbench.cli import completion
 from actbench.cli.common import (
     DataDirOption,
     JsonOption,
@@ -40,7 +41,14 @@ from actbench.schedules import SCHEDULES
 from actbench.tables import Column
 
 data_app = typer.Typer(name="data", help="Get, check and describe the datasets.", no_args_is_help=True)
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="mnist, fashion_mnist, kmnist, qmnist or digits.")]
+NameArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="mnist, fashion_mnist, kmnist, qmnist or digits.",
+        autocompletion=completion.dataset,
+    ),
+]
 
 
 class Kind(StrEnum):
@@ -118,6 +126,7 @@ def _activations() -> list[dict[str, Any]]:
             {
                 "name": entry.name,
                 "formula": entry.formula,
+                "latex": entry.latex,
                 "parameters": _parameters(entry.parameters),
                 "range": _interval(*facts.range),
                 "traits": ", ".join(name for name, holds in traits.items() if holds),
@@ -131,7 +140,13 @@ def _activations() -> list[dict[str, Any]]:
 
 def _described(registry: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
-        {"name": e.name, "formula": e.formula, "parameters": _parameters(e.parameters), "source": e.source}
+        {
+            "name": e.name,
+            "formula": e.formula,
+            **({"latex": e.latex} if hasattr(e, "latex") else {}),
+            "parameters": _parameters(e.parameters),
+            "source": e.source,
+        }
         for e in registry.values()
     ]
 
@@ -179,12 +194,14 @@ def validate(
         raise ConfigError(problems)
 
 
-def schema() -> None:
+def schema(
+    of_claims: Annotated[bool, typer.Option("--claims", help="Of claim files instead.")] = False,
+) -> None:
     """Print the JSON Schema of config files, for editors.
 
     Example: actbench schema > actbench.config.schema.json
     """
-    streams().result(json.dumps(config.json_schema(), indent=2))
+    streams().result(json.dumps(claims.json_schema() if of_claims else config.json_schema(), indent=2))
 
 
 @data_app.command("fetch")

@@ -11,16 +11,16 @@ from itertools import groupby
 from pathlib import Path
 
 import actbench
-from actbench import sweep
+from actbench import sweeps
 from actbench.cli.common import Streams, count, plain_json
 from actbench.config import Run
 from actbench.config.textfile import readable
 from actbench.store import Store
-from actbench.sweep.preview import ROUGH_RATE, Preview, preview
+from actbench.sweeps.preview import ROUGH_RATE, Preview, preview
 from actbench.tables import Column
 
 
-def announcement(plan: sweep.Plan) -> str:
+def announcement(plan: sweeps.Plan) -> str:
     """Say how many runs there are, and how many of them are done."""
     variants = len({run.variant.name for run in plan.runs})
     head = count(len(plan.runs), "run") + (f" ({variants} variants)" if variants > 1 else "")
@@ -30,17 +30,17 @@ def announcement(plan: sweep.Plan) -> str:
     return f"{head}: {len(plan.open)} to train{done}"
 
 
-def version_notes(plan: sweep.Plan) -> Iterator[str]:
+def version_notes(plan: sweeps.Plan) -> Iterator[str]:
     """Point out, in one note, that other versions have trained what is done."""
     if plan.others:
         versions = ", ".join(f"{n} by {version}" for version, n in sorted(plan.others.items()))
         yield (
             f"of the runs that are done, other versions have trained {versions} (actbench is {actbench.__version__} "
-            f"now, torch {sweep.torch_version()}); they are kept, --force trains them anew"
+            f"now, torch {sweeps.torch_version()}); they are kept, --force trains them anew"
         )
 
 
-def failures(plan: sweep.Plan, report: sweep.Report, store: Store, data_dir: Path | None) -> Iterator[str]:
+def failures(plan: sweeps.Plan, report: sweeps.Report, store: Store, data_dir: Path | None) -> Iterator[str]:
     """List the failed runs, each with the command that tries it again."""
     failed = [run for run in plan.runs if run.run_id in report.failed]
     if failed:
@@ -56,7 +56,7 @@ def failures(plan: sweep.Plan, report: sweep.Report, store: Store, data_dir: Pat
         yield f"the tracebacks: actbench show RUN --results {readable(shlex.quote(str(store.root)))}"
 
 
-def show_plan(to: Streams, plan: sweep.Plan, store: Store, options: sweep.Options, *, as_json: bool) -> None:
+def show_plan(to: Streams, plan: sweeps.Plan, store: Store, options: sweeps.Options, *, as_json: bool) -> None:
     """Print each variant with how many of its runs are done; then the lane groups and the time they may take."""
     asked: dict[str, list[Run]] = {}
     for run in plan.runs:

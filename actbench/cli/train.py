@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
 
-from actbench import comparison, config, sweep, tables
+from actbench import comparison, config, sweeps, tables
+from actbench.cli import completion
 from actbench.cli.common import (
     ConfigOption,
     DataDirOption,
@@ -30,6 +27,7 @@ from actbench.cli.common import (
     SetOption,
     Streams,
     ThreadsOption,
+    TrackOption,
     count,
     plain_json,
     streams,
@@ -37,9 +35,12 @@ from actbench.cli.common import (
 )
 from actbench.cli.plans import announcement, failures, show_plan, version_notes
 from actbench.cli.progress import watcher
+from actbench.cli.signals import stopping
 from actbench.config import Config, grid
 from actbench.errors import UsageError
 from actbench.store import Store, StoredRun
+from actbench.trackers import Tracking
+from actbench.watchers import Several
 
 
 class Executor(StrEnum):
@@ -73,7 +74,11 @@ class Flags:
             metavar="HOST:PORT", help="The Ray cluster; by default the one that Ray finds, else one on this machine."
         ),
     ] = None
+    tf32: Annotated[
+        bool, typer.Option("--tf32", help="On CUDA, multiply in TF32: faster, and no longer exact float32.")
+    ] = False
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be trained, and stop.")] = False
+    track: TrackOption = None
     quiet: QuietOption = False
     as_json: JsonOption = False
 
@@ -83,9 +88,9 @@ class Flags:
             raise UsageError("--ray-address needs --executor ray")
 
     @property
-    def options(self) -> sweep.Options:
+    def options(self) -> sweeps.Options:
         """Where and how to train."""
-        return sweep.Options(
+        return sweeps.Options(
             threads=self.threads,
             lanes=self.lanes,
             data_dir=self.data_dir,
@@ -95,6 +100,7 @@ class Flags:
             fail_fast=self.fail_fast,
             executor=self.executor.value,
             ray_address=self.ray_address,
+            tf32=self.tf32,
         )
 
 
@@ -131,7 +137,10 @@ def train(
 def run_sweep(
     flags: Flags,
     grids: Annotated[
-        list[str] | None, typer.Option("--grid", "-g", metavar="KEY=V1,V2,...", help="Vary a key over values.")
+        list[str] | None,
+        typer.Option(
+            "--grid", "-g", metavar="KEY=V1,V2,...", help="Vary a key over values.", autocompletion=completion.column
+        ),
     ] = None,
 ) -> None:
     """Expand sweep files and grids into variants, and train every seed of each that is not done.
@@ -148,21 +157,22 @@ def _run(configs: Sequence[Config], flags: Flags) -> None:
     """Show what is open, or train it; end with the exit code."""
     to = streams()
     store = Store(flags.results, note=to.note)
-    plan = sweep.plan([run for one in configs for run in one.runs()], store, force=flags.force)
+    plan = sweeps.plan([run for one in configs for run in one.runs()], store, force=flags.force)
     if flags.dry_run:
         show_plan(to, plan, store, flags.options, as_json=flags.as_json)
     else:
         raise typer.Exit(_train(to, plan, store, flags))
 
 
-def _train(to: Streams, plan: sweep.Plan, store: Store, flags: Flags) -> int:
+def _train(to: Streams, plan: sweeps.Plan, store: Store, flags: Flags) -> int:
     """Train what is open, print the table of all that was asked for, return the exit code."""
+    tracking = Tracking(flags.track or (), flags.results, to.note)
     if not flags.quiet:
         to.note(announcement(plan))
         for note in version_notes(plan):
             to.note(note)
-    with _signals(to) as received, watcher(to, plan.open, quiet=flags.quiet) as watching:
-        report = sweep.execute(plan, store, flags.options, watching, stop=lambda: bool(received))
+    with stopping(to) as received, watcher(to, plan.open, quiet=flags.quiet) as watching, tracking:
+        report = sweeps.execute(plan, store, flags.options, Several([watching, tracking]), stop=lambda: bool(received))
     ended = {*plan.ended, *report.trained, *report.elsewhere}
     stored = [store.load(run.run_id) for run in plan.runs if run.run_id in ended]
     _show_results(to, stored, report, as_json=flags.as_json)
@@ -176,30 +186,10 @@ def _train(to: Streams, plan: sweep.Plan, store: Store, flags: Flags) -> int:
     return 1 if report.failed else 0
 
 
-def _show_results(to: Streams, stored: Sequence[StoredRun], report: sweep.Report, *, as_json: bool) -> None:
+def _show_results(to: Streams, stored: Sequence[StoredRun], report: sweeps.Report, *, as_json: bool) -> None:
     rows = [run.row for run in stored]
     if as_json:
         to.result(plain_json({"format_version": 1, "runs": rows, "failed": report.failed, "stopped": report.stopped}))
     elif rows:
         found = comparison.compare(rows)
         to.table(*tables.comparison_table(found), found.footnotes)
-
-
-@contextmanager
-def _signals(to: Streams) -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM in a list, so that training can end at an epoch; the second one ends it at once."""
-    received: list[int] = []
-
-    def handle(number: int, _frame: FrameType | None) -> None:
-        if received:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-        received.append(number)
-        to.note("stopping after this epoch and keeping a checkpoint; again: stop at once")
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
