@@ -87,7 +87,7 @@ def test_on_cuda_runs_that_stand_at_different_epochs_are_trained_apart(monkeypat
     import torch
 
     from actbench.engine import checkpoint
-    from actbench.sweep import training
+    from actbench.sweeps import training
 
     calls: list[tuple[list[int], list[str]]] = []
 
