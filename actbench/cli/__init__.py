@@ -1,6 +1,6 @@
 """The command line: thin commands, and the only package that prints (layer 5).
 
-`train` (train, sweep), `results` (compare, show), `look` (list, validate, schema, data, doctor) hold the
+`train` (train, sweep), `results` (compare, show), `plot`, `look` (list, validate, schema, data, doctor) hold the
 commands, `progress` the live view, `common` what they share. Nothing here imports torch at import time: a
 shell loop pays for it only where something is trained.
 """
@@ -16,7 +16,7 @@ import typer
 from rich.text import Text
 
 import actbench
-from actbench.cli import look, results, train
+from actbench.cli import look, plot, results, train
 from actbench.cli.common import streams
 from actbench.errors import ActbenchError
 
@@ -46,7 +46,7 @@ def _options(
     """Hold the options of actbench itself."""
 
 
-for module in (train, results, look):
+for module in (train, results, plot, look):
     module.register(app)
 
 
