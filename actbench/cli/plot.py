@@ -165,7 +165,7 @@ def _chains(texts: Sequence[str]) -> list[tuple[Choice, ...]]:
             check_chain([(ACTIVATIONS[choice.name], choice.params) for choice in chain])
             found.append(chain)
         except BadValueError as bad:
-            problems += [Problem(source, flaw.message) for flaw in bad.flaws]
+            problems += [Problem(source, ": ".join([*map(str, flaw.path), flaw.message])) for flaw in bad.flaws]
         except UsageError as error:
             problems += error.problems if isinstance(error, ConfigError) else [Problem(source, str(error))]
     if problems:

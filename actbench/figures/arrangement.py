@@ -103,15 +103,21 @@ class Arrangement:
             )
         return texts
 
+    def cut(self, most: int) -> Arrangement:
+        """Return it with the first `most` panels."""
+        return replace(self, panels=self.panels[:most], hidden=self.hidden + max(0, len(self.panels) - most))
+
     def highlighted(self, rank: Callable[[Group], float]) -> Arrangement:
         """Return it with one panel a dataset, in which the groups that `rank` puts highest are named, the rest grey."""
         panels, names = [], dict[str, None]()
-        for dataset in dict.fromkeys(panel.dataset for panel in self.panels):
+        datasets = list(dict.fromkeys(panel.dataset for panel in self.panels))
+        for dataset in datasets:
             members = [member for panel in self.panels if panel.dataset == dataset for member in panel.members]
             top = sorted(members, key=lambda member: -rank(member[1]))[:MOST_SERIES]
             top = [member for member in members if member in top]
             rest = tuple(group for name, group in members if (name, group) not in top)
-            panels.append(Panel(shown(dataset), dataset, tuple(top), rest))
+            title = shown(dataset) if len(datasets) > 1 else ""
+            panels.append(Panel(title, dataset, tuple(top), rest))
             names |= dict.fromkeys(name for name, _ in top)
         return replace(self, panels=tuple(panels), series=tuple(names), alone=False, hidden=0)
 
@@ -146,10 +152,8 @@ def seeds(groups: Sequence[Group]) -> str:
     return f"{text} {'seed' if most == 1 else 'seeds'}"
 
 
-def arrange(
-    rows: Sequence[Row], by: Sequence[str] | None = None, *, split: bool = True, most: int = MOST_PANELS
-) -> Arrangement:
-    """Arrange `rows` by the columns `by`: the first makes the series, the others the panels, at most so many.
+def arrange(rows: Sequence[Row], by: Sequence[str] | None = None, *, split: bool = True) -> Arrangement:
+    """Arrange `rows` by the columns `by`: the first makes the series, the others the panels.
 
     By default each variant is a group. Without `split` only datasets make panels, however many groups there are.
     Raises `UsageError` when there is nothing to draw.
@@ -165,13 +169,13 @@ def arrange(
     first = _series_key(groups, keys, by, split=split)
     rest = [key for key in keys if key != first] if split and first is not None else []
     if first is not None and (not rest or len({group.keys[first] for group in groups}) <= MOST_SERIES):
-        return _dealt([(shown(group.keys[first]), group) for group in groups], rest, grouping, first, most)
+        return _dealt([(shown(group.keys[first]), group) for group in groups], rest, grouping, first)
     labels = list(dict.fromkeys(group.label for group in groups))
     names = dict(zip(labels, told_apart(labels)[0], strict=True))
     named = [(names[group.label], group) for group in groups]
     alone = split and len({group.label for group in groups}) > MOST_SERIES
     title = " × ".join(keys) if keys and by is not None else "variant"
-    return _dealt(named, [], grouping, title, most, alone=alone)
+    return _dealt(named, [], grouping, title, alone=alone)
 
 
 def _series_key(groups: Sequence[Group], keys: Sequence[str], by: Sequence[str] | None, *, split: bool) -> str | None:
@@ -187,7 +191,7 @@ def _series_key(groups: Sequence[Group], keys: Sequence[str], by: Sequence[str] 
 
 
 def _dealt(
-    named: Sequence[Named], rest: Sequence[str], grouping: Grouping, key: str, most: int, *, alone: bool = False
+    named: Sequence[Named], rest: Sequence[str], grouping: Grouping, key: str, *, alone: bool = False
 ) -> Arrangement:
     """Deal the named groups out to panels: by dataset and the keys in `rest`, or `alone` one each."""
     labels = short_all([name for name, _ in named])
@@ -207,6 +211,4 @@ def _dealt(
         members = tuple(places[place])
         others = tuple(g for _, g in named if g.dataset == place[0] and g is not members[0][1]) if alone else ()
         panels.append(Panel(title, place[0], members, others))
-    return Arrangement(
-        tuple(panels[:most]), tuple(labels.values()), key, grouping, alone, hidden=max(0, len(panels) - most)
-    )  # fmt: skip
+    return Arrangement(tuple(panels), tuple(labels.values()), key, grouping, alone)

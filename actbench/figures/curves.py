@@ -13,7 +13,7 @@ from typing import Any
 
 from actbench.comparison.quantities import Curve, Row
 from actbench.figures import look
-from actbench.figures.arrangement import Arrangement, Panel, arrange
+from actbench.figures.arrangement import MOST_PANELS, Arrangement, Panel, arrange
 from actbench.figures.look import MOST_SERIES, Chart, alt
 from actbench.figures.measured import Measured, measure
 
@@ -55,6 +55,7 @@ def curves(
     """
     found = arrange(rows, by)
     measured = measure(found, curve, metric)
+    found = found.cut(MOST_PANELS)
     width, height, columns = _sizes(len(found.panels))
     ends = len(found.panels) == 1 and 1 < len(found.series) <= MOST_SERIES
     drawn = []
@@ -74,15 +75,17 @@ def dead(rows: Sequence[Row], curve: Curve, *, by: Sequence[str] | None = None) 
 
     Arguments and errors as in `curves`. Where there are many variants, those with most dead units are named.
     """
-    found = arrange(rows, by, most=8)
-    measured = [measure(found, curve, metric, title) for metric, title in DEAD_METRICS.items()]
+    found = arrange(rows, by)
     notes = []
     if found.alone:
+        ranked = measure(found, curve, "dead_ratio")
         total = len(found.series)
-        found = found.highlighted(measured[0].final)
+        found = found.highlighted(ranked.final)
         notes.append(
             f"Named are the {len(found.series)} of {total} with most dead units at the end; the others are grey."
         )
+    measured = [measure(found, curve, metric, title) for metric, title in DEAD_METRICS.items()]
+    found = found.cut(8)
     drawn = []
     for i, panel in enumerate(found.panels):
         for j, one in enumerate(measured):
@@ -130,7 +133,7 @@ def _panel(found: Arrangement, panel: Panel, measured: Measured, domain: Any, fr
     def y(field: str) -> Any:
         return alt.Y(f"{field}:Q", title=title, scale=scale, axis=axis)
 
-    marks = look.series_scales(found.series, _legend(found, frame))
+    marks = look.series_scales([""] if found.alone else found.series, _legend(found, frame))
     colour = {"color": marks["color"]}
     means = [row for name, group in panel.members for row in measured.mean_rows(name, group)]
     threads = [row for name, group in panel.members for row in measured.thread_rows(name, group)]
@@ -181,7 +184,7 @@ def _told(measured: Measured, field: str, when: str) -> list[Any]:
     """Return what pointing at a mark shows."""
     form = look.exact_format(measured.kind)
     told = [
-        alt.Tooltip("series:N", title="variant"),
+        alt.Tooltip("variant:N"),
         alt.Tooltip("epoch:Q", title=when, format="d"),
         alt.Tooltip(f"{field}:Q", title=measured.title, format=form),
     ]
@@ -223,5 +226,5 @@ def _names(
     return [
         rule.encode(x=x, x2=alt.X2("epoch:Q"), y=y("mean"), y2="place:Q"),
         sign.encode(x=edge, y=y("place"), color=marks["color"], shape=marks["shape"]),
-        text.encode(x=edge, y=y("place"), text="series:N"),
+        text.encode(x=edge, y=y("place"), text="variant:N"),
     ]

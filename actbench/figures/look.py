@@ -31,7 +31,7 @@ SHAPES = (
     "circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left",
 )  # fmt: skip
 CROSS = "M-0.5,-0.5L0.5,0.5M0.5,-0.5L-0.5,0.5"
-FONT = "Arial, Liberation Sans, Helvetica, sans-serif"
+FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
 INK = {
     # paper, ink, quiet text, axis lines, grid; then seven colours in the order of use
     "light": ("#ffffff", "#1b1b1f", "#55565c", "#8b8c92", "#e6e6ea"),
@@ -164,10 +164,8 @@ def headed(chart: Chart, text: str, below: Sequence[str] = ()) -> Chart:
     """Put the name of a panel over it, if it has one, and what is said of it in small letters below that."""
     if not text:
         return chart
-    title = alt.TitleParams(
-        text, subtitle=list(below), fontSize=12, fontWeight="normal", subtitleFontSize=10, subtitleLineHeight=12,
-        subtitlePadding=3, offset=6, frame="group",
-    )  # fmt: skip
+    small = {"subtitle": list(below), "subtitleFontSize": 10, "subtitleLineHeight": 12, "subtitlePadding": 3}
+    title = alt.TitleParams(text, fontSize=12, fontWeight="normal", offset=6, frame="group", **(small if below else {}))
     return chart.properties(title=title)
 
 

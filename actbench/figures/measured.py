@@ -21,10 +21,14 @@ _UNTRAINED = ("accuracy", "loss")  # of these, what stands before training would
 
 @dataclass(frozen=True)
 class Measured:
-    """Means and the runs' own values by group (`id`), how they are called, and the epochs that are drawn."""
+    """Means and the runs' own values by group (`id`), how they are called, and the epochs that are drawn.
+
+    alone: all lines are of the one series "", as each has a panel of its own.
+    """
 
     metric: Quantity
     title: str
+    alone: bool
     groups: tuple[Group, ...]
     first: int
     last: int
@@ -47,12 +51,15 @@ class Measured:
     def mean_rows(self, name: str, group: Group) -> list[dict[str, Any]]:
         """Return epoch, mean, low, high and n of a group, from `first` on, under the series `name`."""
         rows = self.means[id(group)]
-        return [{**row, "series": name, "line": id(group)} for row in rows if row["epoch"] >= self.first]
+        return [{**row, **self._named(name), "line": id(group)} for row in rows if row["epoch"] >= self.first]
 
     def thread_rows(self, name: str, group: Group) -> list[dict[str, Any]]:
         """Return epoch and value of every run of a group; `broke` marks the last value of a diverged one."""
         rows = self.threads[id(group)]
-        return [{**row, "series": name} for row in rows if row["epoch"] >= self.first]
+        return [{**row, **self._named(name)} for row in rows if row["epoch"] >= self.first]
+
+    def _named(self, name: str) -> dict[str, str]:
+        return {"series": "" if self.alone else name, "variant": name}
 
     def final(self, group: Group) -> float:
         """Return the last mean of a group; -inf where it has none."""
@@ -127,7 +134,9 @@ def measure(found: Arrangement, curve: Curve, metric: str, title: str = "") -> M
         raise UsageError(f"no epoch of these runs has a value of {shown(metric)}; see: actbench list metrics")
     first = drawn[1] if metric.endswith(_UNTRAINED) and drawn[0] == 0 and len(drawn) > 1 else drawn[0]
     one = quantity(metric, columns)
-    return Measured(one, title or capital(metric_title(one)), found.groups, first, drawn[-1], means, threads)
+    return Measured(
+        one, title or capital(metric_title(one)), found.alone, found.groups, first, drawn[-1], means, threads
+    )
 
 
 def _line(epochs: Mapping[int, Mapping[int, Row]], epoch: int, row: Row) -> Sequence[Row]:
