@@ -108,12 +108,13 @@ class Arrangement:
         return replace(self, panels=self.panels[:most], hidden=self.hidden + max(0, len(self.panels) - most))
 
     def highlighted(self, rank: Callable[[Group], float]) -> Arrangement:
-        """Return it with one panel a dataset, in which the groups that `rank` puts highest are named, the rest grey."""
+        """Return it with one panel a dataset, in which the groups of highest `rank` > 0 are named, the rest grey."""
         panels, names = [], dict[str, None]()
         datasets = list(dict.fromkeys(panel.dataset for panel in self.panels))
         for dataset in datasets:
             members = [member for panel in self.panels if panel.dataset == dataset for member in panel.members]
-            top = sorted(members, key=lambda member: -rank(member[1]))[:MOST_SERIES]
+            ranked = sorted(members, key=lambda member: -rank(member[1]))[:MOST_SERIES]
+            top = [member for member in ranked if rank(member[1]) > 0] or ranked
             top = [member for member in members if member in top]
             rest = tuple(group for name, group in members if (name, group) not in top)
             title = shown(dataset) if len(datasets) > 1 else ""

@@ -7,7 +7,7 @@ interval, a thin line one seed; where a run diverged, its thin line ends in a cr
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -116,67 +116,85 @@ def _explained(found: Arrangement, measured: Sequence[Measured]) -> str:
     return f"Line: mean over the seeds. Band: its 95% t interval. Thin: one seed each.{grey}"
 
 
-def _panel(found: Arrangement, panel: Panel, measured: Measured, domain: Any, frame: Frame) -> Chart:
-    """Draw one panel: from back to front grey context, bands, seeds, crosses, means, and the names at line ends."""
-    grid = frame.width >= 200
-    x = alt.X(
-        "epoch:Q",
-        title="epoch" if frame.titled_x else None,
-        scale=alt.Scale(domain=[measured.first, max(measured.last, measured.first + 1)], nice=False),
-        axis=alt.Axis(format="d", tickMinStep=1, tickCount=8 if grid else 4, grid=False),
-    )
+@dataclass(frozen=True)
+class Axes:
+    """The encodings that all layers of a panel share: the epoch, any field on the metric's axis, and the series."""
+
+    x: Any
+    y: Callable[[str], Any]
+    marks: Mapping[str, Any]
+    domain: Sequence[float]
+
+
+def _axes(found: Arrangement, measured: Measured, domain: Sequence[float], frame: Frame) -> Axes:
+    first = min(measured.first, measured.last - 1)
     scale = alt.Scale(domain=domain, type="log" if frame.log else "linear", nice=False, zero=False)
-    wide = frame.log and domain[1] / domain[0] > 1e4
-    axis = look.axis(measured.kind, 7 if frame.height > 300 else 4, **({"format": "~e"} if wide else {}))
+    wide = {"format": "~e"} if frame.log and domain[1] / domain[0] > 1e4 else {}
+    axis = look.axis(measured.kind, 7 if frame.height > 300 else 4, **wide)
     title = look.axis_title(measured.title, measured.kind) if frame.titled_y else None
+    return Axes(
+        x=alt.X(
+            "epoch:Q",
+            title="epoch" if frame.titled_x else None,
+            scale=alt.Scale(domain=[first, measured.last], nice=False),
+            axis=alt.Axis(format="d", tickMinStep=1, tickCount=8 if frame.width >= 200 else 4, grid=False),
+        ),
+        y=lambda field: alt.Y(f"{field}:Q", title=title, scale=scale, axis=axis),
+        marks=look.series_scales([""] if found.alone else found.series, _legend(found, frame)),
+        domain=domain,
+    )
 
-    def y(field: str) -> Any:
-        return alt.Y(f"{field}:Q", title=title, scale=scale, axis=axis)
 
-    marks = look.series_scales([""] if found.alone else found.series, _legend(found, frame))
-    colour = {"color": marks["color"]}
+def _panel(found: Arrangement, panel: Panel, measured: Measured, domain: Sequence[float], frame: Frame) -> Chart:
+    """Draw one panel: from back to front grey context, bands, seeds, crosses, means, and the names at line ends."""
+    axes = _axes(found, measured, domain, frame)
     means = [row for name, group in panel.members for row in measured.mean_rows(name, group)]
     threads = [row for name, group in panel.members for row in measured.thread_rows(name, group)]
     context = [row for group in panel.context for row in measured.mean_rows(group.label, group)]
-    crosses = [row for row in threads if row["broke"]]
     layers = []
     if context:
         grey = alt.Chart(look.records(context)).mark_line(style="context", strokeWidth=0.8, clip=True)
-        layers.append(grey.encode(x=x, y=y("mean"), detail="line:N"))
-    if any(row["low"] is not None for row in means):
-        floor = domain[0] if frame.log else -math.inf  # there is no 0 on a logarithmic axis
-        bands = [{**row, "low": max(row["low"], floor)} for row in means if row["low"] is not None]
-        band = alt.Chart(look.records(bands)).mark_area(opacity=0.16, clip=True)
-        layers.append(band.encode(x=x, y=y("low"), y2="high:Q", **colour))
-    if threads and not measured.single:
-        thin = alt.Chart(look.records(threads)).mark_line(strokeWidth=0.7, opacity=0.45, clip=True)
-        layers.append(thin.encode(x=x, y=y("value"), detail="run:N", **colour))
-    if crosses:
-        cross = alt.Chart(look.records(crosses)).mark_point(shape=look.CROSS, size=60, strokeWidth=1.6, clip=True)
-        layers.append(
-            cross.encode(x=x, y=y("value"), **colour, tooltip=_told(measured, "value", "diverged after epoch"))
-        )
+        layers.append(grey.encode(x=axes.x, y=axes.y("mean"), detail="line:N"))
+    layers += _spread_layers(means, threads, axes, measured, frame)
     if means:
-        layers += _mean_layers(means, x, y("mean"), marks, measured, frame)
-    if frame.ends:
-        layers += _names(means, x, y, domain, marks, frame)
+        layers += _mean_layers(means, axes, measured, frame)
+    if means and frame.ends:
+        layers += _names(means, axes, frame)
     return look.headed(alt.layer(*layers).properties(width=frame.width, height=frame.height), panel.title)
 
 
-def _mean_layers(
-    means: list[dict[str, Any]], x: Any, y: Any, marks: dict[str, Any], measured: Measured, frame: Frame
+def _spread_layers(
+    means: list[dict[str, Any]], threads: list[dict[str, Any]], axes: Axes, measured: Measured, frame: Frame
 ) -> list[Chart]:
+    """Draw what says how sure the means are: the bands, the seeds, and where a run diverged."""
+    layers = []
+    colour = {"color": axes.marks["color"]}
+    floor = axes.domain[0] if frame.log else -math.inf  # there is no 0 on a logarithmic axis
+    if bands := [{**row, "low": max(row["low"], floor)} for row in means if row["low"] is not None]:
+        band = alt.Chart(look.records(bands)).mark_area(opacity=0.16, clip=True)
+        layers.append(band.encode(x=axes.x, y=axes.y("low"), y2="high:Q", **colour))
+    if threads and not measured.single:
+        thin = alt.Chart(look.records(threads)).mark_line(strokeWidth=0.7, opacity=0.45, clip=True)
+        layers.append(thin.encode(x=axes.x, y=axes.y("value"), detail="run:N", **colour))
+    if crosses := [row for row in threads if row["broke"]]:
+        cross = alt.Chart(look.records(crosses)).mark_point(shape=look.CROSS, size=60, strokeWidth=1.6, clip=True)
+        tooltip = _told(measured, "value", "diverged after epoch")
+        layers.append(cross.encode(x=axes.x, y=axes.y("value"), **colour, tooltip=tooltip))
+    return layers
+
+
+def _mean_layers(means: list[dict[str, Any]], axes: Axes, measured: Measured, frame: Frame) -> list[Chart]:
     """Draw the means: a dashed line, its shape at some of the epochs, and something to point at on all of them."""
+    place = {"x": axes.x, "y": axes.y("mean")}
     line = alt.Chart(look.records(means)).mark_line(strokeWidth=2.2, clip=True)
     every = max(1, round((measured.last - measured.first) / (frame.width / 70)))
     some = [row for row in means if (measured.last - row["epoch"]) % every == 0]
     shapes = alt.Chart(look.records(some)).mark_point(filled=True, size=42, opacity=1)
-    tooltip = _told(measured, "mean", "epoch")
     points = alt.Chart(look.records(means)).mark_point(filled=True, size=150, opacity=0)
     return [
-        line.encode(x=x, y=y, color=marks["color"], strokeDash=marks["strokeDash"]),
-        shapes.encode(x=x, y=y, color=marks["color"], shape=marks["shape"]),
-        points.encode(x=x, y=y, tooltip=tooltip),
+        line.encode(**place, color=axes.marks["color"], strokeDash=axes.marks["strokeDash"]),
+        shapes.encode(**place, color=axes.marks["color"], shape=axes.marks["shape"]),
+        points.encode(**place, tooltip=_told(measured, "mean", "epoch")),
     ]
 
 
@@ -204,27 +222,21 @@ def _legend(found: Arrangement, frame: Frame) -> Any:
     return look.legend(found.key, len(found.series))
 
 
-def _names(
-    means: list[dict[str, Any]], x: Any, y: Any, domain: Any, marks: dict[str, Any], frame: Frame
-) -> list[Chart]:
+def _names(means: list[dict[str, Any]], axes: Axes, frame: Frame) -> list[Chart]:
     """Write each line's name beside its end, moved apart where they would overlap."""
     last = {row["series"]: row for row in means}
-    if not last:
-        return []
-    height = frame.height
-    wanted = [look.pixel(row["mean"], domain, height, log=frame.log) for row in last.values()]
-    places = look.spread(wanted, _LABEL_GAP, 0, height)
+    wanted = [look.pixel(row["mean"], axes.domain, frame.height, log=frame.log) for row in last.values()]
+    places = look.spread(wanted, _LABEL_GAP, 0, frame.height)
     ends = [
-        {**row, "place": look.value(place, domain, height, log=frame.log)}
+        {**row, "place": look.value(place, axes.domain, frame.height, log=frame.log)}
         for row, place in zip(last.values(), places, strict=True)
     ]
-    data = look.records(ends)
-    edge = alt.value(frame.width)
+    data, edge, y = look.records(ends), alt.value(frame.width), axes.y("place")
     rule = alt.Chart(data).mark_rule(strokeWidth=0.8, xOffset=6, x2Offset=_LABEL_OFFSET - 3)
     sign = alt.Chart(data).mark_point(filled=True, size=42, opacity=1, xOffset=_LABEL_OFFSET + 3)
     text = alt.Chart(data).mark_text(align="left", baseline="middle", dx=_LABEL_OFFSET + 11)
     return [
-        rule.encode(x=x, x2=alt.X2("epoch:Q"), y=y("mean"), y2="place:Q"),
-        sign.encode(x=edge, y=y("place"), color=marks["color"], shape=marks["shape"]),
-        text.encode(x=edge, y=y("place"), text="variant:N"),
+        rule.encode(x=axes.x, x2=edge, y=axes.y("mean"), y2="place:Q"),
+        sign.encode(x=edge, y=y, color=axes.marks["color"], shape=axes.marks["shape"]),
+        text.encode(x=edge, y=y, text="variant:N"),
     ]

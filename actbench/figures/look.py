@@ -62,6 +62,7 @@ def configuration(theme: Theme) -> dict[str, Any]:
         "axis": {
             **title, "labelColor": quiet, "labelFontSize": 11, "domainColor": line, "tickColor": line,
             "gridColor": grid, "labelOverlap": True, "titlePadding": 8, "labelLimit": 260, "titleLimit": 0,
+            "maxExtent": 400,
         },
         "legend": {
             **title, "labelColor": ink, "labelFontSize": 11, "labelLimit": 260, "symbolSize": 90,

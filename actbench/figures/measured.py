@@ -23,7 +23,9 @@ _UNTRAINED = ("accuracy", "loss")  # of these, what stands before training would
 class Measured:
     """Means and the runs' own values by group (`id`), how they are called, and the epochs that are drawn.
 
-    alone: all lines are of the one series "", as each has a panel of its own.
+    means: rows of epoch, mean, low, high, n (low and high None for one seed). threads: rows of epoch, value, run,
+    diverged, and broke for the last one of a diverged run. alone: all lines are of the one series "", as each has a
+    panel of its own.
     """
 
     metric: Quantity
@@ -51,7 +53,7 @@ class Measured:
     def mean_rows(self, name: str, group: Group) -> list[dict[str, Any]]:
         """Return epoch, mean, low, high and n of a group, from `first` on, under the series `name`."""
         rows = self.means[id(group)]
-        return [{**row, **self._named(name), "line": id(group)} for row in rows if row["epoch"] >= self.first]
+        return [{**row, **self._named(name)} for row in rows if row["epoch"] >= self.first]
 
     def thread_rows(self, name: str, group: Group) -> list[dict[str, Any]]:
         """Return epoch and value of every run of a group; `broke` marks the last value of a diverged one."""
@@ -69,8 +71,8 @@ class Measured:
     def domain(self, groups: Sequence[Group], *, log: bool = False) -> list[float]:
         """Return the span of an axis that holds every run of `groups`, and intervals as far as it can.
 
-        Diverged runs have no say as long as there are others, and wide intervals of few seeds at most double the span.
-        Raises `UsageError` for values <= 0 where `log`.
+        Diverged runs have no say as long as there are others, and the wide intervals of few seeds lengthen it by at
+        most a quarter at each end. Raises `UsageError` for values <= 0 where `log`.
         """
         threads = [row for group in groups for row in self.thread_rows("", group)]
         values = [row["value"] for row in threads if not row["diverged"]] or [row["value"] for row in threads] or [0, 1]
@@ -82,8 +84,8 @@ class Measured:
         span = high - low or abs(high) or 1.0
         high = low + span if high == low == 0 else high
         ends = [row for group in groups for row in self.mean_rows("", group) if row["low"] is not None]
-        low = max(min([low, *(row["low"] for row in ends)]), low - span / 2)
-        high = min(max([high, *(row["high"] for row in ends)]), high + span / 2)
+        low = max(min([low, *(row["low"] for row in ends)]), low - span / 4)
+        high = min(max([high, *(row["high"] for row in ends)]), high + span / 4)
         pad = 0.04 * (high - low or span)
         low, high = low - pad, high + pad
         if self.kind == "fraction" and max(values) <= 1:
@@ -111,32 +113,53 @@ def measure(found: Arrangement, curve: Curve, metric: str, title: str = "") -> M
     }
     columns = columns_of([*runs, *(line for lines in epochs.values() for line in lines.values())])
     every = sorted({epoch for lines in epochs.values() for epoch in lines})
-    read = {epoch: quantity(metric, columns, epoch) for epoch in every}
-    mixed = tuple(found.grouping.mixed)
+    one, read = quantity(metric, columns), {epoch: quantity(metric, columns, epoch) for epoch in every}
     means, threads = dict[int, list[dict[str, Any]]](), dict[int, list[dict[str, Any]]]()
-    for group in found.groups:
-        values, estimates = [], []
-        for epoch, one in read.items():
-            line_of = partial(_line, epochs, epoch)
-            result = estimate(sample(group, one, line_of, mixed), one, 0.95)
-            if result.mean is not None:
-                low, high = result.interval or (None, None)
-                estimates.append({"epoch": epoch, "mean": result.mean, "low": low, "high": high, "n": result.n})
-            for i, row in enumerate(group.runs):
-                if (value := one.read(row, line_of)) is not None:
-                    ended = is_diverged(row)
-                    values.append({"epoch": epoch, "value": value, "run": f"{id(group)} {i}", "diverged": ended})
-        ends = {row["run"]: row["epoch"] for row in values}  # the last one of each run stays
-        threads[id(group)] = [{**row, "broke": row["diverged"] and ends[row["run"]] == row["epoch"]} for row in values]
-        means[id(group)] = estimates
+    for number, group in enumerate(found.groups):
+        means[id(group)] = _means(number, group, epochs, read, tuple(found.grouping.mixed))
+        threads[id(group)] = _threads(number, group, epochs, read)
     drawn = sorted({row["epoch"] for rows in threads.values() for row in rows})
     if not drawn:
         raise UsageError(f"no epoch of these runs has a value of {shown(metric)}; see: actbench list metrics")
     first = drawn[1] if metric.endswith(_UNTRAINED) and drawn[0] == 0 and len(drawn) > 1 else drawn[0]
-    one = quantity(metric, columns)
-    return Measured(
-        one, title or capital(metric_title(one)), found.alone, found.groups, first, drawn[-1], means, threads
-    )
+    called = title or capital(metric_title(one))
+    return Measured(one, called, found.alone, found.groups, first, drawn[-1], means, threads)
+
+
+Epochs = Mapping[int, Mapping[int, Row]]
+
+
+def _means(
+    line: int, group: Group, epochs: Epochs, read: Mapping[int, Quantity], mixed: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return the mean and the interval of a group after every epoch that has one."""
+    rows = []
+    for epoch, one in read.items():
+        found = estimate(sample(group, one, partial(_line, epochs, epoch), mixed), one, 0.95)
+        if found.mean is not None:
+            low, high = map(_rounded, found.interval or (None, None))
+            rows.append({"line": line, "epoch": epoch, "mean": _rounded(found.mean), "low": low, "high": high,
+                         "n": found.n})  # fmt: skip
+    return rows
+
+
+def _threads(line: int, group: Group, epochs: Epochs, read: Mapping[int, Quantity]) -> list[dict[str, Any]]:
+    """Return the values of each run of a group."""
+    rows = []
+    for i, run in enumerate(group.runs):
+        values = [(epoch, one.read(run, partial(_line, epochs, epoch))) for epoch, one in read.items()]
+        there = [(epoch, value) for epoch, value in values if value is not None]
+        ended = is_diverged(run)
+        for epoch, value in there:
+            broke = ended and epoch == there[-1][0]
+            rows.append({"run": f"{line}.{i}", "epoch": epoch, "value": _rounded(value), "diverged": ended,
+                         "broke": broke})  # fmt: skip
+    return rows
+
+
+def _rounded(value: float | None) -> float | None:
+    """Return a value with the digits that a picture can show: an interactive page holds thousands of them."""
+    return None if value is None else float(f"{value:.6g}")
 
 
 def _line(epochs: Mapping[int, Mapping[int, Row]], epoch: int, row: Row) -> Sequence[Row]:

@@ -28,7 +28,7 @@ else:
 SIDE = 28
 PICTURES = 8  # in a row of them
 _BINS = 20
-_STATES = {"dead": "#D55E00", "near-dead": "#E69F00", "other": "#0072B2"}
+_STATES = {"dead": "#D55E00", "near-dead": "#F0E442", "other": "#56B4E9"}  # apart in grey as well
 _SHOWN, _ENLARGED = 66, 4  # pixels of a picture in the layout, and of one weight in the image
 _ENDS = ((178, 80, 0), (247, 247, 247), (0, 84, 140))  # the most negative, no and the most positive weight
 
