@@ -30,7 +30,7 @@ PICTURES = 8  # in a row of them
 _BINS = 20
 _STATES = {"dead": "#D55E00", "near-dead": "#F0E442", "other": "#56B4E9"}  # apart in grey as well
 _SHOWN, _ENLARGED = 66, 4  # pixels of a picture in the layout, and of one weight in the image
-_ENDS = ((178, 80, 0), (247, 247, 247), (0, 84, 140))  # the most negative, no and the most positive weight
+_ENDS = ((0, 34, 78), (124, 123, 120), (254, 232, 56))  # the most negative, no and the most positive weight
 
 
 def neurons(row: Row, units: Sequence[Row], weights: NDArray[Any] | None = None) -> Chart:
@@ -165,7 +165,7 @@ def _gallery(text: str, units: Sequence[Row], weights: NDArray[Any], limit: floa
     data = look.records(rows)
     key = alt.Color(
         "weight:Q",
-        scale=alt.Scale(domain=[-limit, 0, limit], range=[_hex(end) for end in _ENDS]),
+        scale=alt.Scale(domain=[-limit, 0, limit], range=[_hex(end) for end in _ENDS], interpolate="rgb"),
         legend=alt.Legend(title="weight", gradientLength=_SHOWN + 10, tickCount=3, format=".2~g") if keyed else None,
     )
     images = alt.Chart(data).mark_image(width=_SHOWN, height=_SHOWN).encode(
@@ -181,7 +181,7 @@ def _gallery(text: str, units: Sequence[Row], weights: NDArray[Any], limit: floa
 
 
 def picture(incoming: NDArray[Any], limit: float) -> str:
-    """Return 784 weights as a PNG in a data address, 28x28 enlarged: blue above 0, orange below, white at 0."""
+    """Return 784 weights as a PNG in a data address, 28x28 enlarged: dark below 0, light above, grey at 0."""
     scaled = np.nan_to_num(incoming.astype(np.float64), nan=0.0) / limit
     share = np.clip(scaled, -1, 1).reshape(SIDE, SIDE, 1)
     low, middle, high = (np.asarray(end, dtype=np.float64) for end in _ENDS)
