@@ -9,6 +9,8 @@ Notation: z, a = f(z) and f'(z) are (L, B, H) for a chunk of B of the probe's N 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,7 +18,10 @@ import torch
 from torch import Tensor
 
 NEAR_DEAD, SATURATED, CONSTANT = 1e-3, 1e-2, 1e-6
+_WHOLE = 1 << 22  # float64 numbers that are held at once to find a rank
 DORMANT = (0.025, 0.1)  # the thresholds of Sokar et al. 2023, "The Dormant Neuron Phenomenon"
+
+Map = Callable[[Callable[[Tensor], float], list[Tensor]], Iterable[float]]
 
 RATIOS = (
     "dead_ratio",
@@ -26,6 +31,8 @@ RATIOS = (
     "always_linear_ratio",
     "dormant_0.025_ratio",
     "dormant_0.1_ratio",
+    "dormant_centred_0.025_ratio",
+    "dormant_centred_0.1_ratio",
     "sparsity",
     "saturated_ratio",
 )
@@ -75,7 +82,7 @@ class LayerHealth:
         return columns
 
     def shares(self) -> dict[str, Tensor]:
-        """Every ratio of `RATIOS` with its (L, H) summands; the ratio is their mean over the units."""
+        """The ratios of `RATIOS` over the whole probe, each with its (L, H) summands: a ratio is their mean."""
         return {
             "dead_ratio": self.dead,
             "near_dead_ratio": self.near_dead,
@@ -102,6 +109,16 @@ class Chunk(NamedTuple):
     """(L, H), float64: images with |f'| above the bound of saturation."""
 
 
+def _over_rows(x: Tensor, reduce: Callable[..., Tensor]) -> Tensor:
+    """Reduce x (L, R, H) over its rows -> (L, H). Few units (a convolution's) go several rows at a time: 7x faster."""
+    L, R, H = x.shape
+    together = min(R & -R, max(1, 256 // H))  # a power of two that divides the rows
+    together = 1 << (together.bit_length() - 1)
+    if together > 1:
+        x = reduce(x.view(L, R // together, together * H), dim=1).view(L, together, H)
+    return reduce(x, dim=1)
+
+
 class HealthMeter:
     """Adds up one layer's health over the chunks of a probe.
 
@@ -121,17 +138,16 @@ class HealthMeter:
         # amin and amax apart, and counts as sums of signs: many times faster than aminmax and than
         # comparing to a bool and summing that, and as exact (a chunk's counts are far below 2^24).
         size = a.abs()
-        square = (a * a).sum(dim=1)
-        unsaturated = (slope.abs() - SATURATED * self._bound).sign_().clamp_(min=0).sum(dim=1)
-        by_output = [a.sum(dim=1), size.sum(dim=1), square, size.sign_().sum(dim=1)]
+        unsaturated = (slope.abs() - SATURATED * self._bound).sign_().clamp_(min=0)
+        by_output = [_over_rows(part, torch.sum) for part in (a, size, a * a, size.sign())]
         return Chunk(
             images=z.shape[1],
-            low_slope=slope.amin(dim=1),  # (L, B, H) -> (L, H)
-            high_slope=slope.amax(dim=1),
-            low=a.amin(dim=1),
-            high=a.amax(dim=1),
+            low_slope=_over_rows(slope, torch.amin),  # (L, B, H) -> (L, H)
+            high_slope=_over_rows(slope, torch.amax),
+            low=_over_rows(a, torch.amin),
+            high=_over_rows(a, torch.amax),
             sums=torch.stack(by_output).double(),
-            unsaturated=unsaturated.double(),
+            unsaturated=_over_rows(unsaturated, torch.sum).double(),
         )
 
     def add(self, chunk: Chunk) -> None:
@@ -172,6 +188,64 @@ class HealthMeter:
         )
 
 
+@dataclass(frozen=True)
+class SampleHealth:
+    """What a sample of the training images tells of each layer, where the whole probe would cost too much.
+
+    centred_dormant[tau], (L, H) a layer: the mean distance of the unit's outputs from their mean, over the layer's
+    mean of it, is at most tau: Sokar's score of a' = a - mean a, which also flags a sigmoid that is stuck at 1.
+    effective_rank, (L,) a hidden layer: exp of the entropy of the singular values of its outputs (images x units),
+    taken as shares of their sum (Roy & Vetterli 2007). grad_norm, (L,) a hidden layer and the output layer: the L2
+    norm of the gradient of its weights.
+    """
+
+    centred_dormant: list[dict[float, Tensor]]
+    effective_rank: list[Tensor]
+    grad_norm: list[Tensor]
+
+    @classmethod
+    def of(cls, outputs: Sequence[Tensor], gradients: Sequence[Tensor], each: Map = map) -> SampleHealth:
+        """Measure hidden outputs (L, N, H) and gradients (L, ...) of weights, the output layer's as well.
+
+        `each` applies a function to one lane after the other, as `map` does, or several at a time.
+        """
+        dormant: list[dict[float, Tensor]] = []
+        for a in outputs:
+            spread = (a - a.mean(dim=1, keepdim=True)).abs_().mean(dim=1).cpu()  # (L, H)
+            bound = spread.mean(dim=1, keepdim=True)
+            dormant.append({tau: spread <= tau * bound for tau in DORMANT})
+        norms = [torch.linalg.vector_norm(g.flatten(1).double(), dim=1).cpu() for g in gradients]
+        return cls(dormant, [effective_rank(a, each) for a in outputs], norms)
+
+    def per_unit(self, layer: int, lane: int, units: int) -> dict[str, list[Any]]:
+        """One lane's columns of neurons.csv, as `LayerHealth.per_unit` gives the others."""
+        columns = {f"dormant_centred_{tau}": flags[lane].tolist() for tau, flags in self.centred_dormant[layer].items()}
+        return {name: flags if len(flags) == units else [None] * units for name, flags in columns.items()}
+
+
+def effective_rank(a: Tensor, each: Map = map) -> Tensor:
+    """Exp of the entropy of the singular values of each lane's outputs a (L, N, H), as shares of their sum: (L,).
+
+    From 1 (one direction) to min(N, H). nan where all outputs are 0 or one is not finite. The singular values are
+    the roots of the eigenvalues of the smaller of a'a and aa', in float64. Source: Roy & Vetterli 2007, section 2.
+    """
+    return torch.tensor(list(each(_rank, [_gram(lane).cpu() for lane in a])), dtype=torch.float64)
+
+
+def _gram(a: Tensor) -> Tensor:
+    """The smaller of a'a and aa', in float64, a part of the rows at a time."""
+    rows = a if a.shape[0] >= a.shape[1] else a.t()
+    parts = torch.split(rows, _WHOLE // rows.shape[1] + 1)
+    return torch.stack([part.double().t() @ part.double() for part in parts]).sum(dim=0)
+
+
+def _rank(gram: Tensor) -> float:
+    if not torch.isfinite(gram).all():
+        return math.nan
+    singular = torch.linalg.eigvalsh(gram).clamp_(min=0).sqrt_()
+    return float(torch.special.entr(singular / singular.sum()).sum().exp())
+
+
 @dataclass
 class DeathLedger:
     """Follows who is dead from epoch to epoch: dead_t = dead_(t-1) + deaths - revivals, always.
@@ -195,20 +269,45 @@ class DeathLedger:
         return deaths.sum(dim=1), revivals.sum(dim=1)
 
 
-def summarize(layers: list[LayerHealth], lane: int) -> tuple[dict[str, float | None], list[dict[str, float]]]:
-    """One lane's ratios over all hidden units, and for each layer: its ratios, mean and rms of its outputs.
+def summarize(
+    layers: Sequence[LayerHealth], sample: SampleHealth, lane: int
+) -> tuple[dict[str, float | None], list[dict[str, float | None]]]:
+    """One lane's metrics over all hidden units, and for each layer.
 
-    A network without hidden units has no ratios: None, not 0.
+    A ratio over all counts every unit the same; the mean and rms of outputs, too. `effective_rank` is the mean over the
+    hidden layers, `grad_norm` that of all weights together, `first_grad_norm` of the first layer's. The last layer, the
+    output's, has only a gradient. A network without hidden units has no ratios: None, not 0.
     """
-    by_layer = []
-    pooled: dict[str, list[Tensor]] = {name: [] for name in RATIOS}
-    for health in layers:
-        row = {}
-        for name, share in health.shares().items():
+    by_layer: list[dict[str, float | None]] = []
+    pooled: dict[str, list[Tensor]] = {name: [] for name in (*RATIOS, "mean_activation", "rms_activation")}
+    for k, health in enumerate(layers):
+        dormant = sample.centred_dormant[k]
+        shares = health.shares() | {f"dormant_centred_{tau}_ratio": flags for tau, flags in dormant.items()}
+        row: dict[str, float | None] = {}
+        for name, share in shares.items():
             pooled[name].append(share[lane])
             row[name] = share[lane].double().mean().item()
+        pooled["mean_activation"].append(health.mean[lane])
+        pooled["rms_activation"].append(health.rms[lane].square())
         row["mean_activation"] = health.mean[lane].mean().item()
         row["rms_activation"] = health.rms[lane].square().mean().sqrt().item()
+        row["effective_rank"] = _finite(sample.effective_rank[k][lane])
         by_layer.append(row)
-    overall = {name: torch.cat(parts).double().mean().item() if parts else None for name, parts in pooled.items()}
-    return overall, by_layer
+    overall: dict[str, float | None] = {
+        name: torch.cat(parts).double().mean().item() if parts else None for name, parts in pooled.items()
+    }
+    if overall["rms_activation"] is not None:
+        overall["rms_activation"] = math.sqrt(overall["rms_activation"])
+    ranks = [row["effective_rank"] for row in by_layer]
+    overall["effective_rank"] = (
+        sum(r for r in ranks if r is not None) / len(ranks) if ranks and None not in ranks else None
+    )
+    norms = [norm[lane].item() for norm in sample.grad_norm]
+    overall |= {"grad_norm": math.hypot(*norms), "first_grad_norm": norms[0]}
+    empty = dict.fromkeys(by_layer[0] if by_layer else ())
+    by_layer.append(empty)
+    return overall, [{**row, "grad_norm": norm} for row, norm in zip(by_layer, norms, strict=True)]
+
+
+def _finite(value: Tensor) -> float | None:
+    return value.item() if torch.isfinite(value) else None

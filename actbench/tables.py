@@ -28,6 +28,8 @@ from actbench.stats import Interval
 from actbench.store import atomic, cells
 
 FORMAT_VERSION = 1
+REPEATED = 5
+"""How needed a column is that only repeats what a label says: it goes first."""
 Row = Mapping[str, Any]
 
 
@@ -214,7 +216,7 @@ def _less_needed(column: Column) -> Column:
     """Dataset and label stay; the settings beside a label only repeat what it says, and may go."""
     if column.key in ("dataset", "label"):
         return column
-    return Column(column.key, column.title, column.show, column.right, needed=5)
+    return Column(column.key, column.title, column.show, column.right, needed=REPEATED)
 
 
 def _heading(one: Quantity) -> str:

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """The plain PyTorch program that tutorials print, as the reference of scripts/benchmark.py.
 
-torchvision's MNIST with ToTensor and Normalize, a DataLoader with batch 64 and 2 workers, 784-512-10 with ReLU,
+torchvision's MNIST with ToTensor and Normalize, a DataLoader with batch 64, 784-512-10 with ReLU,
 Adam at 1e-3, a test pass after each epoch. Trains an epoch for every line on standard input and answers with its
-seconds and the test accuracy. It runs with torch's own settings: nothing of actbench's engine is in effect.
+seconds and the test accuracy. It runs with torch's own settings: nothing of actbench's engine is in effect. With
+IMAGES it takes only the first so many of each set, to try it. WORKERS is what the DataLoaders get as `num_workers`:
+tutorials leave it out, which means 0.
 
-    yes | head -3 | python scripts/plain_program.py DATA_DIR
+    yes | head -3 | python scripts/plain_program.py DATA_DIR [IMAGES [WORKERS]]
 """
 
 from __future__ import annotations
@@ -46,8 +48,12 @@ def main() -> None:
         unpacked(Path(sys.argv[1]), Path(root))
         train = datasets.MNIST(root, train=True, transform=normalise)
         test = datasets.MNIST(root, train=False, transform=normalise)
-    train_loader = torch.utils.data.DataLoader(train, batch_size=64, shuffle=True, num_workers=2)
-    test_loader = torch.utils.data.DataLoader(test, batch_size=1000, num_workers=2)
+    limit = int(sys.argv[2]) if len(sys.argv) > 2 else len(train)
+    if limit < len(train):
+        train, test = (torch.utils.data.Subset(images, range(min(limit, len(images)))) for images in (train, test))
+    workers = int(sys.argv[3]) if len(sys.argv) > 3 else 0
+    train_loader = torch.utils.data.DataLoader(train, batch_size=64, shuffle=True, num_workers=workers)
+    test_loader = torch.utils.data.DataLoader(test, batch_size=1000, num_workers=workers)
     model = nn.Sequential(nn.Flatten(), nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 10))
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     criterion = nn.CrossEntropyLoss()

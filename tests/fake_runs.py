@@ -24,6 +24,7 @@ def record(seed: int = 0, name: str = "relu", **changes: Any) -> RunRecord:
         "metrics": {"test_accuracy": 0.98 + seed / 1e6, "dead_ratio": 0.25, "deaths": 3, "epochs_run": 2},
         "layers": [{"layer": 1, "dead_ratio": 0.25, "dead": 128}],
         "epochs": [{"epoch": 1, "test_loss": 0.5}, {"epoch": 2, "test_loss": float("inf"), "note": "=1+1"}],
+        "layer_rows": [{"epoch": 2, "layer": layer, "dead_ratio": 0.25 * layer} for layer in range(2)],
         "neurons": [{"layer": 1, "unit": unit, "dead": unit == 0} for unit in range(3)],
         "provenance": {"torch": "2.13.0", "device": "cpu"},
         "timing": {"wall_s": 1.5, "images_per_s": 40000.0},

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+import torch
 import typer.main
 
 from actbench import cli
-from actbench.activations import ACTIVATIONS
+from actbench.activations import ACTIVATIONS, Activation, Facts
+from actbench.activations.curves import derived_gain
+from actbench.config import KEYS, Variant
+from actbench.config.yaml_source import parse_value
 from actbench.metrics import METRICS
 
 ROOT = Path(__file__).parents[1]
@@ -42,6 +48,26 @@ def test_every_command_in_the_readme_exists_with_the_options_shown() -> None:
 def test_every_file_that_the_readme_names_is_there() -> None:
     for name in re.findall(r"(?:\./)?((?:scripts|configs|actbench)/[\w./-]+)", README):
         assert (ROOT / name.rstrip(".")).exists(), name
+
+
+def test_every_config_key_is_documented_with_its_default() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    documented = dict(re.findall(r"^\| `(\w+)` \| `?([^|`]*)`? \|", text, re.MULTILINE))
+    assert set(documented) == set(KEYS)
+    plain = Variant().plain()
+    for key, default in documented.items():
+        if key in plain and key != "name":
+            assert parse_value(default, key) == plain[key], key
+
+
+def test_the_worked_example_of_an_activation_holds_what_is_checked_of_every_entry() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "adding.md").read_text(), re.DOTALL)
+    entry = eval(code, {"Activation": Activation, "Facts": Facts, "torch": torch, "inf": math.inf})  # our own text
+    z = torch.linspace(-3, 3, 61, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(entry.function(z).sum(), z)
+    torch.testing.assert_close(entry.slope(z.detach()), slope)
+    assert entry.gain({}) == pytest.approx(derived_gain(entry.function), rel=1e-9)
+    assert entry.facts({}).monotone
 
 
 def test_every_metric_that_the_readme_defines_is_known() -> None:

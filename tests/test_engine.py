@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actbench import engine
 from actbench.config import Run, Variant
 from actbench.config.fields import Choice
 from actbench.datasets import Dataset, Split
@@ -54,7 +55,7 @@ def variant_of(activation: str = "relu", **given: Any) -> Variant:
 
 def train(runs: list[Run], recorder: Recorder | None = None, **options: Any) -> Recorder:
     recorder = recorder or Recorder()
-    train_lanes(runs, tiny_dataset(), device=torch.device("cpu"), listener=recorder, **options)
+    train_lanes(runs, tiny_dataset(), **{"device": torch.device("cpu"), **options}, listener=recorder)
     return recorder
 
 
@@ -200,7 +201,7 @@ def test_every_hidden_unit_has_a_row_with_its_layer_and_number() -> None:
     assert [(row["layer"], row["unit"]) for row in outcome.neurons] == [(0, u) for u in range(5)] + [
         (1, u) for u in range(3)
     ]
-    assert len(outcome.layers) == 2
+    assert len(outcome.layers) == 3  # the output layer's gradient is the last
     flagged = sum(bool(row["dead"]) for row in outcome.neurons) / 8
     assert outcome.metrics["dead_ratio"] == pytest.approx(flagged)
 
@@ -223,16 +224,15 @@ def test_asking_for_cuda_where_there_is_none_is_an_error_and_auto_takes_the_cpu(
 
 
 def test_a_stack_that_does_not_fit_the_memory_is_halved_until_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    from actbench import engine
 
     runs = [Run(variant_of(), seed) for seed in range(5)]
     trained, sizes = LaneStack.train_epoch, []
 
-    def hungry(self: LaneStack) -> torch.Tensor:
+    def hungry(self: LaneStack, epoch: int) -> torch.Tensor:
         sizes.append(len(self.runs))
         if len(self.runs) > 2:
             raise torch.OutOfMemoryError("device out of memory")
-        return trained(self)
+        return trained(self, epoch)
 
     monkeypatch.setattr(LaneStack, "train_epoch", hungry)
     recorder = Recorder()
@@ -243,3 +243,11 @@ def test_a_stack_that_does_not_fit_the_memory_is_halved_until_it_does(monkeypatc
     assert len(recorder.outcomes) == 5
     assert 5 in sizes
     assert 2 in sizes
+
+
+def test_products_on_cuda_are_exact_unless_tf32_is_asked_for() -> None:
+    engine.configure(tf32=True)
+    assert torch.backends.cuda.matmul.allow_tf32
+    engine.configure()
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert not torch.backends.cudnn.allow_tf32

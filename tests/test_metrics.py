@@ -67,9 +67,12 @@ def test_every_ratio_and_only_a_share_is_a_fraction() -> None:
 def test_what_a_run_stores_is_named_as_the_metrics_are() -> None:
     (outcome,) = train([Run(variant_of(hidden=(4,), epochs=1), 0)]).outcomes.values()
     stored = outcome.metrics
-    assert set(stored) - set(METRICS) == {"batch_loss", "parameters"}  # these need no direction or unit
+    assert set(stored) - set(METRICS) == {"batch_loss", "widths"}  # these need no direction or unit
     assert {"born_dead_ratio", "deaths", "wall_s", *RATIOS} <= set(stored)
+    assert stored["widths"] == "4"
     for name, value in stored.items():
+        if name == "widths":
+            continue
         assert value is not None
         assert math.isfinite(value)
         assert quantity(name, stored).read(stored, lambda row: []) == value

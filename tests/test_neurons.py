@@ -8,14 +8,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
+from twin import twin_of
 
 from actbench.activations import ACTIVATIONS
 from actbench.config import Run, Variant
 from actbench.config.fields import Choice
 from actbench.engine.measure import Measurer
 from actbench.engine.stack import Arrays, LaneStack
-from actbench.neurons import DeathLedger, HealthMeter, LayerHealth, summarize
+from actbench.neurons import DeathLedger, HealthMeter, LayerHealth, SampleHealth, _over_rows, effective_rank, summarize
 
 NAMES = ["relu", "leaky_relu", "elu", "sigmoid", "tanh", "softplus", "silu", "mish", "gelu", "hardtanh", "identity"]
 
@@ -59,7 +61,9 @@ def test_the_meter_gives_what_the_definitions_give_over_the_whole_probe_at_once(
         "sparsity": (a == 0).double().mean(),
         "saturated_ratio": (slope <= 0.01 * bound).double().mean(),
     }
-    overall, (layer,) = summarize([found], 0)
+    sample = SampleHealth.of([a.unsqueeze(0)], [torch.ones(1, 2, 2), torch.ones(1, 3)])
+    overall, (layer, output) = summarize([found], sample, 0)
+    assert {name for name, value in output.items() if value is not None} == {"grad_norm"}
     for metric, value in expected.items():
         assert overall[metric] == pytest.approx(value.item(), abs=1e-12), metric
         assert layer[metric] == overall[metric]
@@ -151,7 +155,9 @@ def test_dead_units_change_by_deaths_less_revivals_in_every_epoch(history: list[
 def stack_of(variant: Variant, n: int = 400) -> LaneStack:
     draws = torch.Generator().manual_seed(11)
     images, labels = torch.randn(n, 784, generator=draws), torch.randint(0, 10, (n,), generator=draws)
-    return LaneStack([Run(variant, 0)], Arrays(images, labels, images[:50], labels[:50]))
+    return LaneStack(
+        [Run(variant, 0)], Arrays(images, labels, images[:50], labels[:50], images[:0], labels[:0], black=-0.4)
+    )
 
 
 @pytest.mark.parametrize("k", [0, 1, 100, 512])
@@ -197,6 +203,104 @@ def test_the_probe_is_the_set_that_the_config_names(probe: str | int) -> None:
     measurer = Measurer(stack)
     measurer.measure(None, 0.0)
     assert measurer.health[0].images == (50 if probe == "test" else 37)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(activations_inputs())
+def test_the_sample_gives_centred_dormancy_as_it_is_defined(case: tuple[str, Tensor]) -> None:
+    name, z = case
+    a = ACTIVATIONS[name].function(z, **ACTIVATIONS[name].defaults)
+    score = (a - a.mean(0)).abs().mean(0)
+    (found,) = SampleHealth.of([a.unsqueeze(0)], []).centred_dormant
+    for tau, flags in found.items():
+        assert flags[0].tolist() == (score <= tau * score.mean()).tolist()
+
+
+def test_a_sigmoid_stuck_at_one_is_dormant_once_outputs_are_centred() -> None:
+    z = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
+    z[:, 0] = 40.0
+    (found,) = SampleHealth.of([torch.sigmoid(z).unsqueeze(0)], []).centred_dormant
+    assert found[0.025].tolist() == [[True, False, False, False]]
+
+
+@pytest.mark.parametrize("shape", [(40, 7), (7, 40), (300, 3)])
+def test_the_effective_rank_is_exp_of_the_entropy_of_the_singular_values(shape: tuple[int, int]) -> None:
+    a = torch.randn(2, *shape, generator=torch.Generator().manual_seed(3)).relu()
+    for lane, rank in enumerate(effective_rank(a)):
+        shares = torch.linalg.svdvals(a[lane].double())
+        shares = shares / shares.sum()
+        assert rank.item() == pytest.approx(math.exp(-(shares * shares.log()).sum()), rel=1e-6)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 100))
+def test_the_effective_rank_lies_between_one_and_the_rank(n: int, h: int, seed: int) -> None:
+    a = torch.randn(1, n, h, generator=torch.Generator().manual_seed(seed))
+    assert 1 - 1e-9 <= effective_rank(a).item() <= min(n, h) + 1e-9
+    assert effective_rank(3 * a).item() == pytest.approx(effective_rank(a).item(), rel=1e-6)
+
+
+def test_known_effective_ranks() -> None:
+    assert effective_rank(torch.eye(5).unsqueeze(0)).item() == pytest.approx(5)
+    assert effective_rank(torch.ones(1, 9, 4)).item() == pytest.approx(1, abs=1e-5)
+    assert math.isnan(effective_rank(torch.zeros(1, 9, 4)).item())
+    assert math.isnan(effective_rank(torch.full((1, 9, 4), math.nan)).item())
+
+
+@pytest.mark.parametrize("settings_of", [{}, {"batch_norm": "before"}, {"network": "cnn"}, {"label_smoothing": 0.2}])
+def test_gradient_norms_are_those_of_a_plain_network_on_the_first_images(settings_of: dict[str, object]) -> None:
+    variant = Variant(hidden=(20, 10), dropout=0.3, **settings_of)  # type: ignore[arg-type]
+    stack = stack_of(variant, n=120)
+    measurer = Measurer(stack)
+    measurer.measure(None, 0.0)
+    twin = twin_of(Variant(**{**variant.__dict__, "dropout": 0.0, "name": "twin"}), stack.network.weights(0))
+    logits = twin(stack.arrays.train_images)
+    F.cross_entropy(logits, stack.arrays.train_labels, label_smoothing=variant.label_smoothing).backward()
+    norms = [m.weight.grad.norm().item() for m in twin if isinstance(m, nn.Linear | nn.Conv2d)]
+    rows = measurer.layer_rows[0]
+    assert [row["grad_norm"] for row in rows] == pytest.approx(norms, rel=1e-4)
+    overall = measurer.rows[0][0]
+    assert overall["first_grad_norm"] == pytest.approx(norms[0], rel=1e-4)
+    assert overall["grad_norm"] == pytest.approx(math.hypot(*norms), rel=1e-4)
+
+
+def test_every_layer_has_its_own_numbers_at_every_epoch() -> None:
+    stack = stack_of(Variant(hidden=(12, 6)))
+    measurer = Measurer(stack)
+    measurer.measure(None, 0.0)
+    measurer.measure(stack.train_epoch(), 0.0)
+    assert [(row["epoch"], row["layer"]) for row in measurer.layer_rows[0]] == [
+        (e, k) for e in (0, 1) for k in range(3)
+    ]
+    for epoch in (0, 1):
+        first, second, output = (row for row in measurer.layer_rows[0] if row["epoch"] == epoch)
+        overall = measurer.rows[0][epoch]
+        assert overall["sparsity"] == pytest.approx((12 * first["sparsity"] + 6 * second["sparsity"]) / 18)
+        assert output["sparsity"] is None
+        assert output["grad_norm"] > 0
+
+
+def test_units_of_a_convolution_are_channels_and_die_as_a_whole() -> None:
+    stack = stack_of(Variant(network="cnn", hidden=(16,)), n=60)
+    measurer = Measurer(stack)
+    measurer.measure(None, 0.0)
+    assert [len(layer.dead[0]) for layer in measurer.health] == [16, 32, 16]
+    stack.network.segments["conv.1.bias"].of(stack.network.theta)[0, :5] = -1e4
+    measurer.measure(None, 0.0)
+    assert measurer.health[1].dead[0].tolist() == [True] * 5 + [False] * 27
+    before, after = (measurer.rows[0][epoch]["dead_ratio"] * 64 for epoch in (0, 1))
+    assert measurer.rows[0][1]["deaths"] - measurer.rows[0][1]["revivals"] == pytest.approx(after - before)
+    assert measurer.health[1].images == 60 * 14 * 14
+    dead = [row for row in measurer.neurons(0) if row["layer"] == 1 and row["dead"]]
+    assert [(row["unit"], row["firing_rate"], row["died_in"]) for row in dead] == [(u, 0.0, 1) for u in range(5)]
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.integers(1, 70), st.sampled_from([1, 2, 3, 16, 300]), st.integers(0, 50))
+def test_folding_rows_changes_no_extreme_and_no_count(rows: int, units: int, seed: int) -> None:
+    x = torch.randn(2, rows, units, generator=torch.Generator().manual_seed(seed))
+    assert torch.equal(_over_rows(x, torch.amax), x.amax(dim=1))
+    assert torch.equal(_over_rows((x > 0).float(), torch.sum), (x > 0).float().sum(dim=1))
 
 
 def test_measuring_changes_nothing_that_training_uses() -> None:

@@ -24,7 +24,7 @@ from actbench.errors import StoreError
 from actbench.store.cells import parse_table
 from actbench.store.records import COLUMNS, RunRecord, StoredProblem, StoredRun, read_run
 
-FILES = ("config.yaml", "epochs.csv", "neurons.csv", "result.json", "model.safetensors")
+FILES = ("config.yaml", "epochs.csv", "layers.csv", "neurons.csv", "result.json", "model.safetensors")
 WEIGHTS = {"hidden.weight": np.arange(12, dtype=np.float32).reshape(3, 4), "scale": np.array(2.0, np.float32)}
 
 
@@ -65,6 +65,7 @@ def test_a_run_reads_back_as_it_was_stored(tmp_path: Path) -> None:
         {"epoch": 2, "test_loss": math.inf, "note": "=1+1"},
     ]
     assert run.neurons() == given.neurons
+    assert run.layer_rows() == given.layer_rows
     weights = run.weights()
     assert set(weights) == set(WEIGHTS)
     assert all(np.array_equal(weights[name], WEIGHTS[name]) for name in WEIGHTS)
@@ -144,7 +145,9 @@ def test_a_truncated_empty_or_missing_file_is_noticed(tmp_path: Path, name: str)
 def test_damaged_files_are_an_error_when_they_are_asked_for(tmp_path: Path) -> None:
     folder = store_run(tmp_path, weights=WEIGHTS)
     run = read(folder)
-    for name, get in zip(FILES, (run.config_yaml, run.epochs, run.neurons, None, run.weights), strict=True):
+    for name, get in zip(
+        FILES, (run.config_yaml, run.epochs, run.layer_rows, run.neurons, None, run.weights), strict=True
+    ):
         if get is not None:
             (folder / name).write_bytes((folder / name).read_bytes().swapcase())
             with pytest.raises(StoreError, match=f"{name} was changed since it was written"):
@@ -265,4 +268,4 @@ def test_a_lone_surrogate_from_a_command_line_breaks_nothing() -> None:
 
 def test_a_record_needs_little() -> None:
     files = RunRecord(run_id(), "", {}, 0, "failed").files()
-    assert sorted(files) == ["config.yaml", "epochs.csv", "neurons.csv", "result.json"]
+    assert sorted(files) == ["config.yaml", "epochs.csv", "layers.csv", "neurons.csv", "result.json"]

@@ -121,6 +121,18 @@ def test_kill_9_at_any_moment_leaves_whole_files(tmp_path: Path, start: Start) -
     assert [run.seed for run in Store(root).load_all()[0]] == [0, 1, 2, 3]
 
 
+def test_who_reads_while_others_write_finds_whole_runs_only(tmp_path: Path, start: Start) -> None:
+    root = tmp_path / "results"
+    process = start("forever", root)
+    assert [said(process), said(process)] == ["ready", "round"]
+    for _ in range(500):
+        runs, problems = Store(root).load_all()
+        assert problems == []
+        assert {run.run_id for run in runs} >= {run_id(2)}  # the one that is not replaced all the time
+        assert all(run.row["test_accuracy"] == record(run.seed).metrics["test_accuracy"] for run in runs)
+    assert process.poll() is None
+
+
 @pytest.mark.parametrize("scenario", ["new", "failed", "force"])
 def test_kill_9_at_every_step_leaves_the_old_run_or_the_new_one(tmp_path: Path, start: Start, scenario: str) -> None:
     process = start(scenario, tmp_path)

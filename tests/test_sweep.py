@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from actbench import sweep
+from actbench import sweeps
 from actbench.config import Run, Variant
 from actbench.store import Store
 from actbench.store.cells import parse_table
@@ -46,15 +46,15 @@ class Watcher:
 
 def test_a_run_that_is_asked_for_twice_is_trained_once(tmp_path: Path) -> None:
     store, watcher = Store(tmp_path / "results"), Watcher()
-    plan = sweep.plan([Run(tiny(), 0), Run(tiny(), 0), Run(tiny(), 1)], store)
-    report = sweep.execute(plan, store, sweep.Options(), watcher)
+    plan = sweeps.plan([Run(tiny(), 0), Run(tiny(), 0), Run(tiny(), 1)], store)
+    report = sweeps.execute(plan, store, sweeps.Options(), watcher)
     assert len(plan.runs) == 2
     assert sorted(report.trained.values()) == ["done", "done"]
     assert len(watcher.started) == len(watcher.ended) == 2
 
 
 def test_planning_reads_only(tmp_path: Path) -> None:
-    plan = sweep.plan([Run(tiny(), 0)], Store(tmp_path / "nowhere"))
+    plan = sweeps.plan([Run(tiny(), 0)], Store(tmp_path / "nowhere"))
     assert len(plan.open) == 1
     assert not (tmp_path / "nowhere").exists()
 
@@ -63,7 +63,7 @@ def test_cpu_groups_share_their_images_and_keep_the_order_that_was_asked_for() -
     runs = [
         Run(variant, seed) for variant in (tiny(), tiny(train_limit=90), tiny(activation="tanh")) for seed in range(3)
     ]
-    groups = list(sweep.lane_groups(runs, 4, "cpu"))
+    groups = list(sweeps.lane_groups(runs, 4, "cpu"))
     assert [len(group) for group in groups] == [4, 2, 3]
     for group in groups:
         assert len({run.variant.train_limit for run in group}) == 1
@@ -76,11 +76,40 @@ def test_cuda_groups_share_all_shapes_and_sort_lanes_that_are_alike_together() -
         tiny(activation="prelu"),
     ]
     runs = [Run(variant, seed) for seed in range(2) for variant in variants]
-    groups = list(sweep.lane_groups(runs, 100, "cuda"))
+    groups = list(sweeps.lane_groups(runs, 100, "cuda"))
     shapes = [{(run.variant.hidden, run.variant.activation[0].name == "prelu") for run in group} for group in groups]
     assert all(len(shape) == 1 for shape in shapes)
     names = [run.variant.activation[0].name for run in groups[0]]
     assert names == sorted(names)
+
+
+def test_on_cuda_runs_that_stand_at_different_epochs_are_trained_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from actbench.engine import checkpoint
+    from actbench.sweeps import training
+
+    calls: list[tuple[list[int], list[str]]] = []
+
+    def told(runs: list[Run], *_: object, checkpoints: dict[str, bytes], **__: object) -> None:
+        calls.append(([run.seed for run in runs], sorted(checkpoints)))
+
+    monkeypatch.setattr(training.engine, "train_lanes", told)
+    monkeypatch.setattr(checkpoint, "epochs_done", len)
+    runs = [Run(tiny(), seed) for seed in range(4)]
+    stored = {runs[1].run_id: b"123", runs[2].run_id: b"12", runs[3].run_id: b"123"}
+    for device in ("cuda", "cpu"):
+        training.train_group(
+            runs,
+            None,  # type: ignore[arg-type]
+            device=torch.device(device),
+            threads=1,
+            checkpoints=stored,
+            listener=Watcher(),  # type: ignore[arg-type]
+            stop=lambda: False,
+        )
+    ids = [run.run_id for run in runs]
+    assert calls == [([0], []), ([2], [ids[2]]), ([1, 3], [ids[1], ids[3]]), ([0, 1, 2, 3], sorted(stored))]
 
 
 def test_fail_fast_stops_after_the_first_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,8 +120,8 @@ def test_fail_fast_stops_after_the_first_failure(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(Measurer, "measure", failing)
     store, watcher = Store(tmp_path / "results"), Watcher()
-    plan = sweep.plan([Run(tiny(), seed) for seed in range(40)], store)
-    report = sweep.execute(plan, store, sweep.Options(fail_fast=True, threads=1), watcher)
+    plan = sweeps.plan([Run(tiny(), seed) for seed in range(40)], store)
+    report = sweeps.execute(plan, store, sweeps.Options(fail_fast=True, threads=1), watcher)
     assert len(report.failed) < 40
     assert report.stopped
     assert watcher.ended[0][1:] == ("failed", "RuntimeError: no")
@@ -108,14 +137,14 @@ def test_a_checkpoint_that_does_not_fit_is_told_and_the_run_starts_from_the_begi
     asked = iter(range(100))
     if data is None:  # one that another version has made
         monkeypatch.setattr(checkpoint, "_MAKER", "actbench 0.0.0 with torch 1.0")
-    sweep.execute(sweep.plan([run], store), store, sweep.Options(), watcher, stop=lambda: next(asked) >= 3)
+    sweeps.execute(sweeps.plan([run], store), store, sweeps.Options(), watcher, stop=lambda: next(asked) >= 3)
     monkeypatch.undo()
     with store.claim(run.run_id) as claim:
         assert claim is not None
         assert claim.load_checkpoint() is not None
         if data is not None:
             claim.save_checkpoint(data)
-    report = sweep.execute(sweep.plan([run], store), store, sweep.Options(), watcher)
+    report = sweeps.execute(sweeps.plan([run], store), store, sweeps.Options(), watcher)
     assert report.trained == {run.run_id: "done"}
     assert any("starts from the beginning" in note for note in watcher.notes)
     assert watcher.started[-1] == (run.run_id, 0)

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from actbench.config import Run, Variant, from_mapping
-from actbench.config.variant import NOT_BUILT
+from actbench.config import Run, Variant
 from actbench.datasets import DATASETS
 from configs import HOSTILE, problems, problems_of
 
@@ -71,22 +70,6 @@ def test_bounds_are_inclusive_where_the_message_says_so() -> None:
     assert Variant(hidden=[64] * 100).flat()["hidden"] == "x".join(["64"] * 100)
     assert Variant(epochs=100_000, lr=1e6).lr == 1e6
     assert Variant(batch_size=1).batch_size == 1
-
-
-EXAMPLES_NOT_BUILT = {
-    "network": "cnn", "dropout": 0.1, "schedule": "cosine", "augment": {"rotation": 1.0},
-    "label_smoothing": 0.1, "validation": 5000, "activation": "rrelu",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("row", NOT_BUILT, ids=lambda row: row[0])
-def test_what_is_not_built_yet_says_so_unless_it_holds_its_default(row: tuple[str, Any, str]) -> None:
-    key, _, what = row
-    assert problems_of(**{key: EXAMPLES_NOT_BUILT[key]}) == [
-        f"config: {key}: {what} is not built yet; leave the key out"
-    ]
-    plain = Variant().plain()[key]
-    assert from_mapping({key: plain}).variant == Variant()
 
 
 def test_pydantic_refuses_what_is_given_to_a_variant_directly() -> None:

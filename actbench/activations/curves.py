@@ -167,14 +167,16 @@ def chain_function(z: torch.Tensor, chain: Chain, noise: Sequence[Any] | None = 
     return z
 
 
-def chain_slope(z: torch.Tensor, chain: Chain) -> torch.Tensor:
-    """Return the chain's slope in evaluation, in the shape of z: the product of its links' slopes."""
-    (activation, params), *rest = chain
-    slope = activation.slope(z, **params)
-    for following, following_params in rest:
-        z = activation.function(z, **params)
-        activation, params = following, following_params
-        slope = slope * activation.slope(z, **params)
+def chain_slope(z: torch.Tensor, chain: Chain, noise: Sequence[Any] | None = None) -> torch.Tensor:
+    """Return the chain's slope, in the shape of z: the product of its links' slopes; `noise` as in `chain_function`."""
+    slope = None
+    for k, (activation, params) in enumerate(chain):
+        extra = {"noise": noise[k]} if noise and noise[k] is not None else {}
+        here = activation.slope(z, **params, **extra)
+        slope = here if slope is None else slope * here
+        if k + 1 < len(chain):
+            z = activation.function(z, **params, **extra)
+    assert slope is not None
     return slope
 
 

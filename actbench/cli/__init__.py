@@ -1,8 +1,8 @@
 """The command line: thin commands, and the only package that prints (layer 5).
 
-`train` (train, sweep), `results` (compare, show), `plot`, `look` (list, validate, schema, data, doctor) hold the
-commands, `progress` the live view, `common` what they share. Nothing here imports torch at import time: a
-shell loop pays for it only where something is trained.
+`train` (train, sweep), `results` (compare, show), `plot`, `reproduce`, `claims`, `look` (list, validate, schema, data,
+doctor), `cost` hold the commands, `progress` and `board` the live view, `completion` what Tab offers, `common` what they share.
+Nothing here imports torch at import time: a shell loop pays for it only where something is trained.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import typer
 from rich.text import Text
 
 import actbench
-from actbench.cli import look, plot, results, train
+from actbench.cli import claims, completion, cost, look, plot, report, reproduce, results, train
 from actbench.cli.common import streams
 from actbench.errors import ActbenchError
 
@@ -46,7 +46,7 @@ def _options(
     """Hold the options of actbench itself."""
 
 
-for module in (train, results, plot, look):
+for module in (train, results, plot, report, reproduce, claims, look, cost):
     module.register(app)
 
 
@@ -60,6 +60,8 @@ def run(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a sign shows another
+    if completion.asked_by_bash():
+        return completion.answer_bash(lambda: app(args=arguments, prog_name="actbench", standalone_mode=False))
     try:
         code = app(args=arguments, standalone_mode=False)
         sys.stdout.flush()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import glob
+import inspect
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,9 +14,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from actbench.errors import StoreError, UsageError
-from actbench.store import Store
-from actbench.store.records import RESULT, StoredProblem, StoredRun, read_run
+from actbench.cli import completion
+from actbench.store.reading import read_results as read_results
+from actbench.store.records import StoredProblem
 from actbench.tables import Column, Row, terminal_table
 
 ConfigOption = Annotated[
@@ -23,7 +24,13 @@ ConfigOption = Annotated[
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", "-s", metavar="KEY=VALUE", help="Change a key of every file, such as lr=0.01."),
+    typer.Option(
+        "--set",
+        "-s",
+        metavar="KEY=VALUE",
+        help="Change a key of every file, such as lr=0.01.",
+        autocompletion=completion.setting,
+    ),
 ]
 SeedsOption = Annotated[
     str | None, typer.Option("--seeds", metavar="N|A,B,...", help="How many seeds (0 to N-1), or which.")
@@ -47,7 +54,13 @@ MirrorOption = Annotated[
     typer.Option("--mirror", metavar="URL", envvar="ACTBENCH_MIRROR", help="Ask this address for datasets first."),
 ]
 DeviceOption = Annotated[
-    str | None, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where to train, over what files say.")
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda|cuda:N",
+        help="Where to train, over what files say.",
+        autocompletion=completion.device,
+    ),
 ]
 ThreadsOption = Annotated[
     int | None,
@@ -60,6 +73,23 @@ ThreadsOption = Annotated[
 ]
 LanesOption = Annotated[
     int | None, typer.Option("--lanes", metavar="N", min=1, help="How many runs train side by side.")
+]
+TrackOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--track",
+        metavar="KIND[=WHERE]",
+        help="Also log to tensorboard[=DIR] or mlflow[=URI]; give it several times for several.",
+        autocompletion=completion.tracker,
+    ),
+]
+RunArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="A run's id, the beginning of one, or its folder.",
+        autocompletion=completion.run_id,
+    ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Put JSON, and only JSON, on stdout.")]
@@ -94,44 +124,37 @@ class Streams:
         self.out.print(Text(text), soft_wrap=True, highlight=False)
 
 
+def with_fields_of(flags: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command `f(flags, ...)` an option for each field of the dataclass, so that commands share them.
+
+    Typer reads a command's options from its signature: this one has those of the fields, then the command's own.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        shared = list(inspect.signature(flags, eval_str=True).parameters.values())
+        _, *own = inspect.signature(command, eval_str=True).parameters.values()
+
+        @wraps(command)
+        def called(**given: Any) -> None:
+            fields = {parameter.name: given.pop(parameter.name) for parameter in shared}
+            command(flags(**fields), **given)
+
+        parameters = [parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in (*shared, *own)]
+        called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return called
+
+    return decorate
+
+
+def count(n: int, what: str) -> str:
+    """Return `1 run`, `2 runs`."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
 def streams() -> Streams:
     """Open both consoles on the process's current standard streams."""
     return Streams(Console(file=sys.stdout, highlight=False), Console(file=sys.stderr, highlight=False))
-
-
-def read_results(paths: Sequence[str], fallback: Path) -> tuple[list[StoredRun], list[StoredProblem]]:
-    """Read the runs in results folders, run folders and globs; `fallback` when no path is given.
-
-    Raises UsageError for a path that is not there, StoreError for a folder that cannot be read.
-    """
-    runs: dict[Path, StoredRun] = {}
-    problems: list[StoredProblem] = []
-    for path in _expanded(paths) if paths else [fallback]:
-        if (path / RESULT).exists():
-            found: Iterable[StoredRun | StoredProblem] = [read_run(path)]
-        elif path.is_dir():
-            stored, strange = Store(path).load_all()
-            found = [*stored, *strange]
-        elif paths:
-            raise UsageError(f"{path}: is neither a results folder nor a run's folder")
-        else:
-            raise StoreError(f"{path}: there are no results yet; train something, or name a folder with --results")
-        for one in found:
-            if isinstance(one, StoredRun):
-                runs[one.folder.resolve()] = one
-            else:
-                problems.append(one)
-    return list(runs.values()), problems
-
-
-def _expanded(paths: Sequence[str]) -> list[Path]:
-    """Expand globs that the shell has left alone."""
-    found: list[Path] = []
-    for path in paths:
-        is_pattern = any(sign in path for sign in "*?[") and not Path(path).exists()
-        matches = sorted(glob.glob(path)) if is_pattern else []  # noqa: PTH207 - Path.glob takes no absolute one
-        found += [Path(match) for match in matches] or [Path(path)]
-    return found
 
 
 def say_problems(to: Streams, problems: Sequence[StoredProblem], shown: int = 5) -> None:

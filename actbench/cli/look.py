@@ -15,8 +15,9 @@ from typing import Annotated, Any
 import typer
 
 import actbench
-from actbench import config, datasets
+from actbench import claims, config, datasets
 from actbench.activations import ACTIVATIONS
+from actbench.cli import completion
 from actbench.cli.common import (
     DataDirOption,
     JsonOption,
@@ -24,6 +25,7 @@ from actbench.cli.common import (
     OfflineOption,
     ResultsOption,
     SetOption,
+    count,
     plain_json,
     streams,
 )
@@ -39,7 +41,14 @@ from actbench.schedules import SCHEDULES
 from actbench.tables import Column
 
 data_app = typer.Typer(name="data", help="Get, check and describe the datasets.", no_args_is_help=True)
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="mnist, fashion_mnist, kmnist, qmnist or digits.")]
+NameArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="mnist, fashion_mnist, kmnist, qmnist or digits.",
+        autocompletion=completion.dataset,
+    ),
+]
 
 
 class Kind(StrEnum):
@@ -117,6 +126,7 @@ def _activations() -> list[dict[str, Any]]:
             {
                 "name": entry.name,
                 "formula": entry.formula,
+                "latex": entry.latex,
                 "parameters": _parameters(entry.parameters),
                 "range": _interval(*facts.range),
                 "traits": ", ".join(name for name, holds in traits.items() if holds),
@@ -130,7 +140,13 @@ def _activations() -> list[dict[str, Any]]:
 
 def _described(registry: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
-        {"name": e.name, "formula": e.formula, "parameters": _parameters(e.parameters), "source": e.source}
+        {
+            "name": e.name,
+            "formula": e.formula,
+            **({"latex": e.latex} if hasattr(e, "latex") else {}),
+            "parameters": _parameters(e.parameters),
+            "source": e.source,
+        }
         for e in registry.values()
     ]
 
@@ -173,21 +189,19 @@ def validate(
             problems += error.problems
         else:
             runs = sum(len(one.seeds) for one in found)
-            to.result(f"{readable(str(file))}: ok ({_count(len(found), 'variant')}, {_count(runs, 'run')})")
+            to.result(f"{readable(str(file))}: ok ({count(len(found), 'variant')}, {count(runs, 'run')})")
     if problems:
         raise ConfigError(problems)
 
 
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
-
-
-def schema() -> None:
+def schema(
+    of_claims: Annotated[bool, typer.Option("--claims", help="Of claim files instead.")] = False,
+) -> None:
     """Print the JSON Schema of config files, for editors.
 
     Example: actbench schema > actbench.config.schema.json
     """
-    streams().result(json.dumps(config.json_schema(), indent=2))
+    streams().result(json.dumps(claims.json_schema() if of_claims else config.json_schema(), indent=2))
 
 
 @data_app.command("fetch")

@@ -9,9 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from actbench import comparison, tables
+from actbench.cli import completion
 from actbench.cli.common import (
     JsonOption,
     ResultsOption,
+    RunArgument,
     Streams,
     plain_json,
     read_results,
@@ -20,11 +22,11 @@ from actbench.cli.common import (
 )
 from actbench.comparison import Comparison
 from actbench.config.textfile import readable
-from actbench.errors import CheckFailed, StoreError, UsageError, suggestion
+from actbench.errors import CheckFailed
 from actbench.metrics import METRICS
-from actbench.store import Store
 from actbench.store.cells import Row
-from actbench.store.records import RESULT, StoredProblem, StoredRun, read_run
+from actbench.store.reading import find_one
+from actbench.store.records import StoredRun
 from actbench.tables import FORMATS, Column
 
 
@@ -39,22 +41,48 @@ def compare(
         list[str] | None, typer.Argument(metavar="[PATH]...", help="Results folders, run folders or globs.")
     ] = None,
     by: Annotated[
-        str | None, typer.Option("--by", metavar="KEY,...", help="What makes a row; by default all settings.")
+        str | None,
+        typer.Option(
+            "--by",
+            metavar="KEY,...",
+            help="What makes a row; by default all settings.",
+            autocompletion=completion.key,
+        ),
     ] = None,
     baseline: Annotated[
         str | None, typer.Option("--baseline", metavar="V", help="The row that others are compared with.")
     ] = None,
     metric: Annotated[
         str,
-        typer.Option("--metric", "-m", metavar="M,...", help="Metrics, also epochs_to:test_accuracy>=0.97 and auc:M."),
+        typer.Option(
+            "--metric",
+            "-m",
+            metavar="M,...",
+            help="Metrics, also epochs_to:test_accuracy>=0.97 and auc:M.",
+            autocompletion=completion.metric,
+        ),
     ] = "test_accuracy",
     condition: Annotated[
         str | None, typer.Option("--filter", metavar="EXPR", help='Keep these runs: "lr <= 0.01 and seed < 5".')
     ] = None,
-    sort: Annotated[str | None, typer.Option("--sort", metavar="M", help="Order by this; -M turns it round.")] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            "--sort",
+            metavar="M",
+            help="Order by this; -M turns it round.",
+            autocompletion=completion.metric,
+        ),
+    ] = None,
     epoch: Annotated[int | None, typer.Option("--epoch", min=0, help="Compare after this epoch.")] = None,
     tune: Annotated[
-        str | None, typer.Option("--tune", metavar="KEY", help="Take each row at its best KEY, by validation accuracy.")
+        str | None,
+        typer.Option(
+            "--tune",
+            metavar="KEY",
+            help="Take each row at its best KEY, by validation accuracy.",
+            autocompletion=completion.key,
+        ),
     ] = None,
     equivalence: Annotated[
         float | None, typer.Option("--equivalence", metavar="M", help="Margin within which rows are equivalent.")
@@ -68,7 +96,13 @@ def compare(
         ),
     ] = None,
     output: Annotated[
-        str, typer.Option("--format", metavar="table|md|latex|csv|json", help="How to print it.")
+        str,
+        typer.Option(
+            "--format",
+            metavar="table|md|latex|csv|json",
+            help="How to print it.",
+            autocompletion=completion.format_name,
+        ),
     ] = "table",
     as_json: JsonOption = False,
     results: ResultsOption = Path("results"),
@@ -124,7 +158,7 @@ def _check(to: Streams, found: Comparison, condition: str) -> None:
 
 
 def show(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the beginning of one, or its folder.")],
+    run: RunArgument,
     results: ResultsOption = Path("results"),
     as_json: JsonOption = False,
 ) -> None:
@@ -133,7 +167,7 @@ def show(
     Example: actbench show relu-s0
     """
     to = streams()
-    stored = _find(run, results)
+    stored = find_one(run, results)
     if as_json:
         epochs = stored.epochs() if "epochs.csv" in stored.files else []
         to.result(plain_json({"format_version": 1, **stored.row, "layers": stored.layers, "epochs": epochs,
@@ -155,24 +189,6 @@ def readable_lines(text: str) -> str:
     return "\n".join(readable(line) for line in text.splitlines())
 
 
-def _find(name: str, results: Path) -> StoredRun:
-    """Find a run by its folder, its id, or the beginning of exactly one id."""
-    if (Path(name) / RESULT).exists():
-        found = read_run(Path(name).resolve())
-        if isinstance(found, StoredProblem):
-            raise StoreError(str(found))
-        return found
-    runs, _ = Store(results).load_all()
-    matches = [run for run in runs if run.run_id.startswith(name)]
-    exact = [run for run in matches if run.run_id == name]
-    if len(exact or matches) == 1:
-        return (exact or matches)[0]
-    if matches:
-        listed = ", ".join(run.run_id for run in matches[:6]) + (", ..." if len(matches) > 6 else "")
-        raise UsageError(f"{len(matches)} runs begin with {name!r}: {listed}")
-    raise UsageError(f"{results} holds no run {name!r}{suggestion(name, [run.run_id for run in runs])}")
-
-
 _CURVE = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "dead_ratio", "sparsity", "deaths", "revivals")
 
 
@@ -191,17 +207,14 @@ def _shown(name: str) -> Any:
 
 
 def _show_layers(to: Streams, stored: StoredRun) -> None:
-    """The health of each hidden layer after the last epoch, a metric a line."""
+    """The health of each layer after the last epoch, a metric a line; the output layer has only a gradient."""
     if not stored.layers:
         return
-    rows = [
-        {"metric": METRICS[name].title, **{str(k): layer[name] for k, layer in enumerate(stored.layers)},
-         "meaning": METRICS[name].doc, "name": name}
-        for name in stored.layers[0] if name in METRICS
-    ]  # fmt: skip
-    for row in rows:
-        for k in range(len(stored.layers)):
-            value = row[str(k)]
-            row[str(k)] = None if value is None else _shown(str(row["name"]))(value)
-    layers = [Column(str(k), f"hidden layer {k + 1}", right=True) for k in range(len(stored.layers))]
-    to.table([Column("metric", "neurons"), *layers, Column("meaning", "meaning", needed=1)], rows)
+    columns = [Column(str(k), str(layer.get("name", k)), right=True) for k, layer in enumerate(stored.layers)]
+    rows = []
+    for metric in (name for name in stored.layers[0] if name in METRICS):
+        numbers = [layer.get(metric) for layer in stored.layers]
+        texts = {str(k): None if x is None else _shown(metric)(x) for k, x in enumerate(numbers)}
+        rows.append({"metric": METRICS[metric].heading, **texts, "meaning": METRICS[metric].doc})
+    to.result(f"\nlayers after the last epoch, {stored.row.get('parameters')} parameters")
+    to.table([Column("metric", "neurons"), *columns, Column("meaning", "meaning", needed=1)], rows)

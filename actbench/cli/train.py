@@ -1,18 +1,17 @@
-"""The commands that train: train and sweep (layer 5)."""
+"""The commands that train: train and sweep, which share their options (layer 5)."""
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
 
-from actbench import comparison, config, sweep, tables
+from actbench import comparison, config, sweeps, tables
+from actbench.cli import completion
 from actbench.cli.common import (
     ConfigOption,
     DataDirOption,
@@ -28,44 +27,94 @@ from actbench.cli.common import (
     SetOption,
     Streams,
     ThreadsOption,
+    TrackOption,
+    count,
     plain_json,
     streams,
+    with_fields_of,
 )
+from actbench.cli.plans import announcement, failures, show_plan, version_notes
 from actbench.cli.progress import watcher
+from actbench.cli.signals import stopping
 from actbench.config import Config, grid
 from actbench.errors import UsageError
 from actbench.store import Store, StoredRun
-from actbench.tables import Column
+from actbench.trackers import Tracking
+from actbench.watchers import Several
 
-ForceOption = Annotated[bool, typer.Option("--force", help="Train anew what is done, and replace it.")]
-FailFastOption = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first run that fails.")]
+
+class Executor(StrEnum):
+    """Where lane groups are trained."""
+
+    local = "local"
+    ray = "ray"
+
+
+@dataclass(frozen=True)
+class Flags:
+    """The options that train and sweep share."""
+
+    configs: ConfigOption
+    changes: SetOption = None
+    seeds: SeedsOption = None
+    seed: SeedOption = None
+    results: ResultsOption = Path("results")
+    data_dir: DataDirOption = None
+    device: DeviceOption = None
+    threads: ThreadsOption = None
+    lanes: LanesOption = None
+    offline: OfflineOption = False
+    mirror: MirrorOption = None
+    force: Annotated[bool, typer.Option("--force", help="Train anew what is done, and replace it.")] = False
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first run that fails.")] = False
+    executor: Annotated[Executor, typer.Option(help="Train in this process, or on a Ray cluster.")] = Executor.local
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="The Ray cluster; by default the one that Ray finds, else one on this machine."
+        ),
+    ] = None
+    tf32: Annotated[
+        bool, typer.Option("--tf32", help="On CUDA, multiply in TF32: faster, and no longer exact float32.")
+    ] = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be trained, and stop.")] = False
+    track: TrackOption = None
+    quiet: QuietOption = False
+    as_json: JsonOption = False
+
+    def __post_init__(self) -> None:
+        """Refuse what does not go together."""
+        if self.ray_address is not None and self.executor != Executor.ray:
+            raise UsageError("--ray-address needs --executor ray")
+
+    @property
+    def options(self) -> sweeps.Options:
+        """Where and how to train."""
+        return sweeps.Options(
+            threads=self.threads,
+            lanes=self.lanes,
+            data_dir=self.data_dir,
+            offline=self.offline,
+            mirror=self.mirror,
+            force=self.force,
+            fail_fast=self.fail_fast,
+            executor=self.executor.value,
+            ray_address=self.ray_address,
+            tf32=self.tf32,
+        )
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
-    app.command("train")(train)
-    app.command("sweep")(run_sweep)
+    app.command("train")(with_fields_of(Flags)(train))
+    app.command("sweep")(with_fields_of(Flags)(run_sweep))
 
 
 def train(
-    configs: ConfigOption,
-    changes: SetOption = None,
-    seeds: SeedsOption = None,
-    seed: SeedOption = None,
-    results: ResultsOption = Path("results"),
-    data_dir: DataDirOption = None,
-    device: DeviceOption = None,
-    threads: ThreadsOption = None,
-    lanes: LanesOption = None,
-    offline: OfflineOption = False,
-    mirror: MirrorOption = None,
-    force: ForceOption = False,
-    fail_fast: FailFastOption = False,
+    flags: Flags,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print the resolved config, which runs back in, and stop.")
     ] = False,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
 ) -> None:
     """Train every seed of each config's variant, and end with a table of accuracy, dead neurons and time.
 
@@ -74,120 +123,73 @@ def train(
 
     Example: actbench train --config configs/relu.yaml --set lr=0.01 --seeds 10
     """
-    loaded = config.load_all(configs, changes or (), seeds=seeds, seed=seed, device=device)
+    loaded = config.load_all(
+        flags.configs, flags.changes or (), seeds=flags.seeds, seed=flags.seed, device=flags.device
+    )
     if print_config:
         if len(loaded) != 1:
             raise UsageError(f"--print-config prints one config, but {len(loaded)} were given")
         streams().out.file.write(config.to_yaml(loaded[0].variant, loaded[0].seeds))
         return
-    options = sweep.Options(threads, lanes, data_dir, offline, mirror, force, fail_fast)
-    raise typer.Exit(_train(loaded, results, options, quiet=quiet, as_json=as_json))
+    _run(loaded, flags)
 
 
 def run_sweep(
-    configs: ConfigOption,
+    flags: Flags,
     grids: Annotated[
-        list[str] | None, typer.Option("--grid", "-g", metavar="KEY=V1,V2,...", help="Vary a key over values.")
+        list[str] | None,
+        typer.Option(
+            "--grid", "-g", metavar="KEY=V1,V2,...", help="Vary a key over values.", autocompletion=completion.column
+        ),
     ] = None,
-    changes: SetOption = None,
-    seeds: SeedsOption = None,
-    seed: SeedOption = None,
-    results: ResultsOption = Path("results"),
-    data_dir: DataDirOption = None,
-    device: DeviceOption = None,
-    threads: ThreadsOption = None,
-    lanes: LanesOption = None,
-    offline: OfflineOption = False,
-    mirror: MirrorOption = None,
-    force: ForceOption = False,
-    fail_fast: FailFastOption = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be trained, and stop.")] = False,
-    quiet: QuietOption = False,
-    as_json: JsonOption = False,
 ) -> None:
     """Expand sweep files and grids into variants, and train every seed of each that is not done.
 
     Example: actbench sweep -c configs/relu.yaml -g activation=relu,tanh -g lr=1e-4,1e-3 --seeds 6
     """
-    loaded = grid.load_sweep(configs, changes or (), grids or (), seeds=seeds, seed=seed, device=device)
-    options = sweep.Options(threads, lanes, data_dir, offline, mirror, force, fail_fast)
-    if dry_run:
-        _show_plan(loaded, results, force=force, as_json=as_json)
-        return
-    raise typer.Exit(_train(loaded, results, options, quiet=quiet, as_json=as_json))
+    loaded = grid.load_sweep(
+        flags.configs, flags.changes or (), grids or (), seeds=flags.seeds, seed=flags.seed, device=flags.device
+    )
+    _run(loaded, flags)
 
 
-def _show_plan(configs: Sequence[Config], results: Path, *, force: bool, as_json: bool) -> None:
-    """Print each variant with how many of its runs are done."""
-    to, store = streams(), Store(results)
-    rows: list[dict[str, object]] = []
-    total = done = 0
-    for one in configs:
-        found = sweep.plan(one.runs(), store, force=force)
-        total, done = total + len(found.runs), done + len(found.ended)
-        rows.append({"variant": one.variant.name, "runs": len(found.runs), "done": len(found.ended)})
-    if as_json:
-        to.result(plain_json({"format_version": 1, "variants": rows}))
-        return
-    to.table([Column("variant", "variant"), *(Column(key, key, right=True) for key in ("runs", "done"))], rows)
-    to.note(f"{len(rows)} variants, {total} runs: {done} done, {total - done} to train")
-
-
-def _train(configs: Sequence[Config], results: Path, options: sweep.Options, *, quiet: bool, as_json: bool) -> int:
-    """Train what is open, print the table of all that was asked for, return the exit code."""
+def _run(configs: Sequence[Config], flags: Flags) -> None:
+    """Show what is open, or train it; end with the exit code."""
     to = streams()
-    store = Store(results, note=to.note)
-    plan = sweep.plan([run for one in configs for run in one.runs()], store, force=options.force)
-    if not quiet:
-        to.note(_announcement(plan))
-    with _signals(to) as received, watcher(to, plan.open, quiet=quiet) as watching:
-        report = sweep.execute(plan, store, options, watching, stop=lambda: bool(received))
-    ended = [*plan.ended, *report.trained, *report.elsewhere]
-    stored = [store.load(run.run_id) for run in plan.runs if run.run_id in set(ended)]
-    _show_results(to, stored, report, as_json=as_json)
-    for run in plan.runs:
-        if run.run_id in report.failed:
-            to.note(f"failed: {run.run_id}; its traceback: actbench show {run.run_id}; the same command tries it again")
+    store = Store(flags.results, note=to.note)
+    plan = sweeps.plan([run for one in configs for run in one.runs()], store, force=flags.force)
+    if flags.dry_run:
+        show_plan(to, plan, store, flags.options, as_json=flags.as_json)
+    else:
+        raise typer.Exit(_train(to, plan, store, flags))
+
+
+def _train(to: Streams, plan: sweeps.Plan, store: Store, flags: Flags) -> int:
+    """Train what is open, print the table of all that was asked for, return the exit code."""
+    tracking = Tracking(flags.track or (), flags.results, to.note)
+    if not flags.quiet:
+        to.note(announcement(plan))
+        for note in version_notes(plan):
+            to.note(note)
+    with stopping(to) as received, watcher(to, plan.open, quiet=flags.quiet) as watching, tracking:
+        report = sweeps.execute(plan, store, flags.options, Several([watching, tracking]), stop=lambda: bool(received))
+    ended = {*plan.ended, *report.trained, *report.elsewhere}
+    stored = [store.load(run.run_id) for run in plan.runs if run.run_id in ended]
+    _show_results(to, stored, report, as_json=flags.as_json)
+    for note in failures(plan, report, store, flags.data_dir):
+        to.note(note)
+    open_runs = len(plan.runs) - len(ended) - len(report.failed)
+    if report.stopped and open_runs:
+        to.note(f"stopped; {count(open_runs, 'run')} unfinished and kept: the same command goes on with them")
     if received:
-        open_runs = len(plan.open) - len(report.trained) - len(report.failed) - len(report.elsewhere)
-        to.note(f"stopped; {open_runs} runs are unfinished and kept: the same command goes on with them")
         return 128 + received[0]
     return 1 if report.failed else 0
 
 
-def _announcement(plan: sweep.Plan) -> str:
-    variants = len({run.variant.name for run in plan.runs})
-    head = f"{len(plan.runs)} runs ({variants} variants)" if variants > 1 else f"{len(plan.runs)} runs"
-    if not plan.open:
-        return f"{head}: all done already, nothing to train (--force trains anew)"
-    done = f", {len(plan.ended)} done already" if plan.ended else ""
-    return f"{head}: {len(plan.open)} to train{done}"
-
-
-def _show_results(to: Streams, stored: Sequence[StoredRun], report: sweep.Report, *, as_json: bool) -> None:
+def _show_results(to: Streams, stored: Sequence[StoredRun], report: sweeps.Report, *, as_json: bool) -> None:
     rows = [run.row for run in stored]
     if as_json:
         to.result(plain_json({"format_version": 1, "runs": rows, "failed": report.failed, "stopped": report.stopped}))
     elif rows:
         found = comparison.compare(rows)
         to.table(*tables.comparison_table(found), found.footnotes)
-
-
-@contextmanager
-def _signals(to: Streams) -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM in a list, so that training can end at an epoch; the second one ends it at once."""
-    received: list[int] = []
-
-    def handle(number: int, _frame: FrameType | None) -> None:
-        if received:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-        received.append(number)
-        to.note("stopping after this epoch and keeping a checkpoint; again: stop at once")
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

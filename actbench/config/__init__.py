@@ -20,12 +20,12 @@ from actbench.config.fields import DEFAULT_SEEDS, REGISTRIES, Augment, Choice, S
 from actbench.config.rules import BadValueError, Flaw, Path
 from actbench.config.schema import json_schema
 from actbench.config.textfile import readable
-from actbench.config.variant import NOT_BUILT, RECIPE, Run, Variant, plain_value
+from actbench.config.variant import RECIPE, Run, Variant, plain_value
 from actbench.config.yaml_source import Document, Place, parse_value, read
 from actbench.config.yaml_values import dump, shown
 from actbench.errors import ConfigError, Problem, suggestion
 
-__all__ = ["NOT_BUILT", "Augment", "Choice", "Config", "Run", "Setting", "Variant", "json_schema"]
+__all__ = ["Augment", "Choice", "Config", "Run", "Setting", "Variant", "json_schema"]
 
 KEYS = (*Variant.model_fields, "seeds", "sweep")
 _MEANT = {
@@ -87,7 +87,11 @@ def load_all(
 
 
 def _load_one(path: str | FilePath, changes: Sequence[Setting]) -> Config:
-    document = open_config(path, changes)
+    return single(open_config(path, changes))
+
+
+def single(document: Document) -> Config:
+    """Return the config of the one variant that `document` holds; raises ConfigError, also for a sweep."""
     if "sweep" in document.values:
         place = document.place(("sweep",), at_key=True)
         message = f"this file is a sweep; run it with: actbench sweep -c {document.source}"

@@ -84,7 +84,11 @@ def parse_grid(text: str) -> Setting:
 
 
 def _load_one(path: str | FilePath, changes: Sequence[Setting], flags: Sequence[Setting]) -> list[Config]:
-    document = open_config(path, changes)
+    return with_flags(open_config(path, changes), flags)
+
+
+def with_flags(document: Document, flags: Sequence[Setting]) -> list[Config]:
+    """Return one config for each variant of `document` with the columns of `flags` in its sweep; raises ConfigError."""
     if "sweep" in document.values:
         _part(document, ("sweep",), "grid, zip or both")
     for flag in flags:

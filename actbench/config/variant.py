@@ -1,7 +1,7 @@
 """`Variant`, a resolved config without its seed, and `Run`, a variant with one (layer 2).
 
 Imports the registries, `fields`, `rules` and pydantic. A key of a config file is one field of `Variant`: its
-rule says what it may be, `clashes` what does not go together, `NOT_BUILT` what is refused for now.
+rule says what it may be, `clashes` what does not go together.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal, Self
 
@@ -35,18 +35,9 @@ from actbench.errors import UsageError
 from actbench.registry import Value
 
 INPUTS, CLASSES = 784, 10
+CHANNELS, WINDOW = (16, 32), 9
+"""Widths of the two convolutions of `network: cnn`, and the positions that each sees at once, 3x3."""
 MAX_PARAMETERS = 200_000_000
-
-# What the engine does not do yet: key, whether a value needs it, and its name. Delete a row to allow it.
-NOT_BUILT: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
-    ("network", lambda network: network != "mlp", "the network cnn"),
-    ("activation", lambda chain: any(ACTIVATIONS[c.name].noise for c in chain), "a slope that is random in training"),
-    ("dropout", lambda share: share > 0, "dropout"),
-    ("schedule", lambda schedule: schedule.name != "constant", "a schedule other than constant"),
-    ("augment", lambda augment: augment is not None, "augmentation"),
-    ("label_smoothing", lambda share: share > 0, "label smoothing"),
-    ("validation", lambda images: images > 0, "a validation split"),
-)
 
 
 def _automatic_name(fields: Mapping[str, Any]) -> str:
@@ -71,7 +62,7 @@ class Variant(BaseModel):
         "mnist", description="the images to train on and to test with"
     )
     network: Annotated[str, OneOf("network", ("mlp", "cnn"))] = Field(
-        "mlp", description="kind of network: mlp has fully connected layers"
+        "mlp", description="mlp: fully connected layers; cnn: two convolutions with pooling come first"
     )
     activation: Annotated[tuple[Choice, ...], Chain()] = Field(
         (Choice.of("activation", "relu"),), description="activation of the hidden layers, or a chain of them"
@@ -138,8 +129,13 @@ class Variant(BaseModel):
     @property
     def parameter_count(self) -> int:
         """Weights and biases: the sum of (inputs + 1) outputs over the layers (BatchNorm's not counted)."""
-        widths = (INPUTS, *self.hidden, CLASSES)
-        return sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(widths))
+        first, convolutions = INPUTS, 0
+        if self.network == "cnn":
+            reads = [1, *CHANNELS]
+            convolutions = sum((channels * WINDOW + 1) * out for channels, out in itertools.pairwise(reads))
+            first = reads[-1] * INPUTS // 4 ** len(CHANNELS)  # each is followed by a maximum over 2x2 positions
+        widths = (first, *self.hidden, CLASSES)
+        return convolutions + sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(widths))
 
     def plain(self) -> dict[str, Any]:
         """Return every key as YAML holds it, `name` first; parameters of choices where they were changed."""
@@ -224,9 +220,6 @@ def clashes(variant: Variant) -> Iterator[Flaw]:
         check_chain([(ACTIVATIONS[choice.name], choice.params) for choice in variant.activation])
     except UsageError as error:
         yield _clash("activation", str(error))
-    for key, needs_it, what in NOT_BUILT:
-        if needs_it(getattr(variant, key)):
-            yield _clash(key, f"{what} is not built yet; leave the key out")
 
 
 def _batch_clashes(variant: Variant, images: int) -> Iterator[Flaw]:

@@ -29,7 +29,7 @@ from actbench.compute import configure_thread, training_thread
 from actbench.config import Run
 from actbench.datasets import Dataset
 from actbench.engine.checkpoint import restore_lane, save_lane
-from actbench.engine.measure import Measurer, Row, diverged
+from actbench.engine.measure import SAMPLE, Measurer, NamedRow, Row, diverged
 from actbench.engine.stack import CLASSES, Arrays, LaneStack
 from actbench.errors import DeviceError
 from actbench.model import Structure
@@ -39,7 +39,7 @@ _CHECKPOINT_EVERY_S = 60.0
 
 @dataclass
 class Outcome:
-    """How one run ended: plain data, nothing derived.
+    """How one run ended: plain data, nothing derived. `layer_rows` has a row an epoch and layer, as layers.csv has it.
 
     `status`: "done", "diverged" (a loss became non-finite: `rows` ends with that epoch) or "failed" (`error`
     holds the traceback). `metrics` are those after the last epoch. A diverged or failed run has no `layers`,
@@ -48,8 +48,9 @@ class Outcome:
 
     status: Literal["done", "diverged", "failed"]
     rows: list[Row]
-    metrics: Row = field(default_factory=dict)
-    layers: list[dict[str, float]] = field(default_factory=list)
+    metrics: NamedRow = field(default_factory=dict)
+    layers: list[NamedRow] = field(default_factory=list)
+    layer_rows: list[NamedRow] = field(default_factory=list)
     neurons: list[Row] = field(default_factory=list)
     weights: dict[str, Tensor] | None = None
     error: str | None = None
@@ -95,7 +96,7 @@ class _Turn:
             measurer.measure(None, 0.0)
         elif measurer.epoch < self.runs[0].variant.epochs:
             started = time.perf_counter()
-            losses = measurer.stack.train_epoch()
+            losses = measurer.stack.train_epoch(measurer.epoch + 1)
             measurer.measure(losses, time.perf_counter() - started)
         for lane in sorted(self._open):
             self._report(lane, measurer, listener)
@@ -107,11 +108,12 @@ class _Turn:
         run, rows = self.runs[lane], measurer.rows[lane]
         listener.on_epoch(run, rows[-1])
         if diverged(rows[-1]):
-            listener.on_end(run, Outcome("diverged", rows, measurer.final_metrics(lane)))
+            by_layer = measurer.layer_rows[lane]
+            listener.on_end(run, Outcome("diverged", rows, measurer.final_metrics(lane), layer_rows=by_layer))
         elif measurer.epoch == run.variant.epochs:
             weights = measurer.stack.network.weights(lane)
-            layers, neurons = measurer.layers(lane), measurer.neurons(lane)
-            listener.on_end(run, Outcome("done", rows, measurer.final_metrics(lane), layers, neurons, weights))
+            parts = (measurer.layers(lane), measurer.layer_rows[lane], measurer.neurons(lane), weights)
+            listener.on_end(run, Outcome("done", rows, measurer.final_metrics(lane), *parts))
         else:
             return
         self._open.discard(lane)
@@ -251,22 +253,25 @@ def pick_device(name: str) -> torch.device:
 def lanes_that_fit(device: torch.device, runs: Sequence[Run]) -> int:
     """Return how many lanes of the widest run fit the device's free memory (at least 1, at most 1,024).
 
-    A lane holds its parameters, gradients and two moments, and what one batch and one evaluation chunk leave
-    in each layer; a quarter of the memory stays free for the images and the allocator.
+    A lane holds its parameters, gradients and two moments, and what one batch and the largest chunk that is measured
+    leave in each layer; a quarter of the memory stays free for the images and the allocator.
     """
     free, _ = torch.cuda.mem_get_info(device)
     need = 0
     for variant in {run.variant.model_dump_json(): run.variant for run in runs}.values():
         structure = Structure.of(variant, 784, CLASSES)
-        widths = sum(layer.pre + layer.post for layer in structure.layers)
-        need = max(need, 4 * (4 * structure.parameter_count + 8 * (variant.batch_size + 1000) * (widths + 784)))
+        widths = sum((layer.pre + layer.post) * layer.positions for layer in structure.layers)
+        need = max(need, 4 * (4 * structure.parameter_count + 8 * (variant.batch_size + SAMPLE) * (widths + 784)))
     return max(1, min(1024, int(0.75 * free / need)))
 
 
-def configure() -> None:
-    """Set the process's switches once, before training: exact float32 products on CUDA, and allocation."""
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
+def configure(*, tf32: bool = False) -> None:
+    """Set the process's switches once, before training: float32 products on CUDA exact or not, and allocation.
+
+    With `tf32`, CUDA's tensor cores round what they multiply to 10 bits of mantissa: faster, and no longer float32.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
     _keep_freed_memory()
 
 

@@ -24,10 +24,11 @@ def save_lane(stack: LaneStack, measurer: Measurer, lane: int) -> bytes:
     """Return everything that decides the rest of a lane's run: parameters, optimizer, generators, rows."""
     tensors = stack.state(lane)
     tensors["order"] = stack.orders[lane].get_state()
+    tensors |= {f"noise.{purpose}": state for purpose, state in stack.noise.state(lane).items()}
     if measurer.ledger is not None:
         tensors["ledger.dead"] = measurer.ledger.dead[lane]
         tensors["ledger.died_in"] = measurer.ledger.died_in[lane]
-    tensors["rows"] = _text_tensor(json.dumps(measurer.rows[lane]))
+    tensors["rows"] = _text_tensor(json.dumps([measurer.rows[lane], measurer.layer_rows[lane]]))
     tensors["maker"] = _text_tensor(_MAKER)
     return safetensors.torch.save({name: tensor.detach().cpu().clone() for name, tensor in tensors.items()})
 
@@ -38,12 +39,14 @@ def restore_lane(stack: LaneStack, measurer: Measurer, lane: int, data: bytes) -
     Raises ValueError (or safetensors' own error) for bytes that are no checkpoint of such a run.
     """
     tensors = safetensors.torch.load(data)
-    rows, _ = json.loads(_text(tensors.pop("rows"))), tensors.pop("maker")
+    (rows, layer_rows), _ = json.loads(_text(tensors.pop("rows"))), tensors.pop("maker")
     order = tensors.pop("order")
+    drawn = {name: tensors.pop(name) for name in list(tensors) if name.startswith("noise.")}
     dead, died_in = tensors.pop("ledger.dead", None), tensors.pop("ledger.died_in", None)
     stack.load_state(lane, tensors)
     stack.orders[lane].set_state(order)
-    measurer.rows[lane] = rows
+    stack.noise.load_state(lane, {name.removeprefix("noise."): state for name, state in drawn.items()})
+    measurer.rows[lane], measurer.layer_rows[lane] = rows, layer_rows
     if dead is not None and died_in is not None:
         if measurer.ledger is None:
             measurer.ledger = DeathLedger.begin(torch.zeros(len(stack.runs), len(dead), dtype=torch.bool))
@@ -62,7 +65,7 @@ def epochs_done(data: bytes) -> int:
     """
     try:
         tensors = safetensors.torch.load(data)
-        maker, rows = _text(tensors["maker"]), json.loads(_text(tensors["rows"]))
+        maker, rows = _text(tensors["maker"]), json.loads(_text(tensors["rows"]))[0]
     except (safetensors.SafetensorError, KeyError) as error:
         raise ValueError(f"it is no checkpoint ({error})") from None
     if maker != _MAKER:

@@ -6,6 +6,7 @@ everything; whichever of them the config names as the probe also feeds the healt
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 
@@ -13,15 +14,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from actbench.compute import side_by_side
+from actbench.compute import side_by_side, usable_threads
 from actbench.config import Variant
 from actbench.engine.stack import LaneStack
-from actbench.neurons import Chunk, DeathLedger, HealthMeter, LayerHealth, summarize
+from actbench.neurons import Chunk, DeathLedger, HealthMeter, LayerHealth, SampleHealth, summarize
 
 Row = dict[str, float | int | None]
 """One epoch of one run, as epochs.csv has it; epoch 0 is the untrained network."""
+NamedRow = dict[str, float | int | str | None]
+"""Numbers of a run or of a layer, and texts that say of what."""
 
 _BATCH = 500  # images an evaluation call; fixed, since it is part of what decides a result's last bit
+SAMPLE = 1000
+"""Training images on which gradients, effective rank and centred dormancy are measured: means need no more."""
 
 
 class Measurer:
@@ -30,8 +35,10 @@ class Measurer:
     def __init__(self, stack: LaneStack) -> None:
         self.stack = stack
         self.rows: list[list[Row]] = [[] for _ in stack.runs]
+        self.layer_rows: list[list[NamedRow]] = [[] for _ in stack.runs]
         self.ledger: DeathLedger | None = None
         self.health: list[LayerHealth] = []
+        self.sample = SampleHealth([], [], [])
 
     @property
     def epoch(self) -> int:
@@ -50,12 +57,15 @@ class Measurer:
         train_probe, test_probe = _probe_sizes(stack.shared, len(arrays.train_labels))
         train = self._evaluate(arrays.train_images, arrays.train_labels, meters, train_probe)
         test = self._evaluate(arrays.test_images, arrays.test_labels, meters, test_probe)
+        validated = len(arrays.validation_labels) > 0
+        held_out = self._evaluate(arrays.validation_images, arrays.validation_labels, [], 0) if validated else None
         self.health = [meter.result() for meter in meters]
+        self.sample = self._read_sample()
         deaths, revivals = self._count_deaths(epoch)
         losses = batch_losses.tolist() if batch_losses is not None else [None] * len(stack.runs)
         evaluate_s = time.perf_counter() - started
         for lane, rows in enumerate(self.rows):
-            overall, _ = summarize(self.health, lane)
+            overall, _ = summarize(self.health, self.sample, lane)
             row: Row = {
                 "epoch": epoch,
                 "batch_loss": losses[lane],
@@ -63,6 +73,9 @@ class Measurer:
                 "train_accuracy": train[1][lane],
                 "test_loss": test[0][lane],
                 "test_accuracy": test[1][lane],
+                **(
+                    {"validation_loss": held_out[0][lane], "validation_accuracy": held_out[1][lane]} if held_out else {}
+                ),
                 **overall,
                 "deaths": deaths[lane],
                 "revivals": revivals[lane],
@@ -71,6 +84,8 @@ class Measurer:
             }
             kept = {"epoch", "batch_loss", "train_loss", "train_s", "evaluate_s"} if diverged(row) else set(row)
             rows.append({name: value if name in kept else None for name, value in row.items()})
+            if not diverged(row):
+                self.layer_rows[lane] += [{"epoch": epoch, "layer": k, **x} for k, x in enumerate(self.layers(lane))]
 
     def _evaluate(
         self, images: Tensor, labels: Tensor, meters: list[HealthMeter], probe: int
@@ -84,7 +99,8 @@ class Measurer:
             chunks: dict[int, Chunk] = {}
 
             def observe(k: int, z: Tensor, a: Tensor) -> None:
-                chunks[k] = meters[k].read(z[:, :seen], a[:, :seen], network.slope(k, z[:, :seen]))
+                rows = seen * network.structure.layers[k].positions
+                chunks[k] = meters[k].read(z[:, :rows], a[:, :rows], network.slope(k, z[:, :rows]))
 
             x = images[start : start + _BATCH].expand(L, -1, -1)  # (L, B, D)
             target = labels[start : start + _BATCH].expand(L, -1)  # (L, B)
@@ -103,6 +119,20 @@ class Measurer:
                     meters[k].add(chunk)
         return (loss_sum / n).tolist(), (correct_sum.double() / n).tolist()
 
+    def _read_sample(self) -> SampleHealth:
+        """Measure what the first training images are enough for; the gradients go through the plane."""
+        network, L = self.stack.network, len(self.rows)
+        x = self.stack.arrays.train_images[:SAMPLE].expand(L, -1, -1)
+        labels = self.stack.arrays.train_labels[:SAMPLE].expand(L, -1)
+        outputs: list[Tensor] = []
+        with network.undivided() as threads:
+            network.forward(x, lambda k, z, a: outputs.append(a))
+            network.backpropagate(x, labels, moves=False)
+            if x.device.type == "cuda":  # nothing else computes on the processors then
+                threads = usable_threads()
+            each = functools.partial(side_by_side, threads=min(threads, L))
+            return SampleHealth.of(outputs, network.weight_gradients(), each)
+
     def _count_deaths(self, epoch: int) -> tuple[list[int | None], list[int | None]]:
         L = len(self.rows)
         if not self.health:  # no hidden units: nothing to count, which is not 0
@@ -114,7 +144,7 @@ class Measurer:
         deaths, revivals = self.ledger.update(dead, epoch)
         return deaths.tolist(), revivals.tolist()
 
-    def final_metrics(self, lane: int) -> Row:
+    def final_metrics(self, lane: int) -> NamedRow:
         """Return a run's numbers for runs.csv: those of the last epoch, deaths over all, and the time."""
         rows = self.rows[lane]
         last, trained = rows[-1], rows[1:]
@@ -131,18 +161,21 @@ class Measurer:
             "wall_s": wall_s,
             "images_per_s": images / wall_s,
             "parameters": self.stack.network.structure.parameter_count,
+            "widths": self.stack.network.structure.widths,
         }
 
-    def layers(self, lane: int) -> list[dict[str, float]]:
-        """Return each hidden layer's ratios after the last epoch."""
-        return summarize(self.health, lane)[1]
+    def layers(self, lane: int) -> list[NamedRow]:
+        """Return the numbers of each layer after the last epoch, by name; the output layer is the last."""
+        names = [*(layer.name for layer in self.stack.network.structure.layers), "output"]
+        by_layer = summarize(self.health, self.sample, lane)[1]
+        return [{"name": name, **numbers} for name, numbers in zip(names, by_layer, strict=True)]
 
     def neurons(self, lane: int) -> list[Row]:
         """Return one row a hidden unit, as neurons.csv has it; `died_in` is 0 for a unit born dead."""
         rows: list[Row] = []
         for k, health in enumerate(self.health):
             assert self.ledger is not None
-            columns = health.per_unit(lane)
+            columns = health.per_unit(lane) | self.sample.per_unit(k, lane, health.dead.shape[1])
             for unit in range(health.dead.shape[1]):
                 died_in = int(self.ledger.died_in[lane, len(rows)])
                 row: Row = {"layer": k, "unit": unit, **{name: values[unit] for name, values in columns.items()}}

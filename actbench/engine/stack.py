@@ -6,8 +6,8 @@ measuring (`measure`) and keeping (`checkpoint`) are other modules' work.
 
 from __future__ import annotations
 
+import math
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,21 +17,33 @@ from torch import Tensor
 
 from actbench.compute import spread, whole_shares
 from actbench.config import Run, Variant
+from actbench.config.fields import Augment
 from actbench.datasets import Dataset, Split
+from actbench.engine.augment import Augmentation
+from actbench.engine.graph import GraphedStep
 from actbench.model import LaneNetwork, generator
+from actbench.model.noise import Noise
 from actbench.optimizers import OPTIMIZERS, bare_step
+from actbench.schedules import multiplier
 
 CLASSES = 10
 
 
 @dataclass(frozen=True)
 class Arrays:
-    """A dataset on the device: images float32 (N, D), normalised; labels int64 (N,)."""
+    """A dataset on the device: images float32 (N, D), normalised; labels int64 (N,).
+
+    The validation images are the last of the training images that a config allows, the same for every seed.
+    `black` is what a pixel of 0 has become.
+    """
 
     train_images: Tensor
     train_labels: Tensor
     test_images: Tensor
     test_labels: Tensor
+    validation_images: Tensor
+    validation_labels: Tensor
+    black: float
 
     @classmethod
     def of(cls, dataset: Dataset, variant: Variant, device: torch.device) -> Arrays:
@@ -41,11 +53,17 @@ class Arrays:
             pixels = split.images[:limit].flatten(1).to(device, torch.float32)  # (N, 28, 28) -> (N, D)
             return pixels.div_(255).sub_(dataset.mean).div_(dataset.std)
 
+        train_images = images(dataset.train, variant.train_limit)
+        train_labels = dataset.train.labels[: variant.train_limit].to(device)
+        n = len(train_labels) - variant.validation
         return cls(
-            images(dataset.train, variant.train_limit),
-            dataset.train.labels[: variant.train_limit].to(device),
+            train_images[:n],
+            train_labels[:n],
             images(dataset.test, variant.test_limit),
             dataset.test.labels[: variant.test_limit].to(device),
+            train_images[n:],
+            train_labels[n:],
+            -dataset.mean / dataset.std,
         )
 
 
@@ -53,8 +71,8 @@ class LaneStack:
     """Lanes of one structure that are trained by the same calls; on CPU a stack has one lane.
 
     Args:
-        runs: one a lane. They share dataset, limits, batch size, epochs and the kind of optimizer; lanes with
-            the same activation or the same optimizer settings should be neighbours.
+        runs: one a lane. They share dataset, limits, batch size, epochs, the kind of optimizer and whether images
+            are augmented; lanes with the same activation or the same optimizer settings should be neighbours.
         arrays: the images, on the device that is to train.
     """
 
@@ -65,47 +83,72 @@ class LaneStack:
         self.shared: Variant = variants[0]
         seeds = [run.seed for run in runs]
         self.network = LaneNetwork(variants, seeds, arrays.train_images.shape[1], CLASSES, self.device)
+        self._rates: list[tuple[dict[str, Any], Variant]] = []
         self.optimizer = self._build_optimizer(variants)
         self._optimizer_step = bare_step(self.optimizer)
         self.orders = [generator(seed, "order") for seed in seeds]
+        self.augmentation = self._build_augmentation(variants)
+        demands = self.network.demands + ([self.augmentation.demand] if self.augmentation else [])
+        self.noise = Noise(demands, seeds, self.device)
         self._loss_sum = torch.zeros(len(runs), dtype=torch.float64, device=self.device)
         self._graphs: dict[int, GraphedStep] = {}
 
     def _build_optimizer(self, variants: Sequence[Variant]) -> torch.optim.Optimizer:
         """One parameter group for every stretch of lanes with equal settings, over rows of the plane."""
         entry = OPTIMIZERS[self.shared.optimizer.name]
-        settings = [entry.settings(v.optimizer.params, v.lr, v.weight_decay) for v in variants]
+        settings = [(entry.settings(v.optimizer.params, v.lr, v.weight_decay), v.schedule) for v in variants]
         groups: list[dict[str, Any]] = []
         start = 0
         for lane in range(1, len(variants) + 1):
             if lane == len(variants) or settings[lane] != settings[start]:
                 rows = self.network.theta[start:lane].detach().requires_grad_()  # shares the plane's storage
                 rows.grad = self.network.grad[start:lane]
-                groups.append({"params": [rows], **settings[start]})
+                groups.append({"params": [rows], **settings[start][0]})
+                if variants[start].schedule.name != "constant":
+                    if self.device.type == "cuda":  # a captured step reads the rate where it lies
+                        groups[-1]["lr"] = torch.tensor(variants[start].lr, device=self.device)
+                    self._rates.append((groups[-1], variants[start]))
                 start = lane
         return entry.build(groups, device=self.device.type)
 
-    def train_epoch(self) -> Tensor:
+    def _build_augmentation(self, variants: Sequence[Variant]) -> Augmentation | None:
+        if not any(variant.augment for variant in variants):
+            return None
+        side = math.isqrt(self.arrays.train_images.shape[1])
+        return Augmentation([v.augment or Augment() for v in variants], side, self.arrays.black, self.device)
+
+    def train_epoch(self, epoch: int = 1) -> Tensor:
         """Go once through the training images, each lane in its own order; return mean losses (L,), float64.
 
-        The loss is that of each batch before its step, averaged over images.
+        The loss is that of each batch before its step, averaged over images. `epoch` counts from 1.
         """
         n, size = len(self.arrays.train_labels), self.shared.batch_size
         order = torch.stack([torch.randperm(n, generator=draws) for draws in self.orders]).to(self.device)  # (L, N)
         self._loss_sum.zero_()
-        pace = Pace(self.network)
-        for start in range(0, n, size):
+        pace, per_epoch = Pace(self.network), -(-n // size)
+        for k, start in enumerate(range(0, n, size)):
             pace.step()
+            self._set_rates((epoch - 1) * per_epoch + k, per_epoch)
             self.step(order[:, start : start + size])
         pace.end()
         return self._loss_sum / n
 
+    def _set_rates(self, step: int, per_epoch: int) -> None:
+        """Give every stretch of lanes with a schedule the learning rate of this step, from 0."""
+        for group, variant in self._rates:
+            factor = multiplier(variant.schedule.name, variant.schedule.params, step, per_epoch, variant.epochs)
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(variant.lr * factor)
+            else:
+                group["lr"] = variant.lr * factor
+
     def step(self, index: Tensor) -> None:
         """Train one step on the images `index` (L, B), on CUDA as a captured graph where that works."""
+        size = index.shape[1]
+        self.noise.draw(size)
         if self.device.type != "cuda":
             self.eager_step(index)
             return
-        size = index.shape[1]
         if size not in self._graphs:
             self._graphs[size] = GraphedStep(self, size)
         self._graphs[size](index)
@@ -117,7 +160,10 @@ class LaneStack:
             x, target = images.index_select(0, index[0]).unsqueeze(0), labels.index_select(0, index[0]).unsqueeze(0)
         else:
             x, target = images[index], labels[index]  # (L, B, D), (L, B)
-        losses = self.network.backpropagate(x, target)
+        noise = self.noise.buffers(index.shape[1])
+        if self.augmentation is not None:
+            x = self.augmentation(x, noise["augment"])
+        losses = self.network.backpropagate(x, target, noise)
         with spread(whole_shares(self.network.threads)), torch.no_grad():
             self._optimizer_step()
         self._loss_sum.add_(losses, alpha=index.shape[1])
@@ -183,51 +229,3 @@ class Pace:
     def end(self) -> None:
         """Give the network its threads back."""
         self._network.threads = self._threads
-
-
-class GraphedStep:
-    """One training step of a stack for one batch size, captured in a CUDA graph and replayed.
-
-    A replay launches the whole step with one call: no Python and no host synchronisation in between.
-    Capturing needs a few warm-up steps on a side stream, and the stack's state is put back after them. Where
-    capturing fails, the step runs eagerly and one warning says why.
-    """
-
-    def __init__(self, stack: LaneStack, size: int) -> None:
-        self._stack = stack
-        self._index = torch.zeros(len(stack.runs), size, dtype=torch.int64, device=stack.device)
-        self._graph: torch.cuda.CUDAGraph | None = torch.cuda.CUDAGraph()
-        before = [{name: tensor.clone() for name, tensor in stack.state(k).items()} for k in range(len(stack.runs))]
-        loss_sum = stack._loss_sum.clone()
-        try:
-            self._capture()
-        except RuntimeError as error:
-            if isinstance(error, torch.OutOfMemoryError):
-                raise
-            warnings.warn(f"CUDA graph capture failed, training eagerly: {error}", RuntimeWarning, stacklevel=2)
-            self._graph = None
-        for lane, kept in enumerate(before):
-            for name, tensor in stack.state(lane).items():
-                # What the warm-up created, moments and step counts, starts from zero.
-                tensor.copy_(kept[name]) if name in kept else tensor.zero_()
-        stack._loss_sum.copy_(loss_sum)
-
-    def _capture(self) -> None:
-        assert self._graph is not None
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns that a capturable optimizer steps uncaptured
-            for _ in range(3):
-                self._stack.eager_step(self._index)
-        torch.cuda.current_stream().wait_stream(side)
-        with torch.cuda.graph(self._graph):
-            self._stack.eager_step(self._index)
-
-    def __call__(self, index: Tensor) -> None:
-        """Train one step on the images `index` (L, B)."""
-        if self._graph is None:
-            self._stack.eager_step(index)
-        else:
-            self._index.copy_(index)
-            self._graph.replay()

@@ -1,14 +1,13 @@
 """Charts of one run's hidden units: how often they fire, and what the weights into them look like (layer 4).
 
-Imports `look`, `comparison`; numpy and altair when used. The pictures are PNG images in data addresses: some bytes
+Imports `look`, `comparison`; numpy, pillow and altair when used. The pictures are PNG images in data addresses: some bytes
 each, where a mark for each of the 784 weights would take a megabyte.
 """
 
 from __future__ import annotations
 
 import base64
-import struct
-import zlib
+import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 else:
     np = LazyModule("numpy")
+image: Any = LazyModule("PIL.Image")
 
 SIDE = 28
 PICTURES = 8  # in a row of them
@@ -187,20 +187,9 @@ def picture(incoming: NDArray[Any], limit: float) -> str:
     low, middle, high = (np.asarray(end, dtype=np.float64) for end in _ENDS)
     colours = middle + np.where(share < 0, (low - middle) * -share, (high - middle) * share)
     pixels = colours.round().astype(np.uint8).repeat(_ENLARGED, axis=0).repeat(_ENLARGED, axis=1)
-    return "data:image/png;base64," + base64.b64encode(_png(pixels)).decode()
-
-
-def _png(pixels: NDArray[np.uint8]) -> bytes:
-    """Return (height, width, 3) bytes as a PNG file."""
-    height, width, _ = pixels.shape
-    lines = b"".join(b"\0" + line.tobytes() for line in pixels)
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    parts = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(lines, 9)), chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+    file = io.BytesIO()
+    image.fromarray(pixels).save(file, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def _hex(colour: tuple[int, int, int]) -> str:

@@ -13,8 +13,7 @@ alone, so that one fused kernel updates a whole lane; saving, comparing or freez
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -23,30 +22,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from actbench.activations import ACTIVATIONS
-from actbench.activations.curves import Chain, Link, chain_function, chain_gain, chain_slope, chain_sup_slope
+from actbench.activations.curves import Link, chain_function, chain_slope, chain_sup_slope
 from actbench.compute import PLANE_SHARE
 from actbench.config import Variant
 from actbench.config.fields import Choice
-from actbench.initializers import INITIALIZERS
-from actbench.model.layers import FromPlane, Linear
-from actbench.model.structure import Structure
+from actbench.model.initial import fresh_statistics, initialise
+from actbench.model.layers import Convolution, FromPlane, Linear, cross_entropy, pool
+from actbench.model.noise import Demand, generator
+from actbench.model.structure import Layer, Structure
 
 __all__ = ["LaneNetwork", "Observer", "Structure", "generator"]
 
 Observer = Callable[[int, Tensor, Tensor], None]
-"""Called as (layer, z (L, B, H), a (L, B, H)): the input and the output of a layer's activation function."""
+"""Called as (layer, z (L, R, H), a (L, R, H)): the input and the output of a layer's activation function, a row an
+image, or a row a position of an image where the layer is a convolution."""
 
 _BN_MOMENTUM, _BN_EPS = 0.1, 1e-5  # the defaults of torch.nn.BatchNorm1d
-
-
-def generator(seed: int, purpose: str) -> torch.Generator:
-    """Return the CPU generator of one run for one purpose ("init", "order", ...).
-
-    A function of seed and purpose alone, so that no use of randomness moves another and runs with the same
-    seed start from the same standard draw and see the images in the same order.
-    """
-    digest = hashlib.sha256(f"actbench:{purpose}:{seed}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 @dataclass(frozen=True)
@@ -83,93 +74,98 @@ class LaneNetwork:
         self.threads = 1
         self.activations = _activation_runs(variants)
         for lane, (variant, seed) in enumerate(zip(variants, seeds, strict=True)):
-            self._initialise(self.theta[lane : lane + 1], variant, seed)
+            initialise(self.structure, self.theta[lane : lane + 1], variant, seed)
         self.theta = self.theta.to(device)
         self.grad = torch.zeros_like(self.theta)
         self._weights = {name: segment.of(self.theta) for name, segment in self.segments.items()}
         self._gradients = {name: segment.of(self.grad) for name, segment in self.segments.items()}
-        self._hidden = [self._linear(f"hidden.{k}") for k in range(len(self.structure.layers))]
-        self._output = self._linear("output")
-        elementwise = all(layer.pre == layer.post for layer in self.structure.layers)
-        self._slope_suffices = elementwise and not self.structure.batch_norm and not self.structure.learned
-        self.statistics = self._fresh_statistics()
+        self._hidden = [self._product(layer.name, layer.side) for layer in self.structure.layers]
+        self._output = self._product("output", None)
+        self._slope_suffices = [self._is_a_factor(layer) for layer in self.structure.layers]
+        self.statistics = fresh_statistics(self.structure, self.theta)
+        self._dropout = _per_lane([variant.dropout for variant in variants], device)
+        self._smoothing = _per_lane([variant.label_smoothing for variant in variants], device)
+        self.demands = self._noise_demands([variant.dropout > 0 for variant in variants])
 
-    def _initialise(self, theta: Tensor, variant: Variant, seed: int) -> None:
-        """Draw the weights of one lane, theta (1, P): layer by layer, each in the order weights, biases."""
-        draws = generator(seed, "init")
-        init = INITIALIZERS[variant.init.name]
-        gain, _ = chain_gain([(ACTIVATIONS[choice.name], choice.params) for choice in variant.activation])
-        layers = [(f"hidden.{k}", (layer.fan_in, layer.pre), gain) for k, layer in enumerate(self.structure.layers)]
-        layers.append(("output", (self.structure.output_fan_in, self.structure.classes), 1.0))
-        for name, shape, layer_gain in layers:
-            weight, bias = init.draw(shape, draws, variant.init.params, activation_gain=layer_gain)
-            self.segments[f"{name}.weight"].of(theta)[0] = weight
-            if f"{name}.bias" not in self.segments:
-                continue
-            if variant.bias_init is not None and name != "output":
-                bias = torch.full_like(bias if bias is not None else weight[0], variant.bias_init)
-            if bias is not None:
-                self.segments[f"{name}.bias"].of(theta)[0] = bias
-        for name, segment in self.segments.items():
-            if name.endswith("norm.weight"):
-                segment.of(theta).fill_(1.0)
-            elif ".activation." in name:
-                _, _, _, i, parameter = name.split(".")
-                segment.of(theta).fill_(float(variant.activation[int(i)].params[parameter]))
-
-    def _fresh_statistics(self) -> dict[str, Tensor]:
-        """BatchNorm's running mean and variance, (L, width) each."""
-        statistics: dict[str, Tensor] = {}
-        for name, segment in self.segments.items():
-            if name.endswith("norm.weight"):
-                shape = (len(self.theta), *segment.shape)
-                prefix = name.removesuffix("weight")
-                statistics[prefix + "running_mean"] = torch.zeros(shape, device=self.theta.device)
-                statistics[prefix + "running_var"] = torch.ones(shape, device=self.theta.device)
-        return statistics
+    def _noise_demands(self, drops: Sequence[bool]) -> list[Demand]:
+        """What a training step draws at random: for each layer the random slopes, and what is dropped."""
+        demands: list[Demand] = []
+        dropping = tuple(lane for lane, drop in enumerate(drops) if drop)
+        for layer in self.structure.layers:
+            for i in range(max(len(run.chain) for run in self.activations)):
+                noisy = [run for run in self.activations if i < len(run.chain) and ACTIVATIONS[run.chain[i].name].noise]
+                lanes = tuple(lane for run in noisy for lane in range(run.lanes.start, run.lanes.stop))
+                if lanes:
+                    demands.append(Demand(f"{layer.name}.slope.{i}", "slope", lanes, layer.positions, layer.pre))
+            if dropping:
+                demands.append(Demand(f"{layer.name}.dropout", "dropout", dropping, layer.pooled, layer.post))
+        return demands
 
     @torch.no_grad()
     def forward(self, x: Tensor, observe: Observer | None = None) -> Tensor:
         """Compute the logits (L, B, C) of the images x (L, B, D) in evaluation mode."""
-        for k, linear in enumerate(self._hidden):
-            z = linear.forward(x, self.threads)  # (L, B, D) -> (L, B, H)
-            x = self._between(k, z, training=False, observe=observe)
-        return self._output.forward(x, self.threads)  # (L, B, C)
+        B = x.shape[1]
+        for k, (layer, product) in enumerate(zip(self.structure.layers, self._hidden, strict=True)):
+            z = product.forward(_rows(x, B, layer), self.threads)  # (L, B, D) -> (L, B, H)
+            x = self._between(k, z, observe=observe)
+        return self._output.forward(x.reshape(len(x), B, -1), self.threads)  # (L, B, C)
 
     @torch.no_grad()
-    def backpropagate(self, x: Tensor, labels: Tensor) -> Tensor:
+    def backpropagate(
+        self,
+        x: Tensor,
+        labels: Tensor,
+        noise: Mapping[str, Tensor] | None = None,
+        *,
+        moves: bool = True,
+    ) -> Tensor:
         """Write the gradients of each lane's mean loss into the plane; return these losses (L,).
 
         The products' gradients are written out by hand, into their places. Between two products stands a factor,
-        the activation's exact slope; or autograd, where BatchNorm, learned parameters or a width that changes
-        ask for more. That is a third faster than autograd for all of it, and the same to rounding.
+        the activation's exact slope; or autograd, where BatchNorm, learned parameters, pooling or a width that
+        changes ask for more. That is a third faster than autograd for all of it, and the same to rounding.
 
-        x (L, B, D), labels (L, B). In training mode: BatchNorm uses the batch and moves its statistics.
+        x (L, B, D), labels (L, B); `noise` holds what `demands` asks for; without it nothing is dropped and random
+        slopes have their mean. BatchNorm uses the batch, and `moves` its statistics.
         """
-        tape: list[tuple[Linear, Tensor, Tensor, Tensor]] = []
-        for k, linear in enumerate(self._hidden):
-            z = linear.forward(x, self.threads).requires_grad_(not self._slope_suffices)
-            with torch.set_grad_enabled(not self._slope_suffices):
-                out = self._between(k, z, training=True)
-            tape.append((linear, x, z, out))
-            x = out.detach()
-        losses, g = _cross_entropy(self._output.forward(x, self.threads), labels)
+        B = x.shape[1]
+        noise = noise or {}
+        tape: list[tuple[Linear | Convolution, bool, Tensor, Tensor, Tensor, Tensor | None]] = []
+        for k, (layer, product) in enumerate(zip(self.structure.layers, self._hidden, strict=True)):
+            a_factor = self._slope_suffices[k]
+            x = _rows(x, B, layer)
+            z = product.forward(x, self.threads).requires_grad_(not a_factor)
+            with torch.set_grad_enabled(not a_factor):
+                out = self._between(k, z, batch=True, moves=moves, noise=noise)
+            kept = self._kept(layer, noise)
+            tape.append((product, a_factor, x, z, out, kept))
+            x = out.detach() if kept is None else out.detach() * kept
+        x = x.reshape(len(x), B, -1)
+        losses, g = cross_entropy(self._output.forward(x, self.threads), labels, self._smoothing)
         g = self._output.backward(x, g, self.threads, to_input=bool(tape))
         while tape:
-            linear, x, z, out = tape.pop()
-            if self._slope_suffices:
-                g.mul_(self.slope(len(tape), z))
+            product, a_factor, x, z, out, kept = tape.pop()
+            g = g.view_as(out) if kept is None else g.view_as(out) * kept
+            if a_factor:
+                g.mul_(self.slope(len(tape), z, noise))
             else:
                 out.backward(g)  # type: ignore[no-untyped-call]
                 assert z.grad is not None
                 g = z.grad
-            g = linear.backward(x, g, self.threads, to_input=bool(tape))
+            g = product.backward(x, g, self.threads, to_input=bool(tape))
         return losses
 
+    def _kept(self, layer: Layer, noise: Mapping[str, Tensor]) -> Tensor | None:
+        """The factor that drops outputs of a layer, and scales up the others so that their mean stays."""
+        drawn = noise.get(f"{layer.name}.dropout")
+        if drawn is None or self._dropout is None:
+            return None
+        return (drawn >= self._dropout).float().mul_(1 / (1 - self._dropout))
+
     @torch.no_grad()
-    def slope(self, layer: int, z: Tensor) -> Tensor:
+    def slope(self, layer: int, z: Tensor, noise: Mapping[str, Tensor] | None = None) -> Tensor:
         """f'(z) with the current parameters, of z's shape (L, B, H); see science: neuron health."""
-        return self._per_activation(layer, z, chain_slope)
+        return self._per_activation(layer, z, chain_slope, noise or {})
 
     def sup_slope(self, layer: int) -> Tensor:
         """sup|f'| of each lane and unit with the current parameters: (L, 1), or (L, H) if learned per unit."""
@@ -186,10 +182,23 @@ class LaneNetwork:
         width = max(part.shape[1] for part in parts)
         return torch.cat([part.expand(-1, width) for part in parts])
 
+    def weight_gradients(self) -> list[Tensor]:
+        """Views of the last gradients of the products' weights, (L, ...), layer by layer, the output's at the end."""
+        return [self._gradients[f"{name}.weight"] for name in (*(x.name for x in self.structure.layers), "output")]
+
     def weights(self, lane: int) -> dict[str, Tensor]:
-        """One lane's parameters and statistics on the CPU, weights as (out, in) like `nn.Linear` keeps them."""
+        """One lane's parameters and statistics on the CPU, as torch's own modules keep them.
+
+        Weights are (out, in); behind a convolution `in` counts as `nn.Flatten` does, channel by channel.
+        """
         named = {name: segment.of(self.theta)[lane] for name, segment in self.segments.items()}
         named |= {name: statistic[lane] for name, statistic in self.statistics.items()}
+        names = [layer.name for layer in self.structure.layers] + ["output"]
+        for layer, name in zip(self.structure.layers, names[1:], strict=True):
+            weight = named[f"{name}.weight"]
+            if layer.side is not None and weight.dim() == 2:
+                by_position = weight.view(layer.pooled, layer.post, -1)
+                named[f"{name}.weight"] = by_position.transpose(0, 1).reshape(weight.shape)
         return {
             name: (tensor.t() if tensor.dim() == 2 and ".activation." not in name else tensor)
             .detach()
@@ -207,19 +216,36 @@ class LaneNetwork:
         finally:
             self.threads = free
 
-    def _linear(self, name: str) -> Linear:
+    def _product(self, name: str, side: int | None) -> Linear | Convolution:
         weight, bias = f"{name}.weight", f"{name}.bias"
-        w, b = self._weights[weight], self._weights.get(bias)
-        return Linear(w, b, self._gradients[weight], self._gradients.get(bias))
+        parts = (self._weights[weight], self._weights.get(bias), self._gradients[weight], self._gradients.get(bias))
+        return Linear(*parts) if side is None else Convolution(side, *parts)
 
-    def _between(self, k: int, z: Tensor, *, training: bool, observe: Observer | None = None) -> Tensor:
-        """Apply what stands between two products: activation, BatchNorm before or after it."""
+    def _is_a_factor(self, layer: Layer) -> bool:
+        """Whether what follows a layer's product is differentiated by a factor, the activation's slope."""
+        learns = any(name.startswith(f"{layer.name}.") for name, _ in self.structure.learned)
+        return layer.pre == layer.post and layer.side is None and not self.structure.batch_norm and not learns
+
+    def _between(
+        self,
+        k: int,
+        z: Tensor,
+        *,
+        batch: bool = False,
+        moves: bool = False,
+        observe: Observer | None = None,
+        noise: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
+        """Apply what stands between two products: activation, BatchNorm before or after it, pooling."""
         if self.structure.batch_norm == "before":
-            z = self._normalise(k, z, training)
-        a = self._per_activation(k, z, chain_function)
+            z = self._normalise(k, z, batch, moves)
+        a = self._per_activation(k, z, chain_function, noise or {})
         if observe is not None:
             observe(k, z, a)
-        return self._normalise(k, a, training) if self.structure.batch_norm == "after" else a
+        if self.structure.batch_norm == "after":
+            a = self._normalise(k, a, batch, moves)
+        side = self.structure.layers[k].side
+        return a if side is None else pool(a, side)
 
     def _parameter(self, name: str, lanes: slice = slice(None)) -> Tensor:
         """A parameter (l, *shape) of some lanes for autograd to use; its gradient goes to the plane."""
@@ -229,48 +255,56 @@ class LaneNetwork:
         out: Tensor = FromPlane.apply(weight.detach().requires_grad_(), gradient)  # type: ignore[no-untyped-call]
         return out
 
-    def _normalise(self, k: int, z: Tensor, training: bool) -> Tensor:
-        """BatchNorm of each lane by itself: one call on (B, L*H)."""
+    def _normalise(self, k: int, z: Tensor, batch: bool, moves: bool) -> Tensor:
+        """BatchNorm of each lane by itself: one call on (B, L*H), with the batch's statistics or the running ones."""
         L, B, H = z.shape
-        name = f"hidden.{k}.norm"
+        name = f"{self.structure.layers[k].name}.norm"
         flat = z[0] if L == 1 else z.transpose(0, 1).reshape(B, L * H)
+        running = moves or not batch
         flat = F.batch_norm(
             flat,
-            self.statistics[f"{name}.running_mean"].view(-1),
-            self.statistics[f"{name}.running_var"].view(-1),
+            self.statistics[f"{name}.running_mean"].view(-1) if running else None,
+            self.statistics[f"{name}.running_var"].view(-1) if running else None,
             self._parameter(f"{name}.weight").reshape(-1),
             self._parameter(f"{name}.bias").reshape(-1),
-            training,
+            batch,
             _BN_MOMENTUM,
             _BN_EPS,
         )
         return flat.unsqueeze(0) if L == 1 else flat.view(B, L, H).transpose(0, 1)
 
-    def _per_activation(self, k: int, z: Tensor, apply: Callable[[Tensor, Chain], Tensor]) -> Tensor:
+    def _per_activation(self, k: int, z: Tensor, apply: Callable[..., Tensor], noise: Mapping[str, Tensor]) -> Tensor:
         """Apply each run of lanes' own activation (or its slope) to its slice of z (L, B, H)."""
-        if len(self.activations) == 1:
-            return apply(z, self._chain(k, self.activations[0]))
-        return torch.cat([apply(z[run.lanes], self._chain(k, run)) for run in self.activations])
+        parts = []
+        for run in self.activations:
+            drawn = [noise.get(f"{self.structure.layers[k].name}.slope.{i}") for i in range(len(run.chain))]
+            own = [
+                n[run.lanes] if n is not None and ACTIVATIONS[choice.name].noise else None
+                for n, choice in zip(drawn, run.chain, strict=True)
+            ]
+            parts.append(apply(z[run.lanes], self._chain(k, run), own))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _chain(self, k: int, run: ActivationRun) -> list[Link]:
         """The run's activations with their parameters, the learned ones as tensors (l, 1, 1) or (l, 1, H)."""
         chain: list[Link] = []
+        layer = self.structure.layers[k]
         for i, choice in enumerate(run.chain):
             entry = ACTIVATIONS[choice.name]
             names = entry.learned(choice.params)
-            learned = {name: self._parameter(f"hidden.{k}.activation.{i}.{name}", run.lanes) for name in names}
+            learned = {name: self._parameter(f"{layer.name}.activation.{i}.{name}", run.lanes) for name in names}
             chain.append((entry, {**choice.params, **learned}))
         return chain
 
 
-def _cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean cross-entropy of each lane (L,), and its gradient (softmax - one-hot) / B by the logits (L, B, C)."""
-    log_p = F.log_softmax(logits, dim=2)
-    target = labels.unsqueeze(2)  # (L, B, 1)
-    losses = -log_p.gather(2, target).mean(dim=(1, 2))
-    g = log_p.exp_()
-    g.scatter_add_(2, target, torch.full_like(target, -1, dtype=g.dtype))
-    return losses, g.div_(labels.shape[1])
+def _rows(x: Tensor, batch: int, layer: Layer) -> Tensor:
+    """What the layer before gave, as rows that a layer reads: one an image, or one a position of an image."""
+    return x.reshape(len(x), batch if layer.side is None else batch * layer.positions, layer.reads)
+
+
+def _per_lane(values: Sequence[float], device: torch.device) -> Tensor | None:
+    """One number a lane, (L, 1, 1), or None where all are 0."""
+    return torch.tensor(values, device=device).view(-1, 1, 1) if any(values) else None
 
 
 def _activation_runs(variants: Sequence[Variant]) -> list[ActivationRun]:

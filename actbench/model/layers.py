@@ -1,10 +1,14 @@
-"""What computes with a plane's parameters and writes their gradients into it (layer 3; imports `compute`, torch)."""
+"""What computes with a plane's parameters and writes their gradients into it, and the loss (layer 3).
+
+Imports `compute` and torch.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from actbench.compute import spread
@@ -42,6 +46,73 @@ class Linear:
         with spread(threads if self._worth_sharing else 1):
             torch.mm(x[0].t(), g[0], out=self.w_grad[0])
             return (g[0] @ self.w[0].t()).unsqueeze(0) if to_input else g
+
+
+class Convolution:
+    """3x3 convolution with a border of zeros for every lane; takes and gives rows, one a position of an image.
+
+    w (L, out, channels, 3, 3), b (L, out) or None, and their gradients are views into the planes. The lanes are
+    groups of one convolution. Never shared between threads: its sums depend on how many there are.
+    """
+
+    def __init__(self, side: int, w: Tensor, b: Tensor | None, w_grad: Tensor, b_grad: Tensor | None) -> None:
+        self.side, self.w, self.b, self.w_grad, self.b_grad = side, w, b, w_grad, b_grad
+
+    def forward(self, x: Tensor, threads: int) -> Tensor:
+        """Convolve x (L, B * side * side, channels) -> (L, B * side * side, out)."""
+        bias = self.b.flatten() if self.b is not None else None
+        out = F.conv2d(to_images(x, self.side), self.w.flatten(0, 1), bias, padding=1, groups=len(x))
+        return to_rows(out, len(x))
+
+    def backward(self, x: Tensor, g: Tensor, threads: int, *, to_input: bool) -> Tensor:
+        """Write the gradients of w and b for the output's gradient g; return x's (g itself if not asked for)."""
+        if self.b_grad is not None:
+            torch.sum(g, dim=1, out=self.b_grad)
+        images, w, g_images = to_images(x, self.side), self.w.flatten(0, 1), to_images(g, self.side)
+        # What autograd calls; torch.nn.grad's functions lose the order of the axes and take several times as long.
+        to_images_grad, w_grad, _ = torch.ops.aten.convolution_backward(
+            g_images, images, w, None, [1, 1], [1, 1], [1, 1], False, [0, 0], len(x), [to_input, True, False]
+        )
+        self.w_grad.copy_(w_grad.view_as(self.w))
+        return to_rows(to_images_grad, len(x)) if to_input else g
+
+
+def pool(a: Tensor, side: int) -> Tensor:
+    """The maximum over each 2x2 positions: (L, B * side * side, C) -> (L, B * (side // 2)^2, C)."""
+    return to_rows(F.max_pool2d(to_images(a, side), 2), len(a))
+
+
+def to_images(rows: Tensor, side: int) -> Tensor:
+    """(L, B * side * side, C) -> (B, L * C, side, side); for one lane a view, channels last."""
+    L, _, C = rows.shape
+    if L == 1:
+        return rows.view(-1, side, side, C).permute(0, 3, 1, 2)
+    return rows.reshape(L, -1, side, side, C).permute(1, 0, 4, 2, 3).flatten(1, 2)
+
+
+def to_rows(images: Tensor, lanes: int) -> Tensor:
+    """(B, L * C, h, w) -> (L, B * h * w, C), the inverse of `to_images`."""
+    B, _, h, w = images.shape
+    return images.view(B, lanes, -1, h, w).permute(1, 0, 3, 4, 2).reshape(lanes, B * h * w, -1)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, smoothing: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Mean cross-entropy of each lane (L,), and its gradient (softmax - target) / B by the logits (L, B, C).
+
+    The target has 1 - s at the label and s / C more everywhere, s of `smoothing` (L, 1, 1): torch's label_smoothing.
+    """
+    log_p = F.log_softmax(logits, dim=2)
+    at_label = labels.unsqueeze(2)  # (L, B, 1)
+    losses = -log_p.gather(2, at_label)
+    one = torch.full_like(losses, -1)
+    if smoothing is not None:
+        losses = (1 - smoothing) * losses - smoothing * log_p.mean(dim=2, keepdim=True)
+        one = one * (1 - smoothing)
+    g = log_p.exp_()
+    if smoothing is not None:
+        g.sub_(smoothing / logits.shape[2])
+    g.scatter_add_(2, at_label, one)
+    return losses.mean(dim=(1, 2)), g.div_(labels.shape[1])
 
 
 class FromPlane(torch.autograd.Function):

@@ -6,6 +6,7 @@ Imports the activations' widths and `config` for a variant's keys; no torch but 
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from actbench.activations import ACTIVATIONS
 from actbench.config import Variant
+from actbench.config.variant import CHANNELS, WINDOW
 
 _ALIGNMENT = 16  # floats: every parameter starts on a cache line of 64 bytes
 
@@ -42,11 +44,37 @@ class Segment:
 
 @dataclass(frozen=True)
 class Layer:
-    """One hidden layer: inputs, width of z (`pre`) and of the activation's output (`post`)."""
+    """One hidden layer: its name, inputs a unit, width of z (`pre`) and of the activation's output (`post`).
 
+    A convolution has a `side`: it sees images of side x side positions through a window of 3x3. Its units are
+    channels, and the maximum over 2x2 positions follows its activation.
+    """
+
+    name: str
     fan_in: int
     pre: int
     post: int
+    side: int | None = None
+
+    @property
+    def positions(self) -> int:
+        """How often a unit computes its z for one image."""
+        return 1 if self.side is None else self.side**2
+
+    @property
+    def pooled(self) -> int:
+        """For how many positions of an image a unit's output goes on."""
+        return 1 if self.side is None else (self.side // 2) ** 2
+
+    @property
+    def reads(self) -> int:
+        """Width of a row of its input: units, or channels of one position."""
+        return self.fan_in if self.side is None else self.fan_in // WINDOW
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """The weight as it lies in the plane: (in, out), or (out, channels, 3, 3) as torch's convolution takes it."""
+        return (self.fan_in, self.pre) if self.side is None else (self.pre, self.reads, 3, 3)
 
 
 @dataclass(frozen=True)
@@ -64,29 +92,41 @@ class Structure:
         """Work out the structure that `variant` gives a network of `inputs` pixels and `classes` classes."""
         layers: list[Layer] = []
         learned: list[tuple[str, tuple[int, ...]]] = []
-        fan_in = inputs
-        for k, hidden in enumerate(variant.hidden):
-            fan_out = variant.hidden[k + 1] if k + 1 < len(variant.hidden) else classes
-            pre = post = hidden
+        plan = [(f"conv.{k}", width) for k, width in enumerate(CHANNELS if variant.network == "cnn" else ())]
+        side: int | None = math.isqrt(inputs) if plan else None
+        plan += [(f"hidden.{k}", width) for k, width in enumerate(variant.hidden)]
+        reads = 1 if plan and side else inputs  # channels, or units
+        for (name, nominal), (following, next_width) in itertools.pairwise([*plan, ("output", classes)]):
+            convolves = name.startswith("conv")
+            fan_in = reads * WINDOW if convolves else reads
+            pooled = (side or 0) // 2
+            # How many weights of the next layer read one unit of this one.
+            fan_out = next_width * (1 if not convolves else WINDOW if following.startswith("conv") else pooled**2)
+            pre = post = nominal
             for i, choice in enumerate(variant.activation):
                 entry = ACTIVATIONS[choice.name]
-                pre, post = entry.widths(hidden, fan_in, fan_out, choice.params)
-                for name, kind in entry.learned(choice.params).items():
-                    learned.append((f"hidden.{k}.activation.{i}.{name}", (1, pre if kind == "unit" else 1)))
-            layers.append(Layer(fan_in, pre, post))
-            fan_in = post
+                pre, post = entry.widths(nominal, fan_in, fan_out, choice.params)
+                for parameter, kind in entry.learned(choice.params).items():
+                    shape = (1, pre if kind == "unit" else 1)
+                    learned.append((f"{name}.activation.{i}.{parameter}", shape))
+            layers.append(Layer(name, fan_in, pre, post, side if convolves else None))
+            if convolves:
+                side = pooled
+                reads = post if following.startswith("conv") else post * pooled**2
+            else:
+                reads = post
         return cls(inputs, tuple(layers), classes, variant.batch_norm, tuple(learned))
 
     def segments(self) -> list[Segment]:
         """Lay the parameters out in the plane, each on a cache line of its own."""
         shapes: list[tuple[str, tuple[int, ...]]] = []
-        for k, layer in enumerate(self.layers):
-            shapes.append((f"hidden.{k}.weight", (layer.fan_in, layer.pre)))
+        for layer in self.layers:
+            shapes.append((f"{layer.name}.weight", layer.weight_shape))
             if self.batch_norm != "before":  # BatchNorm's shift makes that bias redundant
-                shapes.append((f"hidden.{k}.bias", (layer.pre,)))
+                shapes.append((f"{layer.name}.bias", (layer.pre,)))
             if self.batch_norm:
                 width = layer.pre if self.batch_norm == "before" else layer.post
-                shapes += [(f"hidden.{k}.norm.weight", (width,)), (f"hidden.{k}.norm.bias", (width,))]
+                shapes += [(f"{layer.name}.norm.weight", (width,)), (f"{layer.name}.norm.bias", (width,))]
         shapes += [("output.weight", (self.output_fan_in, self.classes)), ("output.bias", (self.classes,))]
         segments: list[Segment] = []
         start = 0
@@ -98,7 +138,15 @@ class Structure:
     @property
     def output_fan_in(self) -> int:
         """Width of what the output layer reads; the images themselves when there is no hidden layer."""
-        return self.layers[-1].post if self.layers else self.inputs
+        if not self.layers:
+            return self.inputs
+        return self.layers[-1].post * self.layers[-1].pooled
+
+    @property
+    def widths(self) -> str:
+        """Units of each hidden layer, `512 x 256`; `683>342` where its activation takes 683 numbers and gives 342."""
+        texts = [f"{x.pre}" if x.pre == x.post else f"{x.pre}>{x.post}" for x in self.layers]
+        return " x ".join(texts) or "none"
 
     @property
     def parameter_count(self) -> int:

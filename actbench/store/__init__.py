@@ -19,6 +19,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -52,6 +53,24 @@ def _collector_paused() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
+
+
+def _read_settled(folder: Path) -> StoredRun | StoredProblem | None:
+    """Read a run that another process may be replacing or deleting at this moment; None when it is gone."""
+    for _ in range(10):
+        before = _inode(folder)
+        found = read_run(folder)
+        if isinstance(found, StoredRun) or (before is not None and before == _inode(folder)):
+            return found
+        time.sleep(0.001)
+    return None
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.lstat().st_ino
+    except OSError:
+        return None
 
 
 class Store:
@@ -99,6 +118,11 @@ class Store:
         if isinstance(stored, StoredProblem):
             return "newer" if stored.kind == "newer" else "damaged"
         return stored.status if stored is not None else None
+
+    def result(self, run_id: str) -> StoredRun | None:
+        """Return the run if it has ended for good (done or diverged), else None: it is to be trained."""
+        stored = find_run(self.root, run_id)
+        return stored if isinstance(stored, StoredRun) and is_result(stored) else None
 
     @contextlib.contextmanager
     def claim(self, run_id: str, *, force: bool = False) -> Iterator[Claim | None]:
@@ -168,7 +192,7 @@ class Store:
             raise StoreError(f"{self.root} is no folder; train something first, or choose with --results")
         with atomic.explained("read", self.root):
             run_ids, strange = index.run_ids(self.root), self._strange_folders()
-        yield from (read_run(self.root / run_id) for run_id in run_ids)
+        yield from (found for run_id in run_ids if (found := _read_settled(self.root / run_id)) is not None)
         yield from strange
 
     def _is_over(self, run_id: str, force: bool) -> bool:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 FORMAT_VERSION = 1
-RESULT, CONFIG, EPOCHS, NEURONS, MODEL = (
-    "result.json", "config.yaml", "epochs.csv", "neurons.csv", "model.safetensors",
+RESULT, CONFIG, EPOCHS, LAYERS, NEURONS, MODEL = (
+    "result.json", "config.yaml", "epochs.csv", "layers.csv", "neurons.csv", "model.safetensors",
 )  # fmt: skip
 RUN_ID = re.compile(r"([a-z0-9_-]{1,40})-s([0-9]{1,20})-([0-9a-f]{10})")
 Outcome = Literal["done", "diverged", "failed"]
@@ -53,9 +53,9 @@ class RunRecord:
     """An ended run, as it is handed over to be stored.
 
     `flat` are the config columns of runs.csv and `metrics` the final metrics (fractions, counts), both by
-    column; `layers` the raw final metrics per layer; `epochs` and `neurons` the rows of the files of these
-    names. `provenance` names versions, device, threads and data, never the environment. nan and inf are
-    stored as null in result.json.
+    column; `layers` the raw final metrics per layer; `epochs`, `layer_rows` (one an epoch and layer) and `neurons`
+    the rows of epochs.csv, layers.csv and neurons.csv. `provenance` names versions, device, threads and data, never
+    the environment. nan and inf are stored as null in result.json.
     """
 
     run_id: str
@@ -66,6 +66,7 @@ class RunRecord:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     layers: Sequence[Mapping[str, Any]] = ()
     epochs: Sequence[Mapping[str, Cell]] = ()
+    layer_rows: Sequence[Mapping[str, Cell]] = ()
     neurons: Sequence[Mapping[str, Cell]] = ()
     weights: Mapping[str, np.ndarray] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -77,6 +78,7 @@ class RunRecord:
         files = {
             CONFIG: self.config_yaml.encode(errors="backslashreplace"),
             EPOCHS: format_table(self.epochs).encode(errors="backslashreplace"),
+            LAYERS: format_table(self.layer_rows).encode(errors="backslashreplace"),
             NEURONS: format_table(self.neurons).encode(errors="backslashreplace"),
         }
         if self.weights is not None:
@@ -153,6 +155,10 @@ class StoredRun:
     def epochs(self) -> list[Row]:
         """Return one row an epoch. Raises StoreError when the file is damaged."""
         return self._table(EPOCHS)
+
+    def layer_rows(self) -> list[Row]:
+        """Return one row an epoch and layer. Raises StoreError when the file is damaged."""
+        return self._table(LAYERS)
 
     def neurons(self) -> list[Row]:
         """Return one row a hidden unit. Raises StoreError when the file is damaged."""
@@ -257,7 +263,7 @@ def _shape_problem(result: dict[str, Any], name: str) -> str | None:
         if not all(type(value) in _SCALARS for value in result[key].values()):
             return f"has no valid {key}"
     for file, about in result["files"].items():
-        known = file in (CONFIG, EPOCHS, NEURONS, MODEL) and isinstance(about, dict)
+        known = file in (CONFIG, EPOCHS, LAYERS, NEURONS, MODEL) and isinstance(about, dict)
         if not known or not isinstance(about.get("sha256"), str) or type(about.get("bytes")) is not int:
             return "has no valid files"
     return None

@@ -1,0 +1,248 @@
+"""What the Python interface returns: rows that print well and convert to pandas or polars (layer 5).
+
+Imports `comparison`, `tables`, the store; pandas and polars only where they are asked for.
+"""
+
+from __future__ import annotations
+
+import html
+import importlib
+import io
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, overload
+
+from rich.console import Console
+
+from actbench import comparison, tables
+from actbench.comparison.groups import shown
+from actbench.config.textfile import readable
+from actbench.errors import UsageError
+from actbench.store import StoredRun
+from actbench.store.records import LAYERS
+from actbench.tables import Column
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
+
+Row = dict[str, Any]
+_WIDTH = 120
+_MOST_SHOWN = 30
+
+
+class Frame(ABC):
+    """Rows, each a dict with the same keys in the same order; missing values are None."""
+
+    @property
+    @abstractmethod
+    def rows(self) -> list[Row]:
+        """The rows, as new dicts."""
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns."""
+        return list(dict.fromkeys(key for row in self.rows for key in row))
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return a pandas DataFrame of the rows. Raises UsageError where pandas is not installed."""
+        return _library("pandas").DataFrame(self._by_column())
+
+    def to_polars(self) -> polars.DataFrame:
+        """Return a polars DataFrame of the rows. Raises UsageError where polars is not installed."""
+        return _library("polars").DataFrame(self._by_column())
+
+    def _by_column(self) -> dict[str, list[Any]]:
+        """Return the values by column, of one type in each: what mixes text with other things becomes text."""
+        rows = self.rows
+        return {name: _one_type([row.get(name) for row in rows]) for name in self.columns}
+
+    @abstractmethod
+    def _shown(self) -> tuple[str, Sequence[Column], Sequence[Mapping[str, Any]], Sequence[str]]:
+        """Return a line, and the columns, rows and footnotes of the table that a person sees."""
+
+    def __repr__(self) -> str:
+        """Show the line and the table in plain text."""
+        line, columns, rows, notes = self._shown()
+        if not rows:
+            return line
+        console = Console(file=io.StringIO(), width=_WIDTH, color_system=None)
+        console.print(tables.terminal_table(columns, rows[:_MOST_SHOWN], width=_WIDTH))
+        assert isinstance(console.file, io.StringIO)
+        more = [f"... {len(rows) - _MOST_SHOWN} more rows"] if len(rows) > _MOST_SHOWN else []
+        notes = [f"[{number}] {readable(note)}" for number, note in enumerate(notes, 1)]
+        table = [text.rstrip() for text in console.file.getvalue().splitlines()]
+        return "\n".join([*([line] if line else []), *table, *more, *notes])
+
+    def _repr_html_(self) -> str:
+        """Show the same in a notebook; whatever names hold is text there."""
+        line, columns, rows, notes = self._shown()
+        head = "".join(f"<th>{html.escape(column.heading)}</th>" for column in columns)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(column.text(row))}</td>" for column in columns) + "</tr>"
+            for row in rows[:_MOST_SHOWN]
+        )
+        more = f"<p>... {len(rows) - _MOST_SHOWN} more rows</p>" if len(rows) > _MOST_SHOWN else ""
+        below = "".join(f"<li>{html.escape(readable(note))}</li>" for note in notes)
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" if rows else ""
+        return f"{f'<p>{html.escape(line)}</p>' if line else ''}{table}{more}{f'<ol>{below}</ol>' if below else ''}"
+
+
+class Table(Frame, Sequence[Row]):
+    """A plain table, such as the epochs of some runs."""
+
+    def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self._rows = [dict(row) for row in rows]
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows, as new dicts."""
+        return [dict(row) for row in self._rows]
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Row]: ...
+
+    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+        return self._rows[index]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def _shown(self) -> tuple[str, Sequence[Column], Sequence[Mapping[str, Any]], Sequence[str]]:
+        return f"{_count(len(self), 'row')}", [Column(name, name, _short) for name in self.columns], self._rows, ()
+
+
+class Runs(Frame, Sequence[StoredRun]):
+    """Stored runs, in the order in which they were asked for.
+
+    `rows` are those of runs.csv; `failed` holds, by run id, the last line of the traceback of each run that
+    failed. Failed runs are not among the runs.
+    """
+
+    def __init__(self, runs: Sequence[StoredRun], failed: Mapping[str, str] | None = None) -> None:
+        self._runs = tuple(runs)
+        self.failed = dict(failed or {})
+
+    @property
+    def rows(self) -> list[Row]:
+        """The runs' rows of runs.csv, as new dicts."""
+        return [dict(run.row) for run in self._runs]
+
+    def epochs(self) -> Table:
+        """Return a row an epoch and run, from the untrained network on; raises StoreError for damaged files."""
+        return Table([{**_named(run), **row} for run in self._runs for row in run.epochs()])
+
+    def layers(self) -> Table:
+        """Return a row an epoch, layer and run (0 is the first hidden layer); raises StoreError for damaged files."""
+        kept = [run for run in self._runs if LAYERS in run.files]
+        return Table([{**_named(run), **row} for run in kept for row in run.layer_rows()])
+
+    def neurons(self) -> Table:
+        """Return a row a hidden unit and run, after training; raises StoreError for damaged files."""
+        return Table([{**_named(run), **row} for run in self._runs for row in run.neurons()])
+
+    @overload
+    def __getitem__(self, index: int) -> StoredRun: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Runs: ...
+
+    def __getitem__(self, index: int | slice) -> StoredRun | Runs:
+        return Runs(self._runs[index], self.failed) if isinstance(index, slice) else self._runs[index]
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def __add__(self, other: Runs) -> Runs:
+        """Return the runs of both, each once."""
+        both = {run.folder: run for run in (*self._runs, *other._runs)}
+        return Runs(list(both.values()), {**self.failed, **other.failed})
+
+    def _shown(self) -> tuple[str, Sequence[Column], Sequence[Mapping[str, Any]], Sequence[str]]:
+        failed = f", {len(self.failed)} failed" if self.failed else ""
+        line = f"{_count(len(self), 'run')}{failed}"
+        if not self._runs:
+            return line, (), (), ()
+        found = comparison.compare([run.row for run in self._runs])
+        return line, *tables.comparison_table(found), found.footnotes
+
+
+class Comparison(Frame, Sequence[comparison.ComparisonRow]):
+    """A row a variant, best first, with the footnotes that belong to it; `found` has every number, typed.
+
+    `rows` are those of `actbench compare --format json`: every number in a column of its own.
+    """
+
+    def __init__(self, found: comparison.Comparison) -> None:
+        self.found = found
+
+    @property
+    def footnotes(self) -> tuple[str, ...]:
+        """What to know before believing the table."""
+        return self.found.footnotes
+
+    @property
+    def baseline(self) -> str:
+        """The label of the row that others are compared with."""
+        return self.found.baseline
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows with every number apart, as new dicts."""
+        return [{column.key: row.get(column.key) for column in self._raw[0]} for row in self._raw[1]]
+
+    @cached_property
+    def _raw(self) -> tuple[list[Column], list[Row]]:
+        return tables.comparison_table(self.found, raw=True)
+
+    def format(self, name: str) -> str:
+        """Return the table as `md`, `latex`, `csv` or `json`; raises UnknownNameError for another format."""
+        return tables.write_comparison(self.found, name)
+
+    @overload
+    def __getitem__(self, index: int) -> comparison.ComparisonRow: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[comparison.ComparisonRow, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> comparison.ComparisonRow | tuple[comparison.ComparisonRow, ...]:
+        return self.found.rows[index]
+
+    def __len__(self) -> int:
+        return len(self.found.rows)
+
+    def __iter__(self) -> Iterator[comparison.ComparisonRow]:
+        return iter(self.found.rows)
+
+    def _shown(self) -> tuple[str, Sequence[Column], Sequence[Mapping[str, Any]], Sequence[str]]:
+        return "", *tables.comparison_table(self.found), self.found.footnotes
+
+
+def _named(run: StoredRun) -> Row:
+    return {"run_id": run.run_id, "name": run.row.get("name"), "seed": run.seed}
+
+
+def _one_type(values: list[Any]) -> list[Any]:
+    kinds = {type(value) for value in values} - {type(None)}
+    if kinds == {int, float}:
+        return [None if value is None else float(value) for value in values]
+    return values if len(kinds) <= 1 else [None if value is None else shown(value) for value in values]
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else shown(value)
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+def _library(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise UsageError(f"to_{name} needs {name}; install it with: pip install {name}") from None

@@ -1,0 +1,60 @@
+"""A training step as a captured CUDA graph (layer 3; imports torch, the stack's type only)."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from actbench.engine.stack import LaneStack
+
+
+class GraphedStep:
+    """One training step of a stack for one batch size, captured in a CUDA graph and replayed.
+
+    A replay launches the whole step with one call: no Python and no host synchronisation in between.
+    Capturing needs a few warm-up steps on a side stream, and the stack's state is put back after them. Where
+    capturing fails, the step runs eagerly and one warning says why.
+    """
+
+    def __init__(self, stack: LaneStack, size: int) -> None:
+        self._stack = stack
+        self._index = torch.zeros(len(stack.runs), size, dtype=torch.int64, device=stack.device)
+        self._graph: torch.cuda.CUDAGraph | None = torch.cuda.CUDAGraph()
+        before = [{name: tensor.clone() for name, tensor in stack.state(k).items()} for k in range(len(stack.runs))]
+        loss_sum = stack._loss_sum.clone()
+        try:
+            self._capture()
+        except RuntimeError as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            warnings.warn(f"CUDA graph capture failed, training eagerly: {error}", RuntimeWarning, stacklevel=2)
+            self._graph = None
+        for lane, kept in enumerate(before):
+            for name, tensor in stack.state(lane).items():
+                # What the warm-up created, moments and step counts, starts from zero.
+                tensor.copy_(kept[name]) if name in kept else tensor.zero_()
+        stack._loss_sum.copy_(loss_sum)
+
+    def _capture(self) -> None:
+        assert self._graph is not None
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns that a capturable optimizer steps uncaptured
+            for _ in range(3):
+                self._stack.eager_step(self._index)
+        torch.cuda.current_stream().wait_stream(side)
+        with torch.cuda.graph(self._graph):
+            self._stack.eager_step(self._index)
+
+    def __call__(self, index: Tensor) -> None:
+        """Train one step on the images `index` (L, B)."""
+        if self._graph is None:
+            self._stack.eager_step(index)
+        else:
+            self._index.copy_(index)
+            self._graph.replay()

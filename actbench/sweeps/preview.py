@@ -1,0 +1,125 @@
+"""What a sweep will take, told before it starts: its lane groups and an estimate of the time (layer 4).
+
+Imports the configs, the store and `plans`; the engine or Ray to find out where training would take place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from actbench.config import Run
+from actbench.datasets import DATASETS
+from actbench.store import Store
+from actbench.store.cells import Row
+from actbench.sweeps.plans import Options
+
+# Where nothing of the kind has been trained yet: what a thread of a present-day server took, within a factor of three.
+# Fitted to linear models, to 1 to 20 layers of 128 units, and to 1 and 2 of 512.
+_STEP_S = 5e-4  # a training step of any size, and its share of the measuring
+_LAYER_STEP_S = 4e-4  # the same of each hidden layer
+_PARAMETER_IMAGES_PER_S = 2.1e10  # forward, backward, optimizer, and evaluating on all images afterwards
+_CNN_IMAGES_PER_S = 1400.0
+ROUGH_RATE = "a rough rate of 30,000 images a second and thread for a 784-512-10 network"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where lane groups train: `at_once` lanes at the same moment, each taking the time of one."""
+
+    name: str
+    device: str
+    at_once: int
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The lane groups of a plan, by place, and the estimate: `seconds` is None where nothing can be said.
+
+    `timed` of the runs are estimated by stored runs of the same shape, the others by ROUGH_RATE.
+    """
+
+    groups: list[tuple[Place, list[Run]]]
+    seconds: float | None
+    timed: int
+    runs: int
+
+
+def preview(runs: Sequence[Run], store: Store, options: Options) -> Preview:
+    """Find out how `runs` would be trained, and about how long that takes. Trains and writes nothing.
+
+    Raises DeviceError, and UsageError where a Ray cluster cannot be reached.
+    """
+    groups = list(_ray_groups(runs, options) if options.executor == "ray" else _local_groups(runs, options))
+    known = _seconds_per_epoch(store)
+    total, timed = 0.0, 0
+    for place, group in groups:
+        for run in group:
+            stored = known.get(_shape(run.variant.flat(), place.device))
+            if stored is None and place.device != "cpu":
+                return Preview(groups, None, 0, len(runs))  # a GPU's rate is anybody's guess
+            timed += stored is not None
+            seconds = stored * run.variant.epochs if stored is not None else rough_seconds(run)
+            total += seconds / place.at_once
+    return Preview(groups, total, timed, len(runs))
+
+
+def _local_groups(runs: Sequence[Run], options: Options) -> Iterator[tuple[Place, list[Run]]]:
+    from actbench.sweeps import local
+
+    threads = local.threads_of(options)
+    for device, group in local.groups(runs, options):
+        if device.type == "cpu":
+            name = f"{threads} {'thread' if threads == 1 else 'threads'} on cpu"
+            yield Place(name, "cpu", min(threads, len(group))), group
+        else:
+            yield Place(str(device), device.type, 1), group  # a stored time is a lane's share of its stack's
+
+
+def _ray_groups(runs: Sequence[Run], options: Options) -> Iterator[tuple[Place, list[Run]]]:
+    from actbench.sweeps import ray_cluster
+
+    with ray_cluster.connected(options.ray_address) as cluster:
+        for size, group in cluster.groups(runs, options):
+            each = min(size.threads, len(group)) if size.device == "cpu" else 1
+            yield Place(f"Ray ({cluster}), each with {size}", size.device, each * cluster.slots(size)), group
+
+
+def _shape(row: Row | dict[str, Any], device: str) -> tuple[Any, ...]:
+    """What decides how long an epoch takes, all in all: cells of runs.csv, and cpu or cuda."""
+    keys = (
+        "dataset",
+        "network",
+        "hidden",
+        "batch_norm",
+        "batch_size",
+        "optimizer",
+        "train_limit",
+        "test_limit",
+        "validation",
+        "augment",
+    )
+    return (*(row.get(key) for key in keys), device.partition(":")[0])
+
+
+def _seconds_per_epoch(store: Store) -> dict[tuple[Any, ...], float]:
+    """Return the median time of an epoch of the stored runs, by shape."""
+    found: dict[tuple[Any, ...], list[float]] = {}
+    for row in store.rows()[0] if store.root.is_dir() else []:
+        wall_s, epochs = row["wall_s"], row["epochs_run"]
+        if row["status"] == "done" and isinstance(wall_s, int | float) and isinstance(epochs, int) and epochs > 0:
+            found.setdefault(_shape(row, str(row["device"])), []).append(wall_s / epochs)
+    return {shape: median(times) for shape, times in found.items()}
+
+
+def rough_seconds(run: Run) -> float:
+    """Return about how long a run takes on one thread of a CPU; a plan needs no better, machines differ by more."""
+    v = run.variant
+    images = min(v.train_limit or DATASETS[v.dataset].train, DATASETS[v.dataset].train)
+    if v.network == "cnn":
+        return v.epochs * images / _CNN_IMAGES_PER_S
+    steps = -(-images // v.batch_size)
+    seconds = steps * (_STEP_S + _LAYER_STEP_S * len(v.hidden)) + images * v.parameter_count / _PARAMETER_IMAGES_PER_S
+    return v.epochs * seconds * (1.5 if v.batch_norm else 1.0) * (1.3 if v.augment else 1.0)

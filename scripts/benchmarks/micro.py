@@ -1,0 +1,237 @@
+"""Micro-benchmarks of what was tried for speed, one small thing beside another; `tried` says what came of it.
+
+All on one thread where the name does not say otherwise, on random images, 784-512-10 with ReLU and Adam at batch
+size 64. Values are medians over about half a second, in seconds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from statistics import median
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from actbench import compute, engine
+from actbench.activations import ACTIVATIONS
+from actbench.config import Run, Variant
+from actbench.datasets import Dataset, Split
+from actbench.engine.stack import CLASSES, Arrays, LaneStack
+from benchmarks.setting import Measured, Part, Setting, run
+
+B, N, P = 64, 4096, 407_050
+LANES, STEPS = 8, 20
+
+Action = Callable[[], object]
+
+CHILD_STEPS = "import sys; from benchmarks import micro; print(*micro.both_steps(sys.argv[1:] == ['mallopt']))"
+CHILD_COMPILE = "from benchmarks import micro; print(*micro.compiled_step())"
+CHILD_OPTIMIZER = """
+import sys, time, torch
+from actbench.optimizers import OPTIMIZERS, bare_step
+weight = torch.zeros(1000, requires_grad=True)
+weight.grad = torch.ones(1000)
+started = time.perf_counter()
+if sys.argv[1] == "bare":
+    step = bare_step(OPTIMIZERS["adam"].build([{"params": [weight]}], device="cpu"))
+else:
+    step = torch.optim.Adam([weight], fused=True).step
+with torch.no_grad():
+    step()
+print(time.perf_counter() - started)
+"""
+
+
+def typical(action: Action, budget_s: float = 0.5) -> float:
+    """Median seconds of a call, over so much time and at least 5 calls, after two to warm up."""
+    times: list[float] = []
+    action()
+    action()
+    while len(times) < 5 or sum(times) < budget_s:
+        started = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - started)
+    return median(times)
+
+
+def tried(setting: Setting) -> Part:
+    """Every micro-benchmark, in turn."""
+    budget_s = 0.05 if setting.trial else 0.5
+    actions = steps() | optimizers() | between_products() | chunks()
+    while True:
+        with compute.training_thread():
+            found = {name: typical(action, budget_s) for name, action in actions.items()}
+        found["stacked_lane_step_s"] /= LANES
+        found["own_stack_lane_step_s"] /= LANES * STEPS
+        yield {**found, **two_lanes(), **children()}
+
+
+def stack_of(lanes: int) -> LaneStack:
+    """So many lanes of the recipe with seeds of their own, on random images."""
+    draws = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (N, 28, 28), dtype=torch.uint8, generator=draws)
+    split = Split(pixels, torch.randint(CLASSES, (N,), generator=draws))
+    variant = Variant.model_validate({})
+    arrays = Arrays.of(Dataset("random", split, split, 0.1307, 0.3081, ""), variant, torch.device("cpu"))
+    return LaneStack([Run(variant, seed) for seed in range(lanes)], arrays)
+
+
+def batches(lanes: int) -> Iterator[Tensor]:
+    """Indices of random images (L, B), for ever."""
+    draws = torch.Generator().manual_seed(1)
+    return itertools.cycle([torch.randint(N, (lanes, B), generator=draws) for _ in range(50)])
+
+
+def stepper(stack: LaneStack, threads: int = 1) -> Action:
+    """A training step of the stack on the next images."""
+    index = batches(len(stack.runs))
+
+    def step() -> None:
+        stack.network.threads = threads
+        stack.step(next(index))
+
+    return step
+
+
+def autograd_stepper(*, compiled: bool = False) -> Action:
+    """A training step of `nn.Sequential` on images that are in memory, by autograd and fused Adam."""
+    arrays, index = stack_of(1).arrays, batches(1)
+    model: nn.Module = nn.Sequential(nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 10))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+
+    def loss_of(x: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy(model(x), y)
+
+    loss = torch.compile(loss_of) if compiled else loss_of
+
+    def step() -> None:
+        (batch,) = next(index)
+        optimizer.zero_grad()
+        loss(arrays.train_images[batch], arrays.train_labels[batch]).backward()
+        optimizer.step()
+
+    return step
+
+
+def steps() -> dict[str, Action]:
+    """Training steps: by autograd and by hand; products on one thread and two; lanes stacked, and taking turns."""
+    own = [stepper(stack_of(1)) for _ in range(LANES)]
+    return {
+        "autograd_step_s": autograd_stepper(),
+        "by_hand_step_s": stepper(stack_of(1)),
+        "two_threads_step_s": stepper(stack_of(1), threads=2),
+        "stacked_lane_step_s": stepper(stack_of(LANES)),
+        "own_stack_lane_step_s": lambda: [step() for step in own for _ in range(STEPS)],
+    }
+
+
+def two_lanes() -> Measured:
+    """Two lanes at the same time, a thread each, per step of one lane."""
+    lanes = [stepper(stack_of(1)) for _ in range(2)]
+    with ThreadPoolExecutor(2, initializer=compute.configure_thread) as pool:
+
+        def both() -> None:
+            for done in [pool.submit(lambda step=step: [step() for _ in range(STEPS)]) for step in lanes]:
+                done.result()
+
+        return {"two_lanes_step_s": typical(both) / (2 * STEPS)}
+
+
+def optimizers() -> dict[str, Action]:
+    """Adam's pass over one network's parameters in its three forms, and over moments that are too small."""
+
+    def adam(share_of_denormals: float = 0.0, **form: bool) -> torch.optim.Optimizer:
+        weight = torch.randn(P).requires_grad_()
+        weight.grad = torch.randn(P)
+        optimizer = torch.optim.Adam([weight], **form)
+        optimizer.step()
+        tiny = int(share_of_denormals * P)
+        weight.grad[:tiny] = 0
+        optimizer.state[weight]["exp_avg"][:tiny] = 0
+        optimizer.state[weight]["exp_avg_sq"][:tiny] = 1e-39
+        return optimizer
+
+    def with_denormals(step: Action) -> Action:
+        def action() -> None:
+            torch.set_flush_denormal(False)
+            step()
+            torch.set_flush_denormal(True)
+
+        return action
+
+    return {
+        "adam_fused_s": adam(fused=True).step,
+        "adam_foreach_s": adam(foreach=True).step,
+        "adam_loop_s": adam(foreach=False, fused=False).step,
+        "adam_denormals_s": with_denormals(adam(0.05, fused=True).step),
+        "adam_flushed_s": adam(0.05, fused=True).step,
+    }
+
+
+def between_products() -> dict[str, Action]:
+    """ReLU forward and backward at 64 x 512: by its exact slope, and by autograd."""
+    relu, z = ACTIVATIONS["relu"], torch.randn(1, B, 512)
+    g, leaf = torch.randn(1, B, 512), z.clone().requires_grad_()
+
+    def by_slope() -> None:
+        relu.function(z)
+        g.mul_(relu.slope(z))
+
+    def by_autograd() -> None:
+        torch.autograd.grad(relu.function(leaf), leaf, g)
+
+    return {"slope_s": by_slope, "autograd_s": by_autograd}
+
+
+def chunks() -> dict[str, Action]:
+    """Evaluating 10,000 images, so many at a time."""
+    network, images = stack_of(1).network, torch.randn(1, 10_000, 784)
+
+    def evaluate(size: int) -> Action:
+        return lambda: [network.forward(chunk) for chunk in images.split(size, dim=1)]
+
+    return {f"chunks_of_{size}_s": evaluate(size) for size in (250, 500, 1000, 2000)}
+
+
+def children() -> Measured:
+    """What belongs to a whole process: allocation, MKL's mode, the first step of an optimizer, a compiled step."""
+    found: Measured = {}
+    for name, arguments, environment in (
+        ("", ["mallopt"], {}),
+        ("no_mallopt_", [], {}),
+        ("free_order_", ["mallopt"], {"MKL_CBWR": "AUTO"}),
+    ):
+        by_hand, autograd = run(CHILD_STEPS, *arguments, **environment).split()
+        found |= {f"child_{name}by_hand_step_s": float(by_hand), f"child_{name}autograd_step_s": float(autograd)}
+    found["bare_first_step_s"] = float(run(CHILD_OPTIMIZER, "bare"))
+    found["hooked_first_step_s"] = float(run(CHILD_OPTIMIZER, "hooked"))
+    with tempfile.TemporaryDirectory() as cache:
+        try:
+            compiling, step = run(CHILD_COMPILE, TORCHINDUCTOR_CACHE_DIR=cache).split()
+        except RuntimeError:
+            return found  # torch.compile needs a C++ compiler, which is not everywhere
+    return {**found, "compiling_s": float(compiling), "compiled_step_s": float(step)}
+
+
+def both_steps(mallopt: bool) -> tuple[float, float]:
+    """Seconds of a lane's training step in this process, by hand and by autograd."""
+    if mallopt:
+        engine.configure()
+    compute.configure_thread()
+    return typical(stepper(stack_of(1)), 1.0), typical(autograd_stepper(), 1.0)
+
+
+def compiled_step() -> tuple[float, float]:
+    """Seconds that compiling takes (the first step), and those of a compiled step."""
+    engine.configure()
+    compute.configure_thread()
+    step = autograd_stepper(compiled=True)
+    started = time.perf_counter()
+    step()
+    compiling = time.perf_counter() - started
+    return compiling, typical(step, 1.0)
