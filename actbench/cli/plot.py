@@ -14,7 +14,8 @@ import typer
 
 from actbench import figures
 from actbench.activations import ACTIVATIONS, check_chain
-from actbench.cli.common import ResultsOption, Streams, read_results, say_problems, streams
+from actbench.cli import completion
+from actbench.cli.common import ResultsOption, Streams, say_problems, streams
 from actbench.comparison.groups import select
 from actbench.comparison.quantities import Row
 from actbench.config.fields import Chain, Choice
@@ -23,6 +24,7 @@ from actbench.config.textfile import readable
 from actbench.config.yaml_source import parse_value
 from actbench.errors import ConfigError, Problem, StoreError, UsageError
 from actbench.store import atomic
+from actbench.store.reading import read_results
 from actbench.store.records import MODEL, RESULT, StoredRun
 
 COST_LIMIT = 4 * 2**20
@@ -96,18 +98,30 @@ def plot(
         ),
     ] = None,
     metric: Annotated[
-        str | None, typer.Option("--metric", "-m", metavar="M", help="What to draw: curves, heatmap, landscape.")
+        str | None,
+        typer.Option(
+            "--metric", "-m", metavar="M", help="curves, heatmap, landscape: which.", autocompletion=completion.metric
+        ),
     ] = None,
     by: Annotated[
         str | None,
-        typer.Option("--by", metavar="KEY,...", help="The first key makes lines, the others panels; by default all."),
+        typer.Option(
+            "--by",
+            metavar="KEY,...",
+            help="The first key makes lines, the others panels; by default all settings.",
+            autocompletion=completion.key,
+        ),
     ] = None,
     condition: Annotated[
         str | None, typer.Option("--filter", metavar="EXPR", help='Keep these runs: "lr <= 0.01 and seed < 5".')
     ] = None,
-    rows: Annotated[str | None, typer.Option("--rows", metavar="KEY", help="heatmap: what its rows differ in.")] = None,
+    rows: Annotated[
+        str | None,
+        typer.Option("--rows", metavar="KEY", help="heatmap: the key of its rows.", autocompletion=completion.key),
+    ] = None,
     cols: Annotated[
-        str | None, typer.Option("--cols", metavar="KEY", help="heatmap: what its columns differ in.")
+        str | None,
+        typer.Option("--cols", metavar="KEY", help="heatmap: the key of its columns.", autocompletion=completion.key),
     ] = None,
     activation: Annotated[
         list[str] | None,

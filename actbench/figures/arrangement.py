@@ -21,7 +21,7 @@ MOST_PANELS = 36
 PLURALS = {
     "activation": "activations", "init": "inits", "lr": "learning rates", "optimizer": "optimizers",
     "batch_size": "batch sizes", "batch_norm": "settings of BatchNorm", "hidden": "hidden widths",
-    "dropout": "dropout rates", "schedule": "schedules", "network": "networks",
+    "seed": "seeds", "dropout": "dropout rates", "schedule": "schedules", "network": "networks",
 }  # fmt: skip
 Named = tuple[str, Group]
 
@@ -71,7 +71,7 @@ class Arrangement:
             what = " × ".join(f"{count} {PLURALS.get(key, f'values of {short(key)}')}" for key, count in counts.items())
         else:
             what = f"{labels} variants" if labels > 1 else short(self.groups[0].label)
-        return f"{what}, {seeds(self.groups)}"
+        return what if "seed" in values else f"{what}, {seeds(self.groups)}"
 
     @property
     def compared(self) -> str:

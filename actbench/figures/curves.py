@@ -67,7 +67,7 @@ def curves(
     whole = drawn[0] if len(drawn) == 1 else alt.concat(*drawn, columns=columns)
     title = f"{measured.title} over the epochs: {found.summary}"
     notes = [found.compared, _explained(found, [measured]), *found.notes(), *measured.notes()]
-    return look.titled(whole, title, notes, max(520, min(len(drawn), columns) * width))
+    return look.titled(whole, title, notes, max(600, min(len(drawn), columns) * width))
 
 
 def dead(rows: Sequence[Row], curve: Curve, *, by: Sequence[str] | None = None) -> Chart:
@@ -109,11 +109,17 @@ def _sizes(panels: int) -> tuple[int, int, int]:
 
 
 def _explained(found: Arrangement, measured: Sequence[Measured]) -> str:
-    """Say what a line, a band and a thin line are."""
+    """Say what the marks are."""
+    told = ["Line: mean over the seeds.", "Band: its 95% t interval.", "Thin: one seed each."]
     if all(one.single for one in measured):
-        return "One seed each: no interval."
-    grey = " Grey: the other variants." if found.alone else ""
-    return f"Line: mean over the seeds. Band: its 95% t interval. Thin: one seed each.{grey}"
+        told = ["One seed each: no interval."]
+    elif not any(rows for one in measured for rows in one.means.values()):
+        told = ["Thin: one seed each."]
+    if any(one.broken for one in measured):
+        told.append("Cross: diverged after this epoch.")
+    if found.alone:
+        told.append("Grey: the other variants.")
+    return " ".join(told)
 
 
 @dataclass(frozen=True)
@@ -126,17 +132,17 @@ class Axes:
     domain: Sequence[float]
 
 
-def _axes(found: Arrangement, measured: Measured, domain: Sequence[float], frame: Frame) -> Axes:
-    first = min(measured.first, measured.last - 1)
+def _axes(found: Arrangement, panel: Panel, measured: Measured, domain: Sequence[float], frame: Frame) -> Axes:
+    last = measured.last_of([group for group in found.groups if group.dataset == panel.dataset])
+    first = min(measured.first, last - 1)
     scale = alt.Scale(domain=domain, type="log" if frame.log else "linear", nice=False, zero=False)
-    wide = {"format": "~e"} if frame.log and domain[1] / domain[0] > 1e4 else {}
-    axis = look.axis(measured.kind, 7 if frame.height > 300 else 4, **wide)
+    axis = look.axis(measured.kind, 7 if frame.height > 300 else 4, domain[1])
     title = look.axis_title(measured.title, measured.kind) if frame.titled_y else None
     return Axes(
         x=alt.X(
             "epoch:Q",
             title="epoch" if frame.titled_x else None,
-            scale=alt.Scale(domain=[first, measured.last], nice=False),
+            scale=alt.Scale(domain=[first, last], nice=False),
             axis=alt.Axis(format="d", tickMinStep=1, tickCount=8 if frame.width >= 200 else 4, grid=False),
         ),
         y=lambda field: alt.Y(f"{field}:Q", title=title, scale=scale, axis=axis),
@@ -147,7 +153,7 @@ def _axes(found: Arrangement, measured: Measured, domain: Sequence[float], frame
 
 def _panel(found: Arrangement, panel: Panel, measured: Measured, domain: Sequence[float], frame: Frame) -> Chart:
     """Draw one panel: from back to front grey context, bands, seeds, crosses, means, and the names at line ends."""
-    axes = _axes(found, measured, domain, frame)
+    axes = _axes(found, panel, measured, domain, frame)
     means = [row for name, group in panel.members for row in measured.mean_rows(name, group)]
     threads = [row for name, group in panel.members for row in measured.thread_rows(name, group)]
     context = [row for group in panel.context for row in measured.mean_rows(group.label, group)]
@@ -176,8 +182,9 @@ def _spread_layers(
     if threads and not measured.single:
         thin = alt.Chart(look.records(threads)).mark_line(strokeWidth=0.7, opacity=0.45, clip=True)
         layers.append(thin.encode(x=axes.x, y=axes.y("value"), detail="run:N", **colour))
-    if crosses := [row for row in threads if row["broke"]]:
-        cross = alt.Chart(look.records(crosses)).mark_point(shape=look.CROSS, size=60, strokeWidth=1.6, clip=True)
+    low, high = axes.domain
+    if crosses := [row for row in threads if row["broke"] and low <= row["value"] <= high]:
+        cross = alt.Chart(look.records(crosses)).mark_point(shape=look.CROSS, size=60, strokeWidth=1.6)
         tooltip = _told(measured, "value", "diverged after epoch")
         layers.append(cross.encode(x=axes.x, y=axes.y("value"), **colour, tooltip=tooltip))
     return layers

@@ -81,14 +81,19 @@ def configuration(theme: Theme) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def axis(kind: Kind, ticks: int, **options: Any) -> Any:
-    """Return an axis with about so many ticks."""
-    return alt.Axis(tickCount=ticks, **number_format(kind), **options)
+def axis(kind: Kind, ticks: int, largest: float = 0.0, **options: Any) -> Any:
+    """Return an axis with about so many ticks, for numbers up to `largest`."""
+    return alt.Axis(tickCount=ticks, **number_format(kind, largest), **options)
 
 
-def number_format(kind: Kind) -> dict[str, str]:
-    """Return the format of numbers at an axis or in a legend: stored fractions are shown as percent."""
-    return {"format": "~%"} if kind == "fraction" else {}
+def number_format(kind: Kind, largest: float = 0.0) -> dict[str, str]:
+    """Return the format of numbers at an axis or in a legend: stored fractions are percent, huge numbers powers."""
+    return {"format": "~%"} if kind == "fraction" else {"format": ".1~e"} if abs(largest) >= 1e6 else {}
+
+
+def spans_decades(values: Sequence[float], kind: Kind) -> bool:
+    """Whether only a logarithmic scale shows what differs among values: all above 0, some 1000 times others."""
+    return kind != "fraction" and len(values) > 0 and min(values) > 0 and max(values) > 1000 * min(values)
 
 
 def exact_format(kind: Kind) -> str:

@@ -5,7 +5,9 @@ Imports `arrangement`, `look`, `comparison`; altair when used. Datasets get a ma
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from actbench.comparison.contrasts import estimate, sample
@@ -51,11 +53,11 @@ def heatmap(
     cells = [_cell(group, found.grouping, one, curve, (down, across)) for group in found.groups]
     _check_cells(cells, metric, (down, across))
     datasets = [None] if "dataset" in (down, across) else list(dict.fromkeys(cell["dataset"] for cell in cells))
-    domain = _colour_domain([cell["mean"] for cell in cells if cell["mean"] is not None])
+    scale = Colours.of([cell["mean"] for cell in cells if cell["mean"] is not None], one)
     maps = []
     for dataset in datasets:
         chosen = [cell for cell in cells if dataset is None or cell["dataset"] == dataset]
-        drawn = _map(chosen, (down, across), one, domain)
+        drawn = _map(chosen, (down, across), one, scale)
         maps.append(look.headed(drawn, look.short(shown(dataset)) if len(datasets) > 1 else ""))
     title = (
         f"{look.capital(look.metric_title(one))} by {look.short(down)} and {look.short(across)}: {seeds(found.groups)}"
@@ -104,12 +106,32 @@ def _check_cells(cells: Sequence[dict[str, Any]], metric: str, keys: tuple[str, 
             raise UsageError(f"{key} has {count} values, a heat map holds at most {MOST_CELLS}; see --filter")
 
 
-def _colour_domain(means: Sequence[float]) -> tuple[float, float]:
-    low, high = (min(means), max(means)) if means else (0.0, 1.0)
-    return (low, high) if high > low else (low, low + 1e-9 + abs(low) * 1e-6)
+@dataclass(frozen=True)
+class Colours:
+    """The span of the values that a map colours, on a logarithmic scale where only that shows them apart."""
+
+    low: float
+    high: float
+    log: bool
+
+    @classmethod
+    def of(cls, means: Sequence[float], one: Quantity) -> Colours:
+        """Return the colours of these values."""
+        low, high = (min(means), max(means)) if means else (0.0, 1.0)
+        return cls(low, high if high > low else low + 1e-9 + abs(low) * 1e-6, look.spans_decades(means, one.kind))
+
+    def is_light(self, value: float) -> bool:
+        """Whether dark letters are read best on the colour of `value`."""
+        low, high, at = map(math.log, (self.low, self.high, value)) if self.log else (self.low, self.high, value)
+        return (at - low) / (high - low) > 0.55
+
+    @property
+    def scale(self) -> Any:
+        """The scale of the chart: dark to light, so that it can be read in grey."""
+        return alt.Scale(scheme="cividis", domain=[self.low, self.high], type="log" if self.log else "linear")
 
 
-def _map(cells: list[dict[str, Any]], keys: tuple[str, str], one: Quantity, domain: tuple[float, float]) -> Chart:
+def _map(cells: list[dict[str, Any]], keys: tuple[str, str], one: Quantity, colours: Colours) -> Chart:
     """Draw the cells of one dataset, with their numbers where there is room."""
     sides = {side: sorted({cell[side] for cell in cells}, key=order) for side in ("down", "across")}
     names = {side: look.short_all([shown(value) for value in values], 28) for side, values in sides.items()}
@@ -117,10 +139,9 @@ def _map(cells: list[dict[str, Any]], keys: tuple[str, str], one: Quantity, doma
     room = len(sides["across"]) <= 20 and len(sides["down"]) <= 40
     width = max(44, 7 * widest + 12) if room else max(12, 900 // len(sides["across"]))
     height = 30 if room else max(12, 700 // len(sides["down"]))
-    low, high = domain
     rows = [
         {**cell, **{side: names[side][shown(cell[side])] for side in sides},
-         "ink": "none" if cell["mean"] is None else "dark" if (cell["mean"] - low) / (high - low) > 0.55 else "light"}
+         "ink": "none" if cell["mean"] is None else "dark" if colours.is_light(cell["mean"]) else "light"}
         for cell in cells
     ]  # fmt: skip
     axes = {
@@ -134,8 +155,8 @@ def _map(cells: list[dict[str, Any]], keys: tuple[str, str], one: Quantity, doma
     title = look.axis_title(look.capital(look.metric_title(one)), one.kind)
     colour = alt.Color(
         "mean:Q",
-        scale=alt.Scale(scheme="cividis", domain=list(domain)),
-        legend=alt.Legend(title=title, gradientLength=130, tickCount=4, **look.number_format(one.kind)),
+        scale=colours.scale,
+        legend=alt.Legend(title=title, gradientLength=130, tickCount=4, **look.number_format(one.kind, colours.high)),
     )
     filled = alt.Chart(look.records([row for row in rows if row["mean"] is not None])).mark_rect()
     empty = alt.Chart(look.records([row for row in rows if row["mean"] is None])).mark_rect(style="empty")
@@ -197,22 +218,24 @@ def landscape(
     return look.titled(whole, title, notes, 620 if len(drawn) == 1 else 900)
 
 
+def _axis(values: Sequence[float], one: Quantity) -> dict[str, Any]:
+    """Return an axis a little longer than its values, so that no mark is cut."""
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    log = look.spans_decades(values, one.kind)
+    span = high - low or abs(high) * 0.1 or 0.01
+    domain = [low / 2, high * 2] if log else [low - 0.05 * span, high + 0.05 * span]
+    return {
+        "title": look.axis_title(look.capital(look.metric_title(one)), one.kind),
+        "scale": alt.Scale(domain=domain, type="log" if log else "linear", nice=False, zero=False),
+        "axis": look.axis(one.kind, 6, high),
+    }
+
+
 def _scatter(
     points: list[dict[str, Any]], found: Arrangement, ones: tuple[Quantity, Quantity], *, alone: bool
 ) -> Chart:
     """Draw the runs of one dataset."""
-    axes = {}
-    for side, one in zip(("x", "y"), ones, strict=True):
-        values = [point[side] for point in points] or [0.0, 1.0]
-        low, high = min(values), max(values)
-        span = high - low or abs(high) * 0.1 or 0.01
-        # A share of nothing stands on the axis, a little off its end, so that no mark is cut.
-        bounds = [low - 0.05 * span, high + 0.05 * span]
-        axes[side] = {
-            "title": look.axis_title(look.capital(look.metric_title(one)), one.kind),
-            "scale": alt.Scale(domain=bounds, nice=False, zero=False),
-            "axis": look.axis(one.kind, 6),
-        }
+    axes = {side: _axis([point[side] for point in points], one) for side, one in zip(("x", "y"), ones, strict=True)}
     several = len(found.series) > 1
     marks = look.series_scales(found.series, look.legend(found.key, len(found.series)) if several else None)
     tooltip = [alt.Tooltip("variant:N"), alt.Tooltip("seed:N")]

@@ -45,9 +45,15 @@ class Measured:
     @property
     def single(self) -> bool:
         """Whether no mean is over more than one seed: then a thin line would repeat it."""
-        return all(row["n"] <= 1 for rows in self.means.values() for row in rows) and not self._broken()
+        return all(row["n"] <= 1 for rows in self.means.values() for row in rows) and not self.broken
 
-    def _broken(self) -> bool:
+    def last_of(self, groups: Sequence[Group]) -> int:
+        """Return the last epoch that some run of `groups` has."""
+        return max((row["epoch"] for group in groups for row in self.threads[id(group)]), default=self.last)
+
+    @property
+    def broken(self) -> bool:
+        """Whether some run diverged."""
         return any(row["broke"] for rows in self.threads.values() for row in rows)
 
     def mean_rows(self, name: str, group: Group) -> list[dict[str, Any]]:

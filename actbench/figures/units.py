@@ -1,14 +1,13 @@
 """Charts of one run's hidden units: how often they fire, and what the weights into them look like (layer 4).
 
-Imports `look`, `comparison`; numpy and altair when used. The pictures are PNG images in data addresses: some bytes
+Imports `look`, `comparison`; numpy, pillow and altair when used. The pictures are PNG images in data addresses: some bytes
 each, where a mark for each of the 784 weights would take a megabyte.
 """
 
 from __future__ import annotations
 
 import base64
-import struct
-import zlib
+import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,13 +23,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 else:
     np = LazyModule("numpy")
+image: Any = LazyModule("PIL.Image")
 
 SIDE = 28
 PICTURES = 8  # in a row of them
 _BINS = 20
 _STATES = {"dead": "#D55E00", "near-dead": "#F0E442", "other": "#56B4E9"}  # apart in grey as well
 _SHOWN, _ENLARGED = 66, 4  # pixels of a picture in the layout, and of one weight in the image
-_ENDS = ((178, 80, 0), (247, 247, 247), (0, 84, 140))  # the most negative, no and the most positive weight
+_ENDS = ((0, 34, 78), (124, 123, 120), (254, 232, 56))  # the most negative, no and the most positive weight
 
 
 def neurons(row: Row, units: Sequence[Row], weights: NDArray[Any] | None = None) -> Chart:
@@ -165,7 +165,7 @@ def _gallery(text: str, units: Sequence[Row], weights: NDArray[Any], limit: floa
     data = look.records(rows)
     key = alt.Color(
         "weight:Q",
-        scale=alt.Scale(domain=[-limit, 0, limit], range=[_hex(end) for end in _ENDS]),
+        scale=alt.Scale(domain=[-limit, 0, limit], range=[_hex(end) for end in _ENDS], interpolate="rgb"),
         legend=alt.Legend(title="weight", gradientLength=_SHOWN + 10, tickCount=3, format=".2~g") if keyed else None,
     )
     images = alt.Chart(data).mark_image(width=_SHOWN, height=_SHOWN).encode(
@@ -181,26 +181,15 @@ def _gallery(text: str, units: Sequence[Row], weights: NDArray[Any], limit: floa
 
 
 def picture(incoming: NDArray[Any], limit: float) -> str:
-    """Return 784 weights as a PNG in a data address, 28x28 enlarged: blue above 0, orange below, white at 0."""
+    """Return 784 weights as a PNG in a data address, 28x28 enlarged: dark below 0, light above, grey at 0."""
     scaled = np.nan_to_num(incoming.astype(np.float64), nan=0.0) / limit
     share = np.clip(scaled, -1, 1).reshape(SIDE, SIDE, 1)
     low, middle, high = (np.asarray(end, dtype=np.float64) for end in _ENDS)
     colours = middle + np.where(share < 0, (low - middle) * -share, (high - middle) * share)
     pixels = colours.round().astype(np.uint8).repeat(_ENLARGED, axis=0).repeat(_ENLARGED, axis=1)
-    return "data:image/png;base64," + base64.b64encode(_png(pixels)).decode()
-
-
-def _png(pixels: NDArray[np.uint8]) -> bytes:
-    """Return (height, width, 3) bytes as a PNG file."""
-    height, width, _ = pixels.shape
-    lines = b"".join(b"\0" + line.tobytes() for line in pixels)
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    parts = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(lines, 9)), chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+    file = io.BytesIO()
+    image.fromarray(pixels).save(file, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def _hex(colour: tuple[int, int, int]) -> str:
