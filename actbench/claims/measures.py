@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from actbench.comparison.quantities import Curve, Quantity, Row, number, quantity
+from actbench.comparison.quantities import Curve, Quantity, Row, number
+from actbench.comparison.quantities import quantity as of_comparison
 from actbench.config import Variant
 from actbench.errors import UnknownNameError, UsageError
 from actbench.metrics import METRICS, Kind
@@ -111,7 +112,7 @@ def quantity(spec: str, measured: str, epoch: int | None) -> Quantity:
         return Quantity(spec, measure.title, measure.kind, "neither", _never)
     if spec.startswith(BEST):
         return _best(spec)
-    return quantity(spec, CURVE_COLUMNS, epoch)
+    return of_comparison(spec, CURVE_COLUMNS, epoch)
 
 
 def _best(spec: str) -> Quantity:
