@@ -164,6 +164,8 @@ def compare(
         only_changed=only_changed,
         top=top,
     )
+    if fail_if is not None:
+        comparison.failing(found, fail_if)  # a condition that cannot be read is refused before anything is shown
     if output == "table":
         _show_comparison(to, found)
     else:
