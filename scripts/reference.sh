@@ -1,16 +1,20 @@
 #!/usr/bin/env bash
-# Trains the runs behind the README's table and writes it to results/reference/: the recipe with five activations
-# and one learning rate that kills units, 8 seeds each. About nine minutes on 2 cores; running it again goes on.
-# Usage: scripts/reference.sh [TRAIN OPTIONS]
+# Trains the runs behind the README's comparison and writes what is made of them to results/reference/: eleven activations
+# by the recipe and ReLU at a learning rate that kills units, 10 seeds each; tables, the report and two pictures. About
+# 25 minutes on 2 cores; running it again goes on. Usage: scripts/reference.sh [SWEEP OPTIONS]
 set -euo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
-configs=()
-for name in relu leaky_relu silu tanh sigmoid relu_high_lr; do configs+=(--config "configs/$name.yaml"); done
-./scripts/actbench train "${configs[@]}" --seeds 8 --results results/reference-runs "$@"
-mkdir -p results/reference
-cp results/reference-runs/runs.csv results/reference/recipe.csv
-compare() { ./scripts/actbench compare results/reference-runs --by name --baseline relu "$@"; }
-compare --format md > results/reference/recipe.md
-compare --epoch 1 --format md > results/reference/recipe-epoch-1.md
-compare --metric dead_ratio --format md > results/reference/recipe-dead.md
+runs=results/reference-runs out=results/reference
+./scripts/actbench sweep --config configs/sweeps/activations.yaml --results "$runs" "$@"
+./scripts/actbench train --config configs/relu_high_lr.yaml --seeds 10 --results "$runs" "$@"
+mkdir -p "$out"
+cp "$runs/runs.csv" "$out/activations.csv"
+compare() { ./scripts/actbench compare "$runs" --by name --baseline relu "$@"; }
+compare --format md > "$out/activations.md"
+compare --epoch 1 --format md > "$out/activations-epoch-1.md"
+compare --metric dead_ratio --format md > "$out/activations-dead.md"
+./scripts/actbench report "$runs" --by name --baseline relu -o "$out/activations.html"
+./scripts/actbench plot curves "$runs" --by name -o "$out/curves.svg"
+./scripts/actbench plot landscape "$runs" --by name -o "$out/landscape.svg"
+.venv/bin/python scripts/terminal_picture.py "$out/terminal.svg" "$runs"
 compare

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     missing = _mnist_folder() is None
     if missing and os.environ.get("ACTBENCH_REQUIRE_MNIST"):
         pytest.exit("ACTBENCH_REQUIRE_MNIST is set, but ACTBENCH_DATA_DIR names no folder with MNIST/raw", 1)
+    no_browser = shutil.which("chromium") is None
+    if no_browser and os.environ.get("ACTBENCH_REQUIRE_BROWSER"):
+        pytest.exit("ACTBENCH_REQUIRE_BROWSER is set, but there is no chromium on the PATH", 1)
     for item in items:
         if missing and item.get_closest_marker("mnist"):
             item.add_marker(pytest.mark.skip(reason="needs ACTBENCH_DATA_DIR, a folder with the real MNIST/raw"))
+        if no_browser and item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.skip(reason="needs a chromium on the PATH"))
         if item.get_closest_marker("cuda"):
             import torch
 

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actbench import engine
 from actbench.config import Run, Variant
 from actbench.config.fields import Choice
 from actbench.datasets import Dataset, Split
@@ -54,7 +55,7 @@ def variant_of(activation: str = "relu", **given: Any) -> Variant:
 
 def train(runs: list[Run], recorder: Recorder | None = None, **options: Any) -> Recorder:
     recorder = recorder or Recorder()
-    train_lanes(runs, tiny_dataset(), device=torch.device("cpu"), listener=recorder, **options)
+    train_lanes(runs, tiny_dataset(), **{"device": torch.device("cpu"), **options}, listener=recorder)
     return recorder
 
 
@@ -223,7 +224,6 @@ def test_asking_for_cuda_where_there_is_none_is_an_error_and_auto_takes_the_cpu(
 
 
 def test_a_stack_that_does_not_fit_the_memory_is_halved_until_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    from actbench import engine
 
     runs = [Run(variant_of(), seed) for seed in range(5)]
     trained, sizes = LaneStack.train_epoch, []
@@ -243,3 +243,11 @@ def test_a_stack_that_does_not_fit_the_memory_is_halved_until_it_does(monkeypatc
     assert len(recorder.outcomes) == 5
     assert 5 in sizes
     assert 2 in sizes
+
+
+def test_products_on_cuda_are_exact_unless_tf32_is_asked_for() -> None:
+    engine.configure(tf32=True)
+    assert torch.backends.cuda.matmul.allow_tf32
+    engine.configure()
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert not torch.backends.cudnn.allow_tf32

@@ -131,7 +131,10 @@ def test_a_run_that_kills_its_worker_each_time_fails_alone(cluster: Any, tmp_pat
 
     store, watcher = Store(tmp_path / "results"), Acting(kill_the_worker)
     plan = sweeps.plan(RUNS[:2], store)
+    # One node: with two, the other run would train beside this one, and nothing tells their processes apart.
+    cluster.remove_node(next(iter(cluster.worker_nodes)))
     report = sweeps.execute(plan, store, on_ray(cluster, lanes=2), watcher)
+    cluster.add_node(num_cpus=1)
     assert report.trained == {RUNS[0].run_id: "done"}
     assert list(report.failed) == [RUNS[1].run_id]
     assert "lost 4 times in training" in report.failed[RUNS[1].run_id]

@@ -83,6 +83,35 @@ def test_cuda_groups_share_all_shapes_and_sort_lanes_that_are_alike_together() -
     assert names == sorted(names)
 
 
+def test_on_cuda_runs_that_stand_at_different_epochs_are_trained_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from actbench.engine import checkpoint
+    from actbench.sweeps import training
+
+    calls: list[tuple[list[int], list[str]]] = []
+
+    def told(runs: list[Run], *_: object, checkpoints: dict[str, bytes], **__: object) -> None:
+        calls.append(([run.seed for run in runs], sorted(checkpoints)))
+
+    monkeypatch.setattr(training.engine, "train_lanes", told)
+    monkeypatch.setattr(checkpoint, "epochs_done", len)
+    runs = [Run(tiny(), seed) for seed in range(4)]
+    stored = {runs[1].run_id: b"123", runs[2].run_id: b"12", runs[3].run_id: b"123"}
+    for device in ("cuda", "cpu"):
+        training.train_group(
+            runs,
+            None,  # type: ignore[arg-type]
+            device=torch.device(device),
+            threads=1,
+            checkpoints=stored,
+            listener=Watcher(),  # type: ignore[arg-type]
+            stop=lambda: False,
+        )
+    ids = [run.run_id for run in runs]
+    assert calls == [([0], []), ([2], [ids[2]]), ([1, 3], [ids[1], ids[3]]), ([0, 1, 2, 3], sorted(stored))]
+
+
 def test_fail_fast_stops_after_the_first_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from actbench.engine.measure import Measurer
 

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from actbench import comparison, config
 from actbench.api.frames import Comparison, Runs, Table
@@ -51,6 +51,8 @@ def train(
     lanes: int | None = None,
     offline: bool = False,
     force: bool = False,
+    executor: Literal["local", "ray"] = "local",
+    ray_address: str | None = None,
     track: str | Sequence[str] = (),
     quiet: bool = False,
 ) -> Runs:
@@ -67,7 +69,15 @@ def train(
     documents = [partial(_plain_document, one) for one in _listed(configs)]
     changes = _changes(set, seeds, device)
     loaded = config.collect([partial(_one, document, changes) for document in documents])
-    options = Options(threads=threads, lanes=lanes, data_dir=_path(data_dir), offline=offline, force=force)
+    options = Options(
+        threads=threads,
+        lanes=lanes,
+        data_dir=_path(data_dir),
+        offline=offline,
+        force=force,
+        executor=executor,
+        ray_address=ray_address,
+    )
     return _run(loaded, results, options, track, quiet=quiet)
 
 
@@ -85,6 +95,8 @@ def sweep(
     lanes: int | None = None,
     offline: bool = False,
     force: bool = False,
+    executor: Literal["local", "ray"] = "local",
+    ray_address: str | None = None,
     track: str | Sequence[str] = (),
     quiet: bool = False,
 ) -> Runs:
@@ -99,7 +111,15 @@ def sweep(
     changes = _changes(set, seeds, device)
     documents = [partial(_plain_document, one) for one in _listed(configs)]
     loaded = config.collect([partial(_expanded, document, changes, flags) for document in documents])
-    options = Options(threads=threads, lanes=lanes, data_dir=_path(data_dir), offline=offline, force=force)
+    options = Options(
+        threads=threads,
+        lanes=lanes,
+        data_dir=_path(data_dir),
+        offline=offline,
+        force=force,
+        executor=executor,
+        ray_address=ray_address,
+    )
     return _run(list(itertools.chain(*loaded)), results, options, track, quiet=quiet)
 
 

@@ -1,8 +1,9 @@
 """The command line: thin commands, and the only package that prints (layer 5).
 
-`train` (train, sweep), `results` (compare, show), `reproduce`, `look` (list, validate, schema, data, doctor), `cost`
-hold the commands, `progress` and `board` the live view, `completion` what Tab offers, `common` what they share.
-Nothing here imports torch at import time: a shell loop pays for it only where something is trained.
+`train` (train, sweep), `results` (compare, show), `plot`, `report`, `reproduce`, `claims`, `cost`, `look` (list,
+validate, schema, data, doctor) hold the commands, `progress` and `board` the live view, `completion` what Tab offers,
+`common` what they share. Nothing here imports torch at import time: a shell loop pays for it only where something is
+trained.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import typer
 from rich.text import Text
 
 import actbench
-from actbench.cli import completion, cost, look, reproduce, results, train
+from actbench.cli import claims, completion, cost, look, plot, report, reproduce, results, train
 from actbench.cli.common import streams
 from actbench.errors import ActbenchError
 
@@ -46,7 +47,7 @@ def _options(
     """Hold the options of actbench itself."""
 
 
-for module in (train, results, reproduce, look, cost):
+for module in (train, results, plot, report, reproduce, claims, look, cost):
     module.register(app)
 
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 import actbench
-from actbench import config, datasets
+from actbench import claims, config, datasets
 from actbench.activations import ACTIVATIONS
 from actbench.cli import completion
 from actbench.cli.common import (
@@ -194,12 +194,14 @@ def validate(
         raise ConfigError(problems)
 
 
-def schema() -> None:
+def schema(
+    of_claims: Annotated[bool, typer.Option("--claims", help="Of claim files instead.")] = False,
+) -> None:
     """Print the JSON Schema of config files, for editors.
 
     Example: actbench schema > actbench.config.schema.json
     """
-    streams().result(json.dumps(config.json_schema(), indent=2))
+    streams().result(json.dumps(claims.json_schema() if of_claims else config.json_schema(), indent=2))
 
 
 @data_app.command("fetch")

@@ -74,6 +74,9 @@ class Flags:
             metavar="HOST:PORT", help="The Ray cluster; by default the one that Ray finds, else one on this machine."
         ),
     ] = None
+    tf32: Annotated[
+        bool, typer.Option("--tf32", help="On CUDA, multiply in TF32: faster, and no longer exact float32.")
+    ] = False
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be trained, and stop.")] = False
     track: TrackOption = None
     quiet: QuietOption = False
@@ -97,6 +100,7 @@ class Flags:
             fail_fast=self.fail_fast,
             executor=self.executor.value,
             ray_address=self.ray_address,
+            tf32=self.tf32,
         )
 
 

@@ -265,10 +265,13 @@ def lanes_that_fit(device: torch.device, runs: Sequence[Run]) -> int:
     return max(1, min(1024, int(0.75 * free / need)))
 
 
-def configure() -> None:
-    """Set the process's switches once, before training: exact float32 products on CUDA, and allocation."""
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
+def configure(*, tf32: bool = False) -> None:
+    """Set the process's switches once, before training: float32 products on CUDA exact or not, and allocation.
+
+    With `tf32`, CUDA's tensor cores round what they multiply to 10 bits of mantissa: faster, and no longer float32.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
     _keep_freed_memory()
 
 

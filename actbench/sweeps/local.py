@@ -17,7 +17,7 @@ from actbench.sweeps.training import train_group
 @contextmanager
 def executor(work: Work) -> Iterator[Train]:
     """Give the function that trains runs in this process."""
-    engine.configure()
+    engine.configure(tf32=work.options.tf32)
     yield lambda runs: _train(runs, work)
 
 

@@ -58,6 +58,7 @@ class Options:
     fail_fast: bool = False
     executor: Literal["local", "ray"] = "local"
     ray_address: str | None = None
+    tf32: bool = False
 
 
 @dataclass(frozen=True)

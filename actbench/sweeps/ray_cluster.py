@@ -185,8 +185,11 @@ def _init(ray: Any, address: str | None) -> None:
     before = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UsageError(f"no Ray cluster can be had (address: {address or 'none'}): {reason(error)}") from None
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        raise UsageError(
+            f"no Ray cluster can be had (address: {address or 'none'}): {reason(error)}; "
+            "a cluster that asks for a token needs RAY_AUTH_MODE=token here, too"
+        ) from None
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)  # Ray ends the process at once; we keep checkpoints first

@@ -117,6 +117,7 @@ class _Driver:
             flight.size.threads,
             keeper.checkpoints(flight.runs),
             self._flag,
+            self._work.options.tf32,
         )
         self._flying[stream] = flight
 

@@ -50,10 +50,16 @@ class Flag:
 
 
 def train_stream(
-    runs: Sequence[Run], dataset: Dataset, device: str, threads: int, checkpoints: Mapping[str, bytes], flag: Any
+    runs: Sequence[Run],
+    dataset: Dataset,
+    device: str,
+    threads: int,
+    checkpoints: Mapping[str, bytes],
+    flag: Any,
+    tf32: bool,
 ) -> Iterator[list[Event]]:
     """Train a lane group and yield what happens, a tenth of a second's events at a time."""
-    engine.configure()
+    engine.configure(tf32=tf32)
     outbox, stop, over = _Outbox(), threading.Event(), threading.Event()
     with ThreadPoolExecutor(2, "actbench") as pool:
         try:

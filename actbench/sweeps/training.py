@@ -125,6 +125,7 @@ class _Recorder:
             "platform": platform.platform(),
             "device": str(self._device),
             "device_name": torch.cuda.get_device_name(self._device) if on_cuda else platform.machine(),
+            **({"tf32": torch.backends.cuda.matmul.allow_tf32} if on_cuda else {}),
             "threads": self._threads,
             "cpus": os.cpu_count(),
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),

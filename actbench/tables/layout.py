@@ -14,6 +14,9 @@ from actbench.stats import Interval
 from actbench.tables.columns import ROOMY, Column
 from actbench.tables.formats import FORMATS
 
+REPEATED = 5
+"""How needed a column is that only repeats what a label says: it goes first."""
+
 
 def show_fraction(value: float) -> str:
     """0.9793 -> 97.93: percent with two decimals; the column's title has the sign."""
@@ -87,7 +90,7 @@ def _less_needed(column: Column) -> Column:
     """Dataset and label stay; the settings beside a label only repeat what it says, and may go."""
     if column.key in ("dataset", "label"):
         return column
-    return Column(column.key, column.title, column.show, column.right, needed=5)
+    return Column(column.key, column.title, column.show, column.right, needed=REPEATED)
 
 
 def _names(row: ComparisonRow) -> dict[str, Any]:

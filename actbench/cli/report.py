@@ -1,0 +1,84 @@
+"""The command that writes the report: report (layer 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from actbench.cli import completion
+from actbench.cli.common import ResultsOption, read_results, say_problems, streams
+from actbench.errors import UsageError
+from actbench.store import Store, atomic
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("report")(report)
+
+
+def report(
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="[PATH]...", help="Results folders, run folders or globs.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.html", help="The page to write.")] = Path(
+        "report.html"
+    ),
+    by: Annotated[
+        str | None,
+        typer.Option(
+            "--by", metavar="KEY,...", help="What makes a row; by default all settings.", autocompletion=completion.key
+        ),
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option("--baseline", metavar="V", help="The row that others are compared with.")
+    ] = None,
+    metric: Annotated[
+        str,
+        typer.Option("--metric", "-m", metavar="M,...", help="Metrics to compare.", autocompletion=completion.metric),
+    ] = "test_accuracy",
+    condition: Annotated[
+        str | None, typer.Option("--filter", metavar="EXPR", help='Keep these runs: "lr <= 0.01 and seed < 5".')
+    ] = None,
+    title: Annotated[str, typer.Option("--title", metavar="TEXT", help="The page's title.")] = "",
+    results: ResultsOption = Path("results"),
+) -> None:
+    """Write one self-contained HTML page about runs: comparison, curves, dead neurons, configs. It needs no network.
+
+    Example: actbench report results --by activation --baseline relu -o report.html
+    """
+    if output.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"--output {output}: the report is an HTML page; name a file that ends in .html")
+    if not output.parent.is_dir():
+        raise UsageError(f"--output {output}: there is no folder {output.parent}")
+    from actbench import report as pages  # imports what takes longer than to find a mistake in the options
+    from actbench.claims.layout import stored_verdicts
+
+    to = streams()
+    runs, problems = read_results(paths or [], results)
+    say_problems(to, problems)
+    page = pages.gather(
+        runs,
+        problems,
+        title=title,
+        by=_listed(by),
+        baseline=baseline,
+        metrics=_listed(metric) or (),
+        filter=condition,
+        claims=[row for folder in _folders(paths or [], results) for row in stored_verdicts(Store(folder))],
+    )
+    with atomic.explained("write", output):
+        atomic.write_bytes(output, pages.render(page).encode())
+    to.note(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB): {len(runs)} runs")
+
+
+def _folders(paths: Sequence[str], results: Path) -> list[Path]:
+    """The results folder whose claims are shown: there is a verdict only where all runs lie in one."""
+    found = [Path(path) for path in paths] or [results]
+    return [folder for folder in found if (folder / "runs.csv").is_file()] if len(found) == 1 else []
+
+
+def _listed(text: str | None) -> list[str] | None:
+    return [part.strip() for part in text.split(",") if part.strip()] if text is not None else None
