@@ -90,6 +90,47 @@ def test_the_same_run_from_two_folders_counts_once() -> None:
     assert without_ids.rows[0].n == 2
 
 
+def test_a_run_trained_again_with_other_results_is_one_seed_with_their_mean_and_it_is_said() -> None:
+    rows = [run(seed=s, run_id=f"relu-{s}", accuracy=0.97 + s / 1000, torch_version="2.12") for s in range(3)]
+    again = [{**row, "test_accuracy": row["test_accuracy"] + 0.002, "torch_version": "2.13"} for row in rows]
+    for some in (rows + again, again + rows):
+        found = compare(some)
+        estimate = found.rows[0].results["test_accuracy"].estimate
+        assert (found.rows[0].n, estimate.n) == (6, 3)
+        assert estimate.mean == pytest.approx(0.972)
+        assert "3 runs are there again with other results or times; a seed's value is the mean of its runs." in notes(
+            found
+        )
+        assert "The runs differ in torch_version: 2.12, 2.13." in found.footnotes
+
+
+def test_a_copy_with_fewer_columns_is_a_copy() -> None:
+    rows = [run(seed=s, run_id=f"relu-{s}", train_accuracy=0.99) for s in range(3)]
+    short = [{key: row[key] for key in ("run_id", "name", "seed", "test_accuracy")} for row in rows]
+    found = compare([*rows, *short])
+    assert (len(found.rows), found.rows[0].n) == (1, 3)
+    assert "3 runs are there more than once; counted once." in found.footnotes
+
+
+def test_of_a_run_that_failed_in_one_place_and_ended_in_another_the_end_counts() -> None:
+    rows = [run(seed=s, run_id=f"relu-{s}", status=status) for s in range(2) for status in ("failed", "done")]
+    found = compare(rows)
+    assert (found.rows[0].n, found.rows[0].failed) == (2, 0)
+    both = compare([run(run_id="relu-0"), run(run_id="relu-0", status="diverged", accuracy=None)])
+    assert (both.rows[0].n, both.rows[0].diverged) == (2, 1)  # both are results: neither may hide the other
+
+
+def test_runs_without_seeds_are_compared_unpaired_in_any_order() -> None:
+    rows = [run("relu", 0, 0.97 + x) for x in NOISE] + [run("tanh", 0, 0.9 + x) for x in OTHER]
+    rows = [{**row, "seed": None} for row in rows]
+    for some in (rows, rows[::-1]):
+        found = compare(some)
+        contrast = row_of(found, "tanh").results["test_accuracy"].contrast
+        assert contrast is not None
+        assert (contrast.found.method, contrast.found.n, contrast.verdict) == ("unpaired", 8, "worse")
+        assert row_of(found, "relu").results == row_of(compare(rows), "relu").results
+
+
 def test_datasets_are_never_averaged_together() -> None:
     rows = [*runs(), *runs("tanh", 0.9), *runs(base=0.8, dataset="kmnist"), *runs("tanh", 0.85, dataset="kmnist")]
     found = compare(rows)
@@ -97,6 +138,7 @@ def test_datasets_are_never_averaged_together() -> None:
         ("kmnist", "tanh"), ("kmnist", "relu"), ("mnist", "relu"), ("mnist", "tanh")
     ]  # fmt: skip
     assert found.columns[:2] == ("dataset", "label")
+    assert "2 datasets: rows are compared within each, and nothing is averaged over them." in found.footnotes
     assert row_of(found, "tanh", "kmnist").results["test_accuracy"].rank == "best"
     assert row_of(found, "relu", "mnist").results["test_accuracy"].rank == "best"
     contrast = row_of(found, "tanh", "kmnist").results["test_accuracy"].contrast
@@ -124,9 +166,13 @@ def test_a_missing_setting_and_nan_are_the_same_setting() -> None:
 # --- the baseline --------------------------------------------------------------------------------------------
 
 
-def test_the_baseline_is_relu_or_else_the_first_row() -> None:
+def test_the_baseline_is_relu_or_else_the_first_by_its_settings_whoever_is_best() -> None:
     assert compare(runs("tanh", 0.99) + runs()).baseline == "relu"
-    assert compare(runs("tanh", 0.99) + runs("silu", 0.98)).baseline == "tanh"
+    for silu in (0.98, 0.995):
+        assert compare(runs("tanh", 0.99) + runs("silu", silu)).baseline == "silu"
+    assert compare([*runs("tanh", 0.9, lr=0.1), *runs("tanh", 0.99, lr=0.01)], by=["lr"]).baseline == "0.01"
+    many = [*runs(base=0.9, lr=0.001), *runs(base=0.99, lr=0.1), *runs("tanh", lr=0.1)]
+    assert compare(many, by=["activation", "lr"], sort="-lr").baseline == "relu lr=0.001"
 
 
 @pytest.mark.parametrize("wanted", ["tanh", "TANH", "activation=tanh"])
@@ -211,6 +257,37 @@ def test_holm_counts_every_row_that_is_compared() -> None:
     assert "0.0938 after Holm over 3 rows" in notes(found)
 
 
+def test_holm_counts_each_metric_by_itself_and_says_so() -> None:
+    rows = runs() + [r for a in ("tanh", "silu") for r in runs(a, 0.5)]
+    found = compare(rows, metrics=["test_accuracy", "dead_ratio"])
+    assert "p is adjusted by Holm over the 2 rows compared, each metric by itself; intervals are not." in notes(found)
+    contrasts = [result.contrast for row in found.rows for result in row.results.values() if result.contrast]
+    assert {one.comparisons for one in contrasts} == {2}
+    assert "Holm" not in notes(compare(runs() + runs("tanh")))
+
+
+def test_p_of_many_pairs_says_that_it_was_drawn() -> None:
+    few, many = (notes(compare(runs(seeds=n) + runs("tanh", seeds=n))) for n in (20, 21))
+    assert "Above 20 pairs, p is drawn from 19,999 sign patterns: never below 5e-05." in many
+    assert "drawn" not in few
+
+
+@pytest.mark.parametrize(("seeds", "expected"), [(1, "needs >= 4 seeds"), (3, "needs >= 4 seeds"), (4, "worse")])
+def test_unpaired_rows_get_a_verdict_as_soon_as_their_smallest_p_can_be_below_alpha(seeds: int, expected: str) -> None:
+    found = compare(runs(seeds=seeds) + [run("tanh", 100 + s, 0.5 + OTHER[s]) for s in range(seeds)])
+    assert verdict(found, "tanh") == expected
+    if seeds == 3:
+        assert "3 runs a side cannot give a p below 0.1; a verdict at 0.05 needs >= 4 seeds." in found.footnotes
+
+
+def test_ranks_that_point_one_way_and_means_the_other_are_no_verdict() -> None:
+    rows = runs() + [run("tanh", 100 + s, 0.99 + OTHER[s] if s else 0.1) for s in range(8)]
+    found = compare(rows)
+    assert verdict(found, "tanh") == "~"
+    assert "The ranks point one way and the means the other: no verdict." in found.footnotes
+    assert failing(found, "test_accuracy < 0") == ()
+
+
 def test_a_difference_within_the_noise_is_no_difference() -> None:
     found = compare(runs() + runs("tanh"))
     assert verdict(found, "tanh") == "~"
@@ -229,6 +306,13 @@ def test_within_the_margin_rows_are_equivalent_and_outside_they_are_not() -> Non
 def test_a_margin_that_is_no_positive_number_is_refused(margin: float) -> None:
     with pytest.raises(UsageError, match="--equivalence must be a number > 0"):
         compare(runs() + runs("tanh"), equivalence=margin)
+
+
+def test_a_margin_is_explained_in_the_unit_that_is_shown() -> None:
+    texts = notes(compare(runs() + runs("tanh"), equivalence=0.002))
+    assert "equivalent: test accuracy differs by less than 0.2 points (two one-sided t tests, Holm)." in texts
+    timed = notes(compare(runs() + runs("tanh"), metrics=["wall_s"], equivalence=0.5))
+    assert "equivalent: time differs by less than 0.5 s (" in timed
 
 
 def test_a_comparison_of_no_metric_is_refused() -> None:
@@ -250,6 +334,23 @@ def test_fewer_dead_units_are_better() -> None:
     found = compare(rows, metrics=["dead_ratio"])
     assert verdict(found, "tanh", "dead_ratio") == "better"
     assert labels(found) == ["tanh", "relu"]
+
+
+def test_the_truly_best_row_is_nearly_always_among_those_marked() -> None:
+    """Ten equal variants: whichever is the best in truth, it may be left out in one table of twenty."""
+    random, tables, left_out = Random(5), 200, 0
+    for _ in range(tables):
+        rows = [run(f"a{i}", s, 0.97 + random.gauss(0, 0.002)) for i in range(10) for s in range(12)]
+        left_out += row_of(compare(rows), "a0").results["test_accuracy"].rank == ""
+    assert left_out <= 0.05 * tables + 2 * (0.05 * 0.95 * tables) ** 0.5
+
+
+def test_the_probability_to_do_better_goes_by_what_is_better() -> None:
+    rows = [{**r, "test_loss": 0.1 + s / 1000} for s, r in enumerate(runs())]
+    rows += [{**r, "test_loss": 0.2 + s / 1000} for s, r in enumerate(runs("tanh", 0.99))]
+    found = compare(rows, metrics=["test_accuracy", "test_loss"])
+    results = row_of(found, "tanh").results
+    assert [one.contrast.superiority for one in results.values() if one.contrast] == [1.0, 0.0]
 
 
 # --- runs that went wrong ------------------------------------------------------------------------------------
@@ -282,6 +383,43 @@ def test_a_row_of_diverged_runs_only_is_shown_without_values() -> None:
     assert compare([{**r, "status": "diverged"} for r in runs()]).rows[0].n == 8
 
 
+@pytest.mark.parametrize("lost", ["diverged", "no value"])
+def test_no_verdict_is_in_favour_of_a_row_of_which_runs_are_missing(lost: str) -> None:
+    def crippled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        change = {"status": "diverged"} if lost == "diverged" else {"test_accuracy": float("nan")}
+        return [*rows[:-1], rows[-1] | change]
+
+    better = compare(runs() + crippled(runs("tanh", 0.99)))
+    contrast = row_of(better, "tanh").results["test_accuracy"].contrast
+    assert contrast is not None
+    assert contrast.adjusted_p < 0.05
+    assert (contrast.verdict, contrast.significant, contrast.withheld) == ("~", False, True)
+    assert "No verdict in favour of a row of which runs are missing" in notes(better)
+    assert failing(better, "test_accuracy > 0") == ()
+    assert [row.label for row in unproven(better, "test_accuracy > 0")] == ["tanh"]
+    # What is worse, although its worst run is not even counted, is worse.
+    assert verdict(compare(runs() + crippled(runs("tanh", 0.9))), "tanh") == "worse"
+    # The same for the baseline, and for equivalence.
+    assert verdict(compare(crippled(runs()) + runs("tanh", 0.9)), "tanh") == "~"
+    assert verdict(compare(crippled(runs()) + runs("tanh", 0.99)), "tanh") == "better"
+    assert verdict(compare(runs() + crippled(runs("tanh")), equivalence=0.01), "tanh") == "~"
+
+
+def test_a_metric_that_some_runs_lack_says_so() -> None:
+    rows = runs() + runs("tanh", 0.9)
+    rows[-1]["test_accuracy"] = float("nan")
+    found = compare(rows)
+    assert "Some runs have no value of test accuracy; they count in n only." in found.footnotes
+    assert (row_of(found, "tanh").n, row_of(found, "tanh").results["test_accuracy"].estimate.n) == (8, 7)
+
+
+def test_a_baseline_that_diverged_throughout_says_that_there_is_nothing_to_compare_with() -> None:
+    found = compare([{**r, "status": "diverged"} for r in runs()] + runs("tanh") + runs("silu"))
+    assert "relu has no value of test accuracy: nothing to compare its rows with." in found.footnotes
+    assert verdict(found, "tanh") is None
+    assert row_of(found, "relu").is_baseline
+
+
 def test_failed_runs_are_counted_but_not_compared() -> None:
     rows = runs() + runs("tanh")
     rows[-1] |= {"status": "failed", "test_accuracy": 0.0}
@@ -312,6 +450,16 @@ def test_settings_that_vary_unasked_within_a_row_are_named() -> None:
     assert found.rows[0].n == 16
     assert found.rows[0].results["test_accuracy"].estimate.n == 8  # a seed's value is its mean over the settings
     assert "vary within" not in notes(compare(runs(lr=0.1) + runs("tanh", lr=0.01), by=["activation"]))
+
+
+def test_settings_in_which_rows_differ_unasked_are_named() -> None:
+    found = compare(runs(lr=0.1) + runs("tanh", lr=0.01), by=["activation"])
+    assert "Rows differ in lr too, unasked: a difference may come from that." in found.footnotes
+    assert "too, unasked" not in notes(compare(runs() + runs("tanh"), by=["activation"]))
+    apart = runs(lr=0.1) + runs("tanh", lr=0.1) + runs(lr=0.01, dataset="kmnist")
+    assert "too, unasked" not in notes(compare(apart, by=["activation"]))  # these are not compared with each other
+    named = compare(runs(lr=0.1) + runs("tanh", lr=0.01), by=["name"])
+    assert "Rows differ in activation, lr: a difference may come from any of them" in notes(named)
 
 
 def test_mixed_settings_are_named_in_one_order_whichever_row_comes_first() -> None:
@@ -372,6 +520,37 @@ def test_a_setting_at_which_a_run_diverged_is_not_the_best() -> None:
     assert "relu 0.01." not in notes(found)
 
 
+def test_tuning_says_where_luck_may_have_chosen() -> None:
+    even = compare(tried("relu", 0.01) + tried("tanh", 0.01), by=["activation"], tune="lr")
+    assert "more luck" not in notes(even)
+    rows = tried("relu", 0.01) + [r for r in tried("tanh", 0.01) if r["lr"] != 0.1 or r["seed"] < 3]
+    assert "Values of lr were tried with 3 to 8 runs each: the fewer, the more luck." in notes(
+        compare(rows, by=["activation"], tune="lr")
+    )
+    other = [{**r, "lr": r["lr"] * 2} for r in tried("tanh", 0.01)]
+    found = compare(tried("relu", 0.01) + other, by=["activation"], tune="lr")
+    assert "Rows tried as many values of lr, but not the same ones." in found.footnotes
+    assert "unasked" not in notes(found)  # that lr differs is the point of tuning
+
+
+def test_tuning_needs_equal_budgets_only_within_a_dataset() -> None:
+    kmnist = [r for r in tried("relu", 0.01, dataset="kmnist") if r["lr"] != 0.1]
+    found = compare(tried("relu", 0.01) + kmnist, by=["activation"], tune="lr")
+    assert "best of 2 or 3" in notes(found)
+    assert "relu on" not in notes(found)
+    with pytest.raises(UsageError, match=r"got relu: 3, tanh: 2; train the missing ones"):
+        compare(
+            tried("relu", 0.01) + [r | {"status": "failed"} if r["lr"] == 0.1 else r for r in tried("tanh", 0.01)],
+            by=["activation"],
+            tune="lr",
+        )
+
+
+def test_what_is_tuned_cannot_make_the_rows() -> None:
+    with pytest.raises(UsageError, match="lr cannot name rows or columns as well"):
+        compare(tried("relu", 0.01), by=["activation", "lr"], tune="lr")
+
+
 def test_tuning_without_validation_accuracy_is_refused() -> None:
     with pytest.raises(
         UsageError, match=r"validation_accuracy, which 8 runs of .* lack; train with `validation: 5000`"
@@ -429,8 +608,8 @@ def test_an_epoch_can_be_compared_instead_of_the_last_one() -> None:
     assert "wall_s" not in {one.name for one in found.extras}
     curves = compare(runs(), metrics=["test_accuracy", "auc:test_accuracy"], curve=curve, epoch=1)
     assert "All values but those of auc:test_accuracy are those after epoch 1, not after the last one." in notes(curves)
-    with pytest.raises(UsageError, match="no run has a value of test_accuracy after epoch 9"):
-        compare(runs(), curve=curve, epoch=9)
+    with pytest.raises(UsageError, match="no run has a value of test_accuracy after epoch 9; the longest has 3 epochs"):
+        compare(runs(epochs_run=3), curve=curve, epoch=9)
 
 
 def test_a_threshold_that_is_never_reached_is_a_missing_value_not_a_mistake() -> None:
@@ -472,7 +651,8 @@ def test_each_runs_epochs_are_read_once() -> None:
         ("epochs_to:test_accuracy", "write it as epochs_to:test_accuracy>=0.97"),
         ("epochs_to:test_accuracy>=high", "write it as epochs_to:test_accuracy>=0.97"),
         ("seconds_to:test_accuracy>=nan", "write it as seconds_to:test_accuracy>=0.97"),
-        ("always_linear_ratio", "no run has a value of always_linear_ratio"),
+        ("always_linear_ratio", "no run has a value of always_linear_ratio; these have numbers: test_accuracy, dead_"),
+        ("activation", "no run has a value of activation; these have numbers: test_accuracy, dead_ratio, wall_s"),
     ],
 )
 def test_a_metric_that_cannot_be_had_is_refused(spec: str, message: str) -> None:
@@ -524,9 +704,53 @@ def test_rows_are_sorted_by_a_metric_a_setting_or_the_label(sort: str | None, ex
     assert labels(compare(THREE, sort=sort)) == expected.split()
 
 
+WORN = [
+    *runs("relu", 0.97),
+    *runs("silu", 0.99, seeds=7, wall_s=1.0),
+    *runs("tanh", 0.95, wall_s=3.0),
+    *[r | {"status": "diverged"} if r["seed"] == 7 else r for r in runs("elu", 0.98, wall_s=4.0)],
+    *[r | {"test_accuracy": None} for r in runs("gelu")],
+]
+
+
+@pytest.mark.parametrize(
+    ("sort", "expected"),
+    [
+        (None, "silu relu tanh elu gelu"),
+        ("n", "elu gelu relu tanh silu"),
+        ("-n", "silu elu gelu relu tanh"),
+        ("diverged", "gelu relu silu tanh elu"),
+        ("-diverged", "elu gelu relu silu tanh"),
+        ("name", "elu gelu relu silu tanh"),
+        ("-variant", "tanh silu relu gelu elu"),
+        ("time", "silu gelu relu tanh elu"),  # elu has lost a run
+        ("-wall_s", "tanh gelu relu silu elu"),
+        ("test accuracy", "silu relu tanh elu gelu"),
+        ("difference", "silu elu tanh gelu relu"),
+        ("-difference", "tanh elu silu gelu relu"),
+        ("p", "tanh elu silu gelu relu"),
+        ("effect", "silu elu tanh gelu relu"),
+        ("verdict", "silu elu tanh gelu relu"),
+        ("dead", "gelu relu silu tanh elu"),
+    ],
+)
+def test_rows_are_sorted_by_any_column_those_without_a_value_last_either_way(sort: str | None, expected: str) -> None:
+    assert labels(compare(WORN, sort=sort)) == expected.split()
+
+
+def test_how_rows_are_sorted_changes_nothing_in_them() -> None:
+    plain = compare(WORN)
+    for sort in ("n", "-n", "label", "-test_accuracy", "p"):
+        found = compare(WORN, sort=sort)
+        assert found.baseline == plain.baseline == "relu"
+        assert {row.label: row for row in found.rows} == {row.label: row for row in plain.rows}
+
+
 def test_an_unknown_sort_is_refused() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'wall_s'"):
         compare(THREE, sort="-wals_s")
+    with pytest.raises(UnknownNameError, match="unknown column to sort by 'foo'"):
+        compare(THREE, sort="foo")
 
 
 def test_the_top_rows_are_shown_beside_the_baseline_and_p_is_adjusted_for_all() -> None:
@@ -566,6 +790,13 @@ def test_a_failing_condition_may_name_rows_and_refuses_what_is_not_compared() ->
     assert failing(found, "test_accuracy < 0 and label != 'tanh'") == ()
     with pytest.raises(UsageError, match="unknown name 'test_acuracy'; did you mean 'test_accuracy'"):
         failing(found, "test_acuracy < 0")
+
+
+def test_a_failing_condition_names_derived_metrics_in_brackets() -> None:
+    metric = "epochs_to:test_accuracy>=0.97"
+    found = compare(runs() + runs("tanh"), metrics=[metric], curve=curve)
+    assert [row.label for row in failing(found, f"[{metric}] >= 1")] == ["tanh"]
+    assert failing(found, f"[{metric}] > 1") == ()
 
 
 # --- size and order ------------------------------------------------------------------------------------------

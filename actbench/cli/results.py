@@ -164,6 +164,8 @@ def compare(
         only_changed=only_changed,
         top=top,
     )
+    if fail_if is not None:
+        comparison.failing(found, fail_if)  # a condition that cannot be read is refused before anything is shown
     if output == "table":
         _show_comparison(to, found)
     else:
@@ -215,7 +217,8 @@ def _check(to: Streams, found: Comparison, condition: str) -> None:
         to.note(f"--fail-if: {readable(row.label)} meets it or may, but the runs do not decide")
     failing = comparison.failing(found, condition)
     if failing:
-        labels = ", ".join(readable(row.label) for row in failing)
+        several = "dataset" in found.columns
+        labels = ", ".join(readable(f"{row.label} on {row.dataset}" if several else row.label) for row in failing)
         raise CheckFailed(f'--fail-if "{condition}" holds for: {labels}')
 
 

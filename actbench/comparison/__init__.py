@@ -51,7 +51,8 @@ def compare(
     """Compare the runs in `rows`, one mapping a run with the columns of runs.csv.
 
     by: the columns that make a row, by default all settings. baseline: a label, a name or a key's value; by
-    default relu, else the best row. metrics: see `quantities`. filter: an expression over the columns.
+    default relu, else the first by its settings (the best one would be chosen by the data, and every other row
+    would look worse than it is beside it). metrics: see `quantities`. filter: an expression over the columns.
     sort: any column of the table, see `arrangement.sorter`; by default the first metric, best first. epoch:
     compare after this epoch. curve: gives a run's epochs. equivalence: the margin of the first metric, in its
     stored unit, within which rows are called equivalent. tune: a setting at whose best value each row is taken.
@@ -70,8 +71,8 @@ def compare(
     table = Table(grouping, asked, extras, cached(curve), alpha, equivalence, texts)
     table.refuse_empty(epoch)
     resort = sorter(sort, table, columns, epoch) if sort else None
+    chosen = choose_baseline(table.in_order(), baseline)
     ranked = table.best_first(grouping.groups)
-    chosen = choose_baseline(ranked, baseline)
     found: list[ComparisonRow] = []
     for dataset in sorted({group.dataset for group in ranked}, key=order):
         groups = [group for group in ranked if group.dataset == dataset]
@@ -83,6 +84,7 @@ def compare(
     texts += remarks.on_epoch(asked, epoch)
     contrasted = [result.contrast for row in found for result in row.results.values() if result.contrast]
     texts += remarks.on_method(contrasted, len(asked))
+    texts += remarks.on_margin(asked[0], equivalence)
     texts += remarks.on_power(contrasted, alpha)
     texts += remarks.on_settings(grouping, by_variant=by is None, besides=[tune] if tune else ())
     texts += remarks.on_runs(grouping)

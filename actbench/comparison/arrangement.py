@@ -11,7 +11,7 @@ from typing import Any
 from actbench.comparison.groups import Group, listed, order, shown
 from actbench.comparison.quantities import Quantity, quantity
 from actbench.comparison.results import ComparisonRow
-from actbench.comparison.table import Table
+from actbench.comparison.table import Table, rounded
 from actbench.errors import UnknownNameError, UsageError
 from actbench.metrics import METRICS
 
@@ -19,7 +19,7 @@ _VERDICTS = ("better", "higher", "equivalent", "~", "lower", "worse")
 
 
 def choose_baseline(groups: Sequence[Group], wanted: str | None) -> str:
-    """Return the label of the baseline among `groups`, which are ordered best first.
+    """Return the label of the baseline among `groups`, which stand in an order that the results did not make.
 
     Matches a label, then a name, then the value of a key; without `wanted`, relu if it is there, else the
     first group. Raises `UnknownNameError` when nothing matches, `UsageError` when several labels do.
@@ -108,7 +108,7 @@ def _of_estimate(one: Quantity, table: Table) -> SortKey:
     def key(row: ComparisonRow, group: Group) -> tuple[bool, Any]:
         known = row.results.get(one.name)
         found = known.estimate if known is not None else table.estimate(group, one)
-        return found.mean is None or found.missing > 0, found.mean
+        return found.mean is None or found.missing > 0, rounded(found.mean)
 
     return key
 

@@ -94,7 +94,10 @@ def select(rows: Sequence[Row], condition: str | None) -> list[Row]:
 
 def columns_of(rows: Iterable[Row]) -> tuple[str, ...]:
     """Return every column that some row has, in the order of first use."""
-    return tuple(dict.fromkeys(key for row in rows for key in row))
+    found: dict[str, None] = {}
+    for keys in dict.fromkeys(map(tuple, rows)):  # thousands of rows, but few kinds of them
+        found |= dict.fromkeys(keys)
+    return tuple(found)
 
 
 def shown(value: Any) -> str:

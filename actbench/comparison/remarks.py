@@ -12,8 +12,9 @@ from actbench import stats
 from actbench.comparison.contrasts import Contrast
 from actbench.comparison.groups import CONFIG_KEYS, ENVIRONMENT, Grouping, listed, order, shown, varying
 from actbench.comparison.quantities import Quantity, Row
+from actbench.metrics import UNITS
 
-__all__ = ["ENVIRONMENT", "on_epoch", "on_method", "on_power", "on_runs", "on_settings"]
+__all__ = ["ENVIRONMENT", "on_epoch", "on_margin", "on_method", "on_power", "on_runs", "on_settings"]
 
 
 def on_epoch(asked: Sequence[Quantity], epoch: int | None) -> list[str]:
@@ -40,6 +41,14 @@ def on_method(contrasts: Sequence[Contrast], quantities: int) -> list[str]:
             f"never below {1 / (stats.SIGN_DRAWS + 1):.2g}."
         )
     return texts
+
+
+def on_margin(one: Quantity, margin: float | None) -> list[str]:
+    """Say what equivalent means."""
+    if margin is None:
+        return []
+    shown_margin = f"{100 * margin:g} points" if one.kind == "fraction" else f"{margin:g} {UNITS[one.kind]}".rstrip()
+    return [f"equivalent: {one.title} differs by less than {shown_margin} (two one-sided t tests, Holm)."]
 
 
 def on_power(contrasts: Sequence[Contrast], alpha: float) -> list[str]:

@@ -9,11 +9,27 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from actbench import stats
 from actbench.comparison.contrasts import Contrast, Estimate, Sample, contrasts, estimate, sample
-from actbench.comparison.groups import CONFIG_KEYS, ENVIRONMENT, Group, Grouping, columns_of, is_diverged, listed, shown
+from actbench.comparison.groups import (
+    CONFIG_KEYS,
+    ENVIRONMENT,
+    Group,
+    Grouping,
+    columns_of,
+    is_diverged,
+    listed,
+    order,
+    shown,
+)
 from actbench.comparison.quantities import Curve, Quantity, Row, number
 from actbench.comparison.results import ComparisonRow, Rank, Result
 from actbench.errors import UsageError
+
+
+def rounded(mean: float | None) -> float:
+    """Return a mean without what rounding errors leave in its last digits, so that equal rows sort as equal."""
+    return float(f"{mean or 0.0:.12g}")
 
 
 def cached(curve: Curve | None) -> Curve:
@@ -63,8 +79,11 @@ class Table:
         for one in self.asked:
             has_value = any(v is not None for group in healthy for v in self.sample(group, one).values.values())
             if healthy and not one.threshold and not has_value:
-                when = f" after epoch {epoch}" if epoch is not None else ""
-                raise UsageError(f"no run has a value of {one.name}{when}; {self._measured()}")
+                if epoch is None:
+                    raise UsageError(f"no run has a value of {one.name}; {self._measured()}")
+                longest = max((number(r.get("epochs_run")) or 0 for group in healthy for r in group.runs), default=0)
+                known = f"; the longest has {longest:g} epochs" if longest else ""
+                raise UsageError(f"no run has a value of {one.name} after epoch {epoch}{known}")
 
     def _measured(self) -> str:
         """Say which columns can be compared."""
@@ -73,13 +92,17 @@ class Table:
         names = [k for k in columns_of(rows) if k not in known and any(number(row.get(k)) is not None for row in rows)]
         return f"these have numbers: {listed(names)}" if names else "see: actbench list metrics"
 
+    def in_order(self) -> list[Group]:
+        """Order by the settings, which no result has a say in."""
+        return sorted(self.grouping.groups, key=lambda g: (*(order(value) for value in g.keys.values()), g.label))
+
     def best_first(self, groups: Sequence[Group]) -> list[Group]:
         """Order by the mean of the first quantity; groups without one, or with a run that has none, come last."""
         one = self.asked[0]
 
         def key(group: Group) -> tuple[bool, float, str]:
             found = self.estimate(group, one)
-            value = found.mean if found.mean is not None else 0.0
+            value = rounded(found.mean)
             return found.mean is None or found.missing > 0, -value if one.better == "higher" else value, group.label
 
         return sorted(groups, key=key)
@@ -99,6 +122,8 @@ class Table:
             if one in self.asked:
                 if reference is not None:
                     against = samples[groups.index(reference)]
+                    if estimates[groups.index(reference)].mean is None and len(groups) > 1:
+                        self._note(f"{baseline} has no value of {one.title}: nothing to compare its rows with.")
                     margin = self.margin if one is self.asked[0] else None
                     contrasted = contrasts(samples, against, one, self.alpha, margin)
                 ranks = self._ranks(one, samples, estimates)
@@ -131,8 +156,12 @@ class Table:
         first = next(i for i, mean in means.items() if mean == best)
         found = contrasts([samples[i] for i in means], samples[first], one, self.alpha)
         for (i, mean), contrast in zip(means.items(), found, strict=True):
-            equal = math.isclose(mean, best, rel_tol=1e-12)
-            ranks[i] = "best" if equal else "tied" if contrast is None or not contrast.significant else ""
+            # Bonferroni, as the data chose what all are compared with: so the row that is best in truth is, with
+            # the confidence asked for, among those marked (Gupta's subset selection).
+            shown_apart = contrast is not None and stats.significant(
+                contrast.found, contrast.found.p * contrast.comparisons, self.alpha
+            )
+            ranks[i] = "best" if math.isclose(mean, best, rel_tol=1e-12) else "" if shown_apart else "tied"
         return ranks
 
     def _remarks(self, one: Quantity, found: Estimate, contrast: Contrast | None, group: Group) -> list[int]:

@@ -1,0 +1,265 @@
+"""`actbench compare` as a person uses it, and a table worked out again by hand from runs.csv."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+
+import pytest
+from fake_runs import store_run
+
+from actbench import cli
+from actbench.store.cells import parse_table
+
+T_975_OF_7 = 2.3646242515927844  # the 97.5% quantile of Student's t with 7 degrees of freedom, from any table
+SEEDS = 8
+MEANS = {"relu": 0.97, "tanh": 0.968, "silu": 0.9701}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three activations with three learning rates and eight seeds each; the highest lr diverges for silu, seed 7."""
+    root = tmp_path_factory.mktemp("compared") / "results"
+    random, number = Random(1), 0
+    for activation, mean in MEANS.items():
+        for lr, loss in ((0.001, 0.0), (0.01, 0.002), (0.1, 0.05)):
+            for seed in range(SEEDS):
+                number += 1
+                name = f"{activation}-{lr}".replace(".", "-")
+                accuracy = round(mean - loss + random.gauss(0, 0.001), 4)
+                diverged = (activation, lr, seed) == ("silu", 0.1, 7)
+                flat = {"name": name, "dataset": "mnist", "activation": activation, "lr": lr, "validation": 5000}
+                metrics = {"test_accuracy": accuracy, "validation_accuracy": round(accuracy - 0.001, 4)}
+                metrics |= {"dead_ratio": round(lr + random.random() / 100, 4), "epochs_run": 2}
+                store_run(
+                    root,
+                    seed,
+                    name,
+                    run_id=f"{name}-s{seed}-{number:010x}",
+                    flat=flat,
+                    status="diverged" if diverged else "done",
+                    metrics={"epochs_run": 1} if diverged else metrics,
+                    epochs=[
+                        {"epoch": 0, "test_accuracy": 0.1, "train_s": 0.0},
+                        {"epoch": 1, "test_accuracy": accuracy - 0.01, "train_s": 2.0},
+                        {"epoch": 2, "test_accuracy": accuracy, "train_s": 2.0},
+                    ],
+                )
+    return root
+
+
+def run(*arguments: object) -> int:
+    return cli.run(["compare", *map(str, arguments)])
+
+
+def shown(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> str:
+    assert run(*arguments) == code, capsys.readouterr().err
+    return capsys.readouterr().out
+
+
+# --- by hand -------------------------------------------------------------------------------------------------
+
+
+def sign_flip_by_hand(differences: list[float]) -> float:
+    """The share of all sign patterns whose sum is at least as far from zero."""
+    observed = abs(sum(differences))
+    sums = [abs(sum(s * d for s, d in zip(signs, differences, strict=True)))
+            for signs in itertools.product((1, -1), repeat=len(differences))]  # fmt: skip
+    return sum(one >= observed - 1e-12 for one in sums) / len(sums)
+
+
+def interval_by_hand(values: list[float]) -> tuple[float, float]:
+    half = T_975_OF_7 * statistics.stdev(values) / len(values) ** 0.5
+    return statistics.mean(values) - half, statistics.mean(values) + half
+
+
+def test_a_table_can_be_worked_out_by_hand_from_runs_csv(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with (results / "runs.csv").open(newline="") as file:
+        lines = [line for line in csv.DictReader(file) if line["lr"] == "0.01"]
+    accuracy = {
+        name: [float(line["test_accuracy"]) for line in sorted(lines, key=lambda line: int(line["seed"]))
+               if line["activation"] == name]
+        for name in MEANS
+    }  # fmt: skip
+    differences = {
+        name: [round(a - b, 10) for a, b in zip(accuracy[name], accuracy["relu"], strict=True)]
+        for name in ("tanh", "silu")
+    }
+    p = {name: sign_flip_by_hand(d) for name, d in differences.items()}
+    first, second = sorted(p, key=lambda name: p[name])
+    holm = {first: min(1.0, 2 * p[first]), second: max(min(1.0, 2 * p[first]), p[second])}
+
+    asked = ("--by", "activation", "--filter", "lr == 0.01", "--baseline", "relu")
+    rows = {row["activation"]: row for row in json.loads(shown(capsys, results, *asked, "--format", "json"))["rows"]}
+    for name, values in accuracy.items():
+        low, high = interval_by_hand(values)
+        assert rows[name]["test_accuracy_mean"] == pytest.approx(statistics.mean(values), rel=1e-12)
+        assert rows[name]["test_accuracy_sd"] == pytest.approx(statistics.stdev(values), rel=1e-9)
+        assert rows[name]["test_accuracy_low"] == pytest.approx(low, rel=1e-12)
+        assert rows[name]["test_accuracy_high"] == pytest.approx(high, rel=1e-12)
+        dead = [float(line["dead_ratio"]) for line in lines if line["activation"] == name]
+        assert rows[name]["dead_ratio_mean"] == pytest.approx(statistics.mean(dead))
+    for name, d in differences.items():
+        low, high = interval_by_hand(d)
+        assert rows[name]["test_accuracy_difference"] == pytest.approx(statistics.mean(d))
+        assert rows[name]["test_accuracy_difference_low"] == pytest.approx(low)
+        assert rows[name]["test_accuracy_difference_high"] == pytest.approx(high)
+        assert rows[name]["test_accuracy_p"] == p[name]
+        assert rows[name]["test_accuracy_adjusted_p"] == pytest.approx(holm[name])
+        assert rows[name]["test_accuracy_effect"] == pytest.approx(statistics.mean(d) / statistics.stdev(d))
+        wins = sum(one > 0 for one in d) + sum(one == 0 for one in d) / 2
+        assert rows[name]["test_accuracy_superiority"] == wins / SEEDS
+        better = "better" if statistics.mean(d) > 0 else "worse"
+        assert rows[name]["test_accuracy_verdict"] == (better if holm[name] < 0.05 else "~")
+    assert {row["test_accuracy_verdict"] for row in rows.values()} == {None, "worse", "~"}
+
+    for line in shown(capsys, results, *asked, "--format", "csv").splitlines()[1:]:
+        name = line.partition(",")[0]
+        assert repr(rows[name]["test_accuracy_mean"]) in line
+    table = shown(capsys, results, *asked)
+    for name, values in accuracy.items():
+        low, high = interval_by_hand(values)
+        assert f"{100 * statistics.mean(values):.2f} ±{50 * (high - low):.2f}" in table
+        if name != "relu":
+            assert f"{100 * statistics.mean(differences[name]):+.2f}" in table
+            assert f"{holm[name]:.3f}" in table
+
+
+# --- options -------------------------------------------------------------------------------------------------
+
+
+def test_a_pivot_has_the_same_means_in_every_format(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = (results, "--rows", "activation", "--cols", "lr", "-m", "dead_ratio")
+    table = shown(capsys, *asked)
+    assert re.search(r"activation +lr=0\.001 +lr=0\.01 +lr=0\.1", table)
+    (relu, silu, tanh) = parse_table(shown(capsys, *asked, "--format", "csv"))
+    assert [row["activation"] for row in (relu, silu, tanh)] == ["relu", "silu", "tanh"]
+    assert json.loads(shown(capsys, *asked, "--json"))["rows"] == [relu, silu, tanh]
+    assert (silu["lr=0.1_n"], silu["lr=0.1_diverged"], silu["lr=0.1_values"]) == (8, 1, 7)
+    for text in (table, shown(capsys, *asked, "--format", "md"), shown(capsys, *asked, "--format", "latex")):
+        for row in (relu, silu, tanh):
+            assert f"{100 * float(row['lr=0.01_mean'] or 0):.2f}" in text
+        assert "(1 diverged)" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--rows", "activation"], "a pivot needs --rows and --cols"),
+        (["--rows", "activation", "--cols", "lr", "--by", "lr"], "in which --by has no meaning"),
+        (["--rows", "activation", "--cols", "lr", "--fail-if", "n > 1"], "in which --fail-if has no meaning"),
+        (["--rows", "activation", "--cols", "lr", "--only-changed"], "in which --only-changed has no meaning"),
+        (["--sort", "tset_accuracy"], "unknown column to sort by 'tset_accuracy'; did you mean 'test_accuracy'?"),
+        (
+            ["--by", "activation", "--epoch", "9"],
+            "no run has a value of test_accuracy after epoch 9; the longest has 2",
+        ),
+        (
+            ["--tune", "activation", "--by", "lr", "--filter", "activation == 'relu' or lr < 0.1"],
+            "the same number of values of activation for every row, got lr=0.001: 3, lr=0.01: 3, lr=0.1: 1",
+        ),
+        (["--filter", "lr = 0.1"], "use '==' to compare"),
+        (["--fail-if", "accuracy < 0"], "unknown name 'accuracy'"),
+        (["--format", "xml"], "unknown format 'xml'"),
+        (["--metric", "epochs_to:test_accuracy"], "write it as epochs_to:test_accuracy>=0.97"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_in_one_line_with_exit_code_2(
+    results: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    assert run(results, *options) == 2
+    streams = capsys.readouterr()
+    assert message in streams.err
+    assert streams.out == ""
+
+
+def test_tuning_takes_each_activation_at_its_best_lr(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown(capsys, results, "--by", "activation", "--tune", "lr", "--format", "md")
+    assert "best of 3 by validation accuracy after the last epoch: relu 0.001, silu 0.001, tanh 0.001" in text
+    assert "| relu | 8 |" in text
+    early = shown(capsys, results, "--by", "activation", "--tune", "lr", "--epoch", "1", "--json")
+    late = shown(capsys, results, "--by", "activation", "--tune", "lr", "--json")
+    for one, other in zip(json.loads(early)["rows"], json.loads(late)["rows"], strict=True):
+        assert one["test_accuracy_mean"] == pytest.approx(other["test_accuracy_mean"] - 0.01)
+
+
+def test_curves_are_read_for_metrics_that_are_derived_from_them(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metrics = "epochs_to:test_accuracy>=0.95,seconds_to:test_accuracy>=0.95,auc:test_accuracy"
+    asked = (results, "--by", "activation", "--filter", "lr == 0.001", "--metric", metrics, "--json")
+    relu = next(row for row in json.loads(shown(capsys, *asked))["rows"] if row["activation"] == "relu")
+    assert relu["epochs_to:test_accuracy>=0.95_mean"] == 1.0
+    assert relu["seconds_to:test_accuracy>=0.95_mean"] == 2.0
+    assert 0.7 < relu["auc:test_accuracy_mean"] < 0.8
+
+
+def test_a_check_fails_only_on_a_significant_difference(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = (results, "--by", "activation", "--filter", "lr == 0.001", "--baseline", "relu")
+    assert run(*asked, "--fail-if", "test_accuracy < -0.0005") == 1
+    assert "holds for: tanh" in capsys.readouterr().err
+    few = (results, "--by", "activation", "--filter", "lr == 0.001 and seed < 5", "--baseline", "relu")
+    assert run(*few, "--fail-if", "test_accuracy < -0.0005") == 0
+    assert "tanh meets it or may, but the runs do not decide" in capsys.readouterr().err
+    assert run(*asked, "--fail-if", "test_accuracy < -0.5") == 0
+
+
+def test_diverged_runs_are_counted_shown_and_never_best(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown(capsys, results, "--by", "activation", "--filter", "lr == 0.1", "--format", "latex")
+    assert "silu & 8 (1 diverged)" in text
+    assert not re.search(r"silu .*(textbf|\^\{\*\})", text)
+
+
+def test_folders_runs_files_and_globs_may_be_mixed(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = shown(capsys, results, "--by", "activation", "--json")
+    assert shown(capsys, results / "runs.csv", "--by", "activation", "--json") == whole
+    assert (
+        shown(capsys, f"{results}/relu*", f"{results}/tanh-*", f"{results}/s*", "--by", "activation", "--json") == whole
+    )
+    (tmp_path / "mine.csv").write_text("activation,dataset,seed,test_accuracy\n" + "".join(
+        f"mine,mnist,{seed},0.95\n" for seed in range(SEEDS)))  # fmt: skip
+    asked = ("--by", "activation", "--filter", "lr == 0.01 or lr == none", "--json")
+    rows = json.loads(shown(capsys, results, tmp_path / "*.csv", *asked))["rows"]
+    mine = next(row for row in rows if row["activation"] == "mine")
+    assert (mine["n"], mine["test_accuracy_verdict"], mine["test_accuracy_pairs"]) == (8, "worse", 8)
+    assert mine["dead_ratio_mean"] is None
+
+
+# --- terminals -----------------------------------------------------------------------------------------------
+
+
+def printed(results: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-W", "error", "-m", "actbench", "compare", str(results), *arguments]
+    return subprocess.run(command, capture_output=True, env={**os.environ, **environment}, check=True, timeout=120)
+
+
+@pytest.mark.parametrize("columns", [80, 160])
+def test_a_table_fits_its_terminal_and_is_wide_where_there_is_room(results: Path, columns: int) -> None:
+    done = printed(results, "--by", "activation", "--filter", "lr < 0.1", COLUMNS=str(columns), PYTHONUTF8="1")
+    lines = done.stdout.decode().splitlines()
+    assert max(map(len, lines)) <= columns
+    assert ("P(A>B)" in "\n".join(lines)) == (columns == 160)
+    assert "±" in lines[-5]
+
+
+def test_a_pipe_that_knows_only_ascii_gets_ascii(results: Path) -> None:
+    done = printed(results, "--rows", "activation", "--cols", "lr", PYTHONIOENCODING="ascii", NO_COLOR="1", TERM="dumb")
+    assert done.stdout.isascii()
+    assert b"\x1b" not in done.stdout
+    assert b"+-" in done.stdout
+
+
+def test_what_is_left_out_of_a_narrow_table_is_said_beside_it(results: Path) -> None:
+    done = printed(results, "--by", "activation", "--filter", "lr < 0.1", COLUMNS="60")
+    assert b"left out, as 60 columns are too few: p, dead %, time s" in done.stderr
+    assert b"left out" not in done.stdout

@@ -1,0 +1,190 @@
+"""CSV files of others: what they need, what a cell may be, and that every mistake has its own message."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_runs import record, store_run
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from actbench.comparison import compare
+from actbench.errors import ActbenchError, UsageError
+from actbench.store import Store
+from actbench.store.foreign import read_csv
+from actbench.store.reading import read_results, read_rows
+
+
+def written(folder: Path, text: str | bytes, name: str = "runs.csv") -> Path:
+    path = folder / name
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def refused(folder: Path, text: str | bytes) -> str:
+    with pytest.raises(UsageError) as caught:
+        read_csv(written(folder, text))
+    return str(caught.value).replace(f"{folder}/", "")
+
+
+def test_the_runs_csv_of_a_results_folder_reads_as_the_folder_does(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    for seed in range(3):
+        store_run(results, seed, provenance={"device": "cpu", "threads": 2}, error="x, \"y\"\n'z'" if seed else None)
+    rows, problems = Store(results).rows()
+    assert not problems
+    assert read_csv(results / "runs.csv") == rows
+
+
+def test_a_seed_a_variant_and_a_metric_are_enough(tmp_path: Path) -> None:
+    lines = [f"{name},{seed},{base + seed / 1000}" for name, base in (("a", 0.9), ("b", 0.8)) for seed in range(6)]
+    rows = read_csv(written(tmp_path, "\n".join(["variant,seed,test_accuracy", *lines])))
+    assert rows[0] == {"name": "a", "seed": 0, "test_accuracy": 0.9}
+    found = compare(rows, baseline="a")
+    contrast = found.rows[1].results["test_accuracy"].contrast
+    assert contrast is not None
+    assert (contrast.found.n, contrast.verdict) == (6, "worse")
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"),
+    [
+        ("0.5", 0.5),
+        (" 0.5 ", 0.5),
+        ("5E-1", 0.5),
+        (".5", 0.5),
+        ("+0.5", 0.5),
+        ("1.", 1.0),
+        ("1", 1),
+        ("", None),
+        ("  ", None),
+        ("nan", None),
+        ("NaN", None),
+        ("NA", None),
+        ("None", None),
+    ],
+)
+def test_numbers_may_be_written_as_spreadsheets_and_pandas_do(tmp_path: Path, cell: str, value: Any) -> None:
+    (row,) = read_csv(written(tmp_path, f"name,seed,test_accuracy\na,0,{cell}\n"))
+    assert row["test_accuracy"] == value
+
+
+def test_what_pandas_and_spreadsheets_add_does_no_harm(tmp_path: Path) -> None:
+    text = "\ufeff,name , seed,batch_norm,hidden\r\n0,relu,0.0,True,'512\r\n\r\n1,=1+1,1,False,'1e3\r\n"
+    assert read_csv(written(tmp_path, text)) == [
+        {"name": "relu", "seed": 0, "batch_norm": True, "hidden": "512"},
+        {"name": "=1+1", "seed": 1, "batch_norm": False, "hidden": "1e3"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "runs.csv: is empty; a table of runs has a header with seed and name"),
+        ("\n", "runs.csv: is empty"),
+        ("name,seed,test_accuracy\n", "runs.csv: has no rows below its header"),
+        ("seed,test_accuracy\n0,1\n", "runs.csv:1: has no column that names the variants, one of name, variant, act"),
+        ("name,test_accuracy\na,1\n", "runs.csv:1: has no column 'seed', by which runs are paired; where runs have"),
+        ("name,seed,seed\na,1,1\n", "runs.csv:1: has the column 'seed' more than once"),
+        ("name;seed\na;1\n", "runs.csv: has semicolons between its cells; save it with commas"),
+        ("name\tseed\na\t1\n", "runs.csv: has tabs between its cells"),
+        ("name,seed\na,1\n\na\n", "runs.csv:4: has 1 cells, but the header has 2"),
+        ('name,seed\n"a,1\n', "runs.csv:2: is not CSV: unexpected end of data"),
+        ("name,seed\n" + "a" * 200_000 + ",1\n", "runs.csv:2: is not CSV: field larger than field limit"),
+        ("name,seed\na,x\n", "runs.csv:2: seed: must be a whole number or empty, got 'x'"),
+        ("name,seed\na,1.5\n", "runs.csv:2: seed: must be a whole number or empty, got 1.5"),
+        ("name,seed\na,true\n", "runs.csv:2: seed: must be a whole number or empty, got True"),
+        ("name,seed\na,inf\n", "runs.csv:2: seed: must be a whole number or empty, got inf"),
+        ("name,seed,status\na,1,fine\n", "runs.csv:2: status: must be done, diverged, failed or empty, got 'fine'"),
+        ("name,seed,dead_ratio\na,1,some\n", "runs.csv:2: dead_ratio: must be a number or empty, got 'some'"),
+        ("name,seed,dead_ratio\na,1,true\n", "runs.csv:2: dead_ratio: must be a number or empty, got True"),
+        ("name,seed,dead_ratio\na,1,97%\n", "got '97%'; write percents as fractions from 0 to 1"),
+        ('name,seed,dead_ratio\na,1,"0,97"\n', "got '0,97'; write a decimal point"),
+        ("name,seed,test_accuracy\na,1,97.5\n", "must be a fraction from 0 to 1, got 97.5; divide percents by 100"),
+        ("name,seed,test_accuracy\na,1,-0.1\n", "must be a fraction from 0 to 1, got -0.1"),
+        (b"name,seed\na\xe9,1\n", "runs.csv:2: is not UTF-8 text; save it as CSV in UTF-8"),
+        ("name,seed\n".encode("utf-16"), "runs.csv:1: is not UTF-8 text"),
+        (b"\x89PNG\r\n\x1a\n", "runs.csv:1: is not UTF-8 text"),
+        ("<html><body>no</body></html>\n", "runs.csv:1: has no column that names the variants"),
+        ('{"rows": []}', "runs.csv:1: has no column that names the variants"),
+    ],
+)
+def test_each_mistake_has_its_own_message(tmp_path: Path, text: str | bytes, message: str) -> None:
+    assert message in refused(tmp_path, text)
+
+
+def test_numbers_that_are_no_shares_and_gaps_below_zero_are_fine(tmp_path: Path) -> None:
+    (row,) = read_csv(written(tmp_path, "name,seed,test_loss,accuracy_gap,mine\na,1,97.5,-0.1,hello\n"))
+    assert (row["test_loss"], row["accuracy_gap"], row["mine"]) == (97.5, -0.1, "hello")
+
+
+def test_all_mistakes_are_told_at_once_the_first_few_one_by_one(tmp_path: Path) -> None:
+    text = refused(tmp_path, "name,seed,test_accuracy\n" + "a,x,2\n" * 4)
+    assert len(text.splitlines()) == 6
+    assert text.splitlines()[-1] == "and 3 more"
+
+
+def test_a_message_shows_no_control_characters(tmp_path: Path) -> None:
+    assert "\x1b" not in refused(tmp_path, "name,seed\na,\x1b[31mred\n")
+    assert "\x1b" not in refused(tmp_path, "name,seed,\x1b[31m,\x1b[31m\na,1,2,3\n")
+
+
+def test_a_file_that_is_too_large_or_no_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actbench.store.foreign.MAX_BYTES", 10)
+    assert "is larger than 0 MiB" in refused(tmp_path, "name,seed\na,1\n")
+    with pytest.raises(UsageError, match="cannot be read: Is a directory"):
+        read_csv(tmp_path)
+    with pytest.raises(UsageError, match="cannot be read: No such file"):
+        read_csv(tmp_path / "gone.csv")
+
+
+@settings(
+    derandomize=True, deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.text(max_size=60) | st.lists(st.sampled_from(list("name,seed\n\"\r;0.5'é\x00")), max_size=40).map("".join))
+def test_any_text_is_read_or_refused(tmp_path: Path, body: str) -> None:
+    for text in (body, f"name,seed,test_accuracy\n{body}"):
+        path = written(tmp_path, text.encode("utf-8", "surrogatepass"))
+        try:
+            rows = read_csv(path)
+        except ActbenchError as error:
+            assert str(error).startswith(str(path))  # noqa: PT017 - that no other error escapes is what is tested
+        else:
+            assert all("seed" in row for row in rows)
+
+
+# --- beside results folders ----------------------------------------------------------------------------------
+
+
+def test_folders_files_and_globs_are_read_together_and_copies_count_once(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    for seed in range(3):
+        store_run(results, seed)
+    other = written(tmp_path, "name,seed,test_accuracy\nmine,0,0.5\nmine,1,0.6\n", "mine.CSV")
+    rows, epochs, problems = read_rows([str(results), str(tmp_path / "*.CSV"), str(results / "runs.csv")], tmp_path)
+    assert (len(rows), problems) == (3 + 2 + 3, [])
+    assert len(epochs(rows[0])) == 2
+    for row in rows[3:]:
+        with pytest.raises(UsageError, match="a CSV file has no epochs; compare the results folder"):
+            epochs(row)
+    found = compare(rows, by=["name"])
+    assert {row.label: row.n for row in found.rows} == {"relu": 3, "mine": 2}
+    assert "3 runs are there more than once; counted once." in found.footnotes
+    assert read_rows([str(other)], tmp_path / "nowhere")[0][0]["name"] == "mine"
+    assert len(read_rows([], results)[0]) == 3
+
+
+def test_only_compare_reads_csv_files(tmp_path: Path) -> None:
+    path = written(tmp_path, "name,seed\na,1\n")
+    with pytest.raises(UsageError, match="is a CSV file, which only compare reads"):
+        read_results([str(path)], tmp_path)
+    with pytest.raises(UsageError, match="there is no such file or folder"):
+        read_results([str(tmp_path / "gone.csv")], tmp_path)
+    with pytest.raises(UsageError, match="is neither a results folder, nor a run's folder, nor a CSV file"):
+        read_rows([str(written(tmp_path, "x", "notes.txt"))], tmp_path)
+
+
+def test_a_record_of_a_run_has_what_a_csv_file_needs() -> None:
+    assert {"name", "activation"} <= set(record().flat)
