@@ -1,7 +1,7 @@
 """Charts of one run's hidden units: how often they fire, and what the weights into them look like (layer 4).
 
-Imports `look`, `comparison`; numpy, pillow and altair when used. The pictures are PNG images in data addresses: some bytes
-each, where a mark for each of the 784 weights would take a megabyte.
+Imports `look`, `comparison`; numpy, pillow and altair when used. The pictures are PNG images in data addresses: a few
+kilobytes each, where a mark for every weight would take many times that.
 """
 
 from __future__ import annotations
