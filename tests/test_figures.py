@@ -411,8 +411,10 @@ def test_weights_that_are_no_images_are_said_and_not_drawn(weights: Any) -> None
 
 
 def test_a_run_without_hidden_units_is_refused() -> None:
-    with pytest.raises(UsageError, match="no hidden units"):
+    with pytest.raises(UsageError, match="no measured hidden units to draw: its network has none"):
         figures.neurons(run(), [])
+    with pytest.raises(UsageError, match="it diverged"):
+        figures.neurons(run(status="diverged"), [])
 
 
 # --- cost --------------------------------------------------------------------------------------------------------

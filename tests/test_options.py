@@ -9,16 +9,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_engine import Recorder, assert_same, tiny_dataset, train, variant_of
+from test_schema import CONFIGS
 from torch.nn import functional as F
 from twin import give, twin_of, twin_optimizer
 
 from actbench.activations import ACTIVATIONS
-from actbench.config import Run, Variant
+from actbench.config import Run, Variant, from_mapping
 from actbench.config.fields import Augment, Choice
 from actbench.datasets import Dataset, load
 from actbench.engine import train_lanes
 from actbench.engine.augment import Augmentation
 from actbench.engine.stack import Arrays, LaneStack
+from actbench.errors import ConfigError
 from actbench.initializers import INITIALIZERS
 from actbench.model import generator
 from actbench.schedules import SCHEDULES, multiplier
@@ -243,3 +245,19 @@ def test_every_init_trains_an_epoch_on_the_digits(init: str, network: str, digit
     recorder = Recorder()
     train_lanes([run], digits, device=torch.device("cpu"), listener=recorder)
     assert recorder.outcomes[run.run_id].status == "done"
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(CONFIGS, st.sampled_from(["mlp", "cnn"]))
+def test_every_combination_of_options_trains_or_is_refused_with_a_reason(values: dict[str, Any], network: str) -> None:
+    small = {"dataset": "digits", "network": network, "train_limit": 70, "test_limit": 20, "epochs": 1, "device": "cpu"}
+    small |= {"batch_size": 32, "hidden": [9, 6] if values.get("hidden") else [], "validation": 10, "probe": "train"}
+    try:
+        variant = from_mapping({**values, **small}).variant
+    except ConfigError:
+        return
+    recorder = Recorder()
+    run = Run(variant, 0)
+    train_lanes([run], load("digits", None), device=torch.device("cpu"), listener=recorder)
+    outcome = recorder.outcomes[run.run_id]
+    assert outcome.status in ("done", "diverged"), outcome.error

@@ -34,7 +34,9 @@ def parameter_values(parameter: Parameter) -> st.SearchStrategy[Any]:
     low, high = max(parameter.low, -1e9), min(parameter.high, 1e9)
     if isinstance(parameter.default, int):
         return st.integers(int(low), int(high))
-    numbers = st.floats(low, high, exclude_min=parameter.low_open, exclude_max=parameter.high_open)
+    numbers = st.floats(
+        low, high, exclude_min=parameter.low_open, exclude_max=parameter.high_open, allow_subnormal=False
+    )
     if isinstance(parameter.default, str):
         return st.sampled_from(parameter.choices) | (numbers if parameter.or_number else st.nothing())
     return numbers
@@ -67,13 +69,13 @@ CONFIGS = st.fixed_dictionaries(
         "activation": choices("activation") | st.lists(LINKS, min_size=1, max_size=3),
         "init": choices("init"),
         "batch_norm": st.sampled_from([True, False, "before", "after"]),
-        "lr": st.floats(0, 1e6, exclude_min=True),
+        "lr": st.floats(0, 1e6, exclude_min=True, allow_subnormal=False),
         "optimizer": choices("optimizer"),
         "epochs": st.integers(1, 100_000),
         "batch_size": st.sampled_from([5, 64, 100]),
         "hidden": st.lists(st.integers(1, 500), max_size=5),
-        "bias_init": st.none() | st.floats(-1e6, 1e6),
-        "weight_decay": st.floats(0, 1e6),
+        "bias_init": st.none() | st.floats(-1e6, 1e6, allow_subnormal=False),
+        "weight_decay": st.floats(0, 1e6, allow_subnormal=False),
         "probe": st.sampled_from(["train", "test", 1, 100]),
         "train_limit": st.sampled_from([None, 100, 1000]),
         "test_limit": st.none() | st.integers(1, 300),

@@ -72,6 +72,10 @@ def test_bounds_are_inclusive_where_the_message_says_so() -> None:
     assert Variant(batch_size=1).batch_size == 1
 
 
+def test_a_number_that_training_would_take_for_zero_is_refused() -> None:
+    assert problems("lr: 5e-324\n") == ["x.yaml:1:5: lr: must be 0 or at least 2.2e-308 in size, got 5e-324"]
+
+
 def test_pydantic_refuses_what_is_given_to_a_variant_directly() -> None:
     with pytest.raises(ValidationError, match="lr"):
         Variant(lr="fast")

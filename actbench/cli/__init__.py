@@ -1,7 +1,7 @@
 """The command line: thin commands, and the only package that prints (layer 5).
 
-`train` (train, sweep), `results` (compare, show), `plot`, `report`, `reproduce`, `claims`, `look` (list, validate,
-schema, data, doctor), `cost` hold the commands, `progress` and `board` the live view, `completion` what Tab offers,
+`train` (train, sweep), `results` (compare, show), `plot`, `report`, `reproduce`, `claims`, `cost`, `look` (list,
+validate, schema, data, doctor) hold the commands, `progress` and `board` the live view, `completion` what Tab offers,
 `common` what they share. Nothing here imports torch at import time: a shell loop pays for it only where something is
 trained.
 """

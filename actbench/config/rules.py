@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -103,6 +104,9 @@ def checked(parameter: Parameter, value: Any) -> Value:
     except ValueError:
         message = f"must be {parameter.allowed}, got {shown(value)}{how_to_write(parameter, value)}"
         raise BadValueError(message) from None
+    if isinstance(found, float) and 0 < abs(found) < sys.float_info.min:
+        # Training takes such numbers for 0, as `compute` says, and a run would have another id there.
+        raise BadValueError(f"must be 0 or at least {sys.float_info.min:.2g} in size, got {shown(value)}")
     return found + 0.0 if isinstance(found, float) else found  # -0.0 becomes 0.0: equal values look equal
 
 

@@ -183,7 +183,7 @@ def arrange(rows: Sequence[Row], by: Sequence[str] | None = None, *, split: bool
 def _series_key(groups: Sequence[Group], keys: Sequence[str], by: Sequence[str] | None, *, split: bool) -> str | None:
     """Return the key whose values become series, or None where the groups themselves do."""
     if by is not None:
-        return keys[0] if len(keys) > 1 or not split else None
+        return keys[0] if len(keys) > 1 or (keys and not split) else None
     labels = {group.label for group in groups}
     points = {(group.dataset, *(group.keys[key] for key in keys)) for group in groups}
     if len(keys) < 2 or len(labels) <= MOST_SERIES or len(points) < len(groups):

@@ -41,7 +41,8 @@ def neurons(row: Row, units: Sequence[Row], weights: NDArray[Any] | None = None)
     firing rate is the share of the probe's images for which its output is not 0. Raises `UsageError` without units.
     """
     if not units:
-        raise UsageError(f"{shown(row.get('run_id'))} has no hidden units to draw")
+        why = "it diverged" if row.get("status") == "diverged" else "its network has none"
+        raise UsageError(f"{shown(row.get('run_id'))} has no measured hidden units to draw: {why}")
     layers = sorted({int(unit["layer"]) for unit in units})
     parts = [_histograms(units, layers)]
     rates = [number(unit.get("firing_rate")) for unit in units]
