@@ -410,6 +410,21 @@ def test_weights_that_are_no_images_are_said_and_not_drawn(weights: Any) -> None
     assert figures.render(chart, "svg")
 
 
+def test_units_without_outputs_of_their_own_have_no_histogram_but_pictures() -> None:
+    members = [unit(i, None, rms=None, dead=False, near_dead=False) for i in range(20)]
+    chart = figures.neurons(run("glu"), members, np.ones((20, 784)))
+    assert "no firing rate" in subtitle(chart)
+    assert len([row for row in data_of(chart) if "picture" in row]) == 8
+    assert not [row for row in data_of(chart) if "rates" in row]
+
+
+def test_layers_of_a_convolutional_network_are_named() -> None:
+    members = [{**unit(0, 0.5), "layer": layer} for layer in range(3)]
+    text = json.dumps(figures.specification(figures.neurons(run(network="cnn"), members)))
+    assert "convolution 2, 1 unit" in text
+    assert "hidden layer 1, 1 unit" in text
+
+
 def test_a_run_without_hidden_units_is_refused() -> None:
     with pytest.raises(UsageError, match="no measured hidden units to draw: its network has none"):
         figures.neurons(run(), [])
