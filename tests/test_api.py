@@ -273,7 +273,7 @@ def test_damaged_folders_are_warned_of(stored: Path) -> None:
 def test_what_cannot_be_compared_is_refused(tmp_path: Path, stored: Path) -> None:
     with pytest.raises(UsageError, match="compare takes runs, paths or lists of them, not int"):
         api.compare([5])
-    with pytest.raises(UsageError, match="is neither a results folder nor a run's folder"):
+    with pytest.raises(UsageError, match="there is no such file or folder"):
         api.compare(tmp_path / "nowhere")
     with pytest.raises(UsageError, match="there are no runs to compare"):
         api.compare([])

@@ -351,7 +351,10 @@ def test_each_row_is_taken_at_its_best_setting_by_validation_accuracy_not_by_the
     assert {row.n for row in found.rows} == {8}
     means = [row.results["test_accuracy"].estimate.mean for row in found.rows]
     assert means == pytest.approx([0.95, 0.95], abs=0.001)
-    assert "lr is each row's best of 3 by validation accuracy: relu 0.01, tanh 0.001." in found.footnotes
+    assert (
+        "lr is each row's best of 3 by validation accuracy after the last epoch: relu 0.01, tanh 0.001."
+        in found.footnotes
+    )
     assert "The best lr lies at the edge of what was tried for tanh: try values beyond." in found.footnotes
 
 

@@ -6,7 +6,12 @@ import csv
 import io
 import json
 import math
+import os
 import re
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,10 +20,21 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from actbench import tables
-from actbench.comparison import Comparison, compare
+from actbench.comparison import Comparison, Pivot, compare, pivot
 from actbench.errors import UnknownNameError
 from actbench.store.cells import parse_table
-from actbench.tables import FORMATS, Column, comparison_table, terminal_table, write_comparison
+from actbench.tables import (
+    FORMATS,
+    ROOMY,
+    Column,
+    blocks,
+    comparison_table,
+    fitting,
+    pivot_table,
+    terminal_table,
+    write_comparison,
+    write_pivot,
+)
 
 STEPS = (0, 1, -1, 2, -2, 3, -3, 0)
 
@@ -51,49 +67,62 @@ def printed(
 # --- one comparison in every format --------------------------------------------------------------------------
 
 
-def test_a_comparison_in_the_terminal() -> None:
-    assert printed(*comparison_table(example())) == TERMINAL.strip("\n")
+SNAPSHOTS = Path(__file__).parent / "snapshots"
 
 
-def test_a_comparison_in_markdown() -> None:
-    assert write_comparison(example(), "md") == MARKDOWN.strip("\n")
+def crossing() -> Pivot:
+    """Two activations by three learning rates: one cell empty, one with fewer runs, one diverged."""
+    rows = [{**r, "lr": lr} for lr in (0.1, 0.01) for r in (*runs("relu", 0.95 - lr / 8), *runs("tanh", 0.9375, 4))]
+    rows += [{**r, "lr": 1.0} for r in runs("relu", 0.5, 2)]
+    rows[-1]["status"] = "diverged"
+    del rows[-9]
+    return pivot(rows, down=["activation"], across=["lr"])
 
 
-def test_a_comparison_in_latex() -> None:
-    assert write_comparison(example(), "latex") == LATEX.strip("\n")
+def crossed(width: int = 100) -> str:
+    columns, rows, naming = pivot_table(crossing())
+    parts = blocks(columns, rows, naming, width=width)
+    return "\n\n".join(printed(list(part), rows, width=width) for part in parts)
 
 
-TERMINAL = """
-variant                n   test accuracy %       vs relu       p   verdict         dead %     time s
-────────────────────────────────────────────────────────────────────────────────────────────────────
-relu                   8       95.00 ±0.16                         baseline   25.00 ±0.00   2.4 ±0.3
-tanh                   8       93.75 ±0.16   -1.25 ±0.17   0.016   worse      25.00 ±0.00   2.4 ±0.3
-silu      8 (1 diverged)       95.11 ±0.19   +0.11 ±0.34   0.391   ~ [1,2]    25.00 ±0.00   2.4 ±0.2
-"""
-MARKDOWN = r"""
-| variant | n | test accuracy % | vs relu | p | verdict | dead % | time s |
-| --- | ---: | ---: | ---: | ---: | --- | ---: | ---: |
-| relu | 8 | 95.00 ±0.16 |  |  | baseline | 25.00 ±0.00 | 2.4 ±0.3 |
-| tanh | 8 | 93.75 ±0.16 | -1.25 ±0.17 | 0.016 | worse | 25.00 ±0.00 | 2.4 ±0.3 |
-| silu | 8 (1 diverged) | 95.11 ±0.19 | +0.11 ±0.34 | 0.391 | \~ \[1,2\] | 25.00 ±0.00 | 2.4 ±0.2 |
+WRITTEN: dict[str, Callable[[], str]] = {
+    "wide.txt": lambda: printed(*comparison_table(example()), width=160),
+    "narrow.txt": lambda: printed(*comparison_table(example()), width=80),
+    "plain.txt": lambda: printed(*comparison_table(example()), width=80, ascii_only=True),
+    "pivot.txt": crossed,
+    "pivot-narrow.txt": lambda: crossed(60),
+    **{f"comparison.{name}": partial(lambda name: write_comparison(example(), name), name) for name in FORMATS},
+    **{f"pivot.{name}": partial(lambda name: write_pivot(crossing(), name), name) for name in FORMATS},
+}
 
-1. A row with diverged runs counts them in n; they have no value, and it is never the best.
 
-2. Pairs in which one run has no value are left out of the difference.
-"""
-LATEX = r"""
-\begin{tabular}{lrrrrlrr}
-\toprule
-variant & n & test accuracy \% & vs relu & p & verdict & dead \% & time s \\
-\midrule
-relu & 8 & \textbf{95.00 $\pm$0.16} &  &  & baseline & 25.00 $\pm$0.00 & 2.4 $\pm$0.3 \\
-tanh & 8 & 93.75 $\pm$0.16 & -1.25 $\pm$0.17 & 0.016 & worse & 25.00 $\pm$0.00 & 2.4 $\pm$0.3 \\
-silu & 8 (1 diverged) & 95.11 $\pm$0.19 & +0.11 $\pm$0.34 & 0.391 & \textasciitilde{} {[}1,2{]} & 25.00 $\pm$0.00 & 2.4 $\pm$0.2 \\
-\bottomrule
-\end{tabular}
-% 1. A row with diverged runs counts them in n; they have no value, and it is never the best.
-% 2. Pairs in which one run has no value are left out of the difference.
-"""  # noqa: E501 - literal lines
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_table_looks_as_it_did(name: str) -> None:
+    """Look at the difference; if it is meant, write the file anew: UPDATE_SNAPSHOTS=1 pytest tests/test_tables.py."""
+    path, text = SNAPSHOTS / name, WRITTEN[name]() + "\n"
+    if os.environ.get("UPDATE_SNAPSHOTS"):
+        path.write_text(text, encoding="utf-8")
+    known = path.read_text(encoding="utf-8")
+    if name.endswith("json"):
+        assert nearly(json.loads(text)) == nearly(json.loads(known))
+    elif name.endswith("csv"):
+        assert text.splitlines()[0] == known.splitlines()[0]
+        assert nearly(parse_table(text)) == nearly(parse_table(known))
+    else:
+        assert text == known
+
+
+def nearly(value: Any) -> Any:
+    """Round numbers, in the last digits of which libraries may differ."""
+    if isinstance(value, dict):
+        return {key: nearly(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [nearly(one) for one in value]
+    return float(f"{value:.12g}") if isinstance(value, float) else value
+
+
+def test_every_snapshot_is_of_something() -> None:
+    assert {path.name for path in SNAPSHOTS.iterdir()} == set(WRITTEN)
 
 
 def test_csv_and_json_of_single_runs_have_every_column_and_exact_numbers() -> None:
@@ -151,13 +180,18 @@ def test_a_baseline_alone_has_no_columns_for_differences() -> None:
 
 
 def test_latex_prints_the_best_bold_and_stars_what_is_tied_with_it() -> None:
-    text = write_comparison(compare([*runs("relu"), *runs("tanh", turn=3), *runs("silu", 0.9)]), "latex")
+    text = write_comparison(compare([*runs("relu"), *runs("tanh", 0.9499, 3), *runs("silu", 0.9)]), "latex")
     lines = {line.split(" ")[0]: line for line in text.splitlines()}
-    ranked = {"relu": lines["relu"], "tanh": lines["tanh"]}
-    assert sum(r"\textbf{95.00 $\pm$0.16}" in line for line in ranked.values()) == 1
-    assert sum(r"95.00 $\pm$0.16$^{*}$" in line for line in ranked.values()) == 1
+    assert r"\textbf{95.00 $\pm$0.16}" in lines["relu"]
+    assert r"94.99 $\pm$0.16$^{*}$" in lines["tanh"]
     assert "textbf" not in lines["silu"]
     assert "^{*}" not in lines["silu"]
+    assert "% bold: the best mean; *: not shown to differ from it" in text
+
+
+def test_rows_with_the_same_best_mean_are_all_the_best() -> None:
+    text = write_comparison(compare([*runs("relu"), *runs("tanh", turn=3), *runs("silu", 0.9)]), "latex")
+    assert text.count(r"\textbf{95.00 $\pm$0.16}") == 2
 
 
 def test_an_interval_that_is_clipped_is_shown_by_its_ends() -> None:
@@ -303,13 +337,35 @@ def test_raw_numbers_survive_csv_and_json_to_the_last_bit(values: list[Any]) -> 
 def test_a_narrow_terminal_leaves_out_the_least_needed_columns_first() -> None:
     columns, rows = comparison_table(example())
     wide = printed(columns, rows, width=200).splitlines()[0]
-    assert " ".join(wide.split()) == "variant n test accuracy % vs relu p verdict dead % time s"
-    shown: list[set[str]] = []
-    for width in (200, 95, 80):
-        table = terminal_table(columns, rows, width=width)
-        shown.append({str(column.header) for column in table.columns})
-    assert shown[0] - shown[1] == {"time s"}
-    assert shown[1] - shown[2] == {"p"}
+    assert " ".join(wide.split()) == "variant n test accuracy % vs relu effect P(A>B) p verdict dead % time s"
+    titles = [{column.title for column in fitting(columns, rows, width=width)} for width in range(200, 20, -1)]
+    gone = [before - after for before, after in pairwise(titles) if before != after]
+    assert gone == [{"effect"}, {"P(A>B)"}, {"time s"}, {"p"}, {"dead %"}]
+
+
+def test_a_heading_wraps_at_words_before_a_column_goes() -> None:
+    columns, rows = comparison_table(compare([*runs("relu"), *runs("tanh", 0.9)]))
+    lasting = [column for column in columns if column.needed < ROOMY]
+    natural = max(map(len, printed(lasting, rows, width=300).splitlines()))
+    lines = printed(lasting, rows, width=natural - 1).splitlines()
+    assert lines[0].split() == ["test"]
+    assert lines[1].split()[:4] == ["variant", "n", "accuracy", "%"]
+    assert "time" in lines[1]
+
+
+def test_a_column_without_a_value_is_not_shown_for_want_of_a_better() -> None:
+    columns, rows = comparison_table(compare([run("relu", 0, 0.95), run("tanh", 0, 0.9375)]))
+    assert "effect" not in {column.title for column in fitting(columns, rows, width=200)}
+
+
+def test_a_pivot_that_is_too_wide_is_divided_into_tables_that_each_name_their_rows() -> None:
+    columns, rows, naming = pivot_table(crossing())
+    for width in (10, 40, 60, 80, 200):
+        parts = blocks(columns, rows, naming, width=width)
+        assert [c for part in parts for c in part[naming:]] == columns[naming:]
+        assert all(list(part[:naming]) == columns[:naming] for part in parts)
+        if width >= 40:
+            assert max(len(line) for part in parts for line in printed(list(part), rows).splitlines()) <= width
 
 
 @pytest.mark.parametrize("by", [None, ["activation", "lr"]])
@@ -318,24 +374,21 @@ def test_eighty_columns_always_have_what_names_a_row_its_metric_and_its_verdict(
         *runs("relu", lr=0.1),
         *runs("a_long_name_of_an_activation", lr=0.001),
         *runs("tanh", 0.9, dataset="kmnist"),
-    ]
+    ]  # fmt: skip
     columns, laid = comparison_table(compare(rows, by=by))
     table = terminal_table(columns, laid, width=80)
-    titles = {str(column.header) for column in table.columns}
+    titles = {" ".join(str(column.header).split()) for column in table.columns}
     assert titles >= {"dataset", "n", "test accuracy %", "verdict", *(by or ["variant"])}
     assert max(map(len, printed(columns, laid, width=80).splitlines())) <= 80
 
 
-def test_settings_beside_a_label_go_before_anything_else() -> None:
+def test_settings_beside_a_label_go_before_anything_that_stands_in_every_format() -> None:
     rows = [*runs("first", lr=0.1), *runs("second", 0.9, lr=0.001)]
     columns, laid = comparison_table(compare(rows))
-    natural = max(map(len, printed(columns, laid, width=300).splitlines()))
-    full, less = (
-        [str(column.header) for column in terminal_table(columns, laid, width=width).columns]
-        for width in (natural + 1, natural - 2)
-    )
-    assert full[:2] == ["variant", "lr"]
-    assert less == [title for title in full if title != "lr"]
+    lasting = [column for column in columns if column.needed < ROOMY]
+    assert [column.title for column in lasting][:2] == ["variant", "lr"]
+    kept = [[column.title for column in fitting(lasting, laid, width=width)] for width in range(200, 20, -1)]
+    assert next(titles for titles in kept if titles != kept[0]) == [title for title in kept[0] if title != "lr"]
 
 
 def test_a_wide_table_leaves_nothing_out() -> None:

@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from actbench.comparison import quantities
-from actbench.comparison.quantities import Curve, Quantity, Row
+from actbench.comparison.quantities import Curve, Quantity, Row, number
+from actbench.comparison.quantities import quantity as of_comparison
 from actbench.config import Variant
 from actbench.errors import UnknownNameError, UsageError
 from actbench.metrics import METRICS, Kind
@@ -112,14 +112,14 @@ def quantity(spec: str, measured: str, epoch: int | None) -> Quantity:
         return Quantity(spec, measure.title, measure.kind, "neither", _never)
     if spec.startswith(BEST):
         return _best(spec)
-    return quantities.quantity(spec, CURVE_COLUMNS, epoch)
+    return of_comparison(spec, CURVE_COLUMNS, epoch)
 
 
 def _best(spec: str) -> Quantity:
     metric = METRICS[spec.removeprefix(BEST)]
 
     def read(row: Row, curve: Curve) -> float | None:
-        values = [value for line in curve(row) if (value := quantities.number(line.get(metric.name))) is not None]
+        values = [value for line in curve(row) if (value := number(line.get(metric.name))) is not None]
         return (min if metric.better == "lower" else max)(values, default=None)
 
     return Quantity(spec, f"best {metric.title}", metric.kind, metric.better, read, from_curve=True)

@@ -16,16 +16,15 @@ from actbench.cli.common import (
     RunArgument,
     Streams,
     plain_json,
-    read_results,
     say_problems,
     streams,
 )
-from actbench.comparison import Comparison
+from actbench.comparison import Comparison, Pivot
 from actbench.config.textfile import readable
-from actbench.errors import CheckFailed
+from actbench.errors import CheckFailed, UsageError
 from actbench.metrics import METRICS
 from actbench.store.cells import Row
-from actbench.store.reading import find_one
+from actbench.store.reading import find_one, read_rows
 from actbench.store.records import StoredRun
 from actbench.tables import FORMATS, Column
 
@@ -38,7 +37,8 @@ def register(app: typer.Typer) -> None:
 
 def compare(
     paths: Annotated[
-        list[str] | None, typer.Argument(metavar="[PATH]...", help="Results folders, run folders or globs.")
+        list[str] | None,
+        typer.Argument(metavar="[PATH]...", help="Results folders, run folders, CSV files like runs.csv, or globs."),
     ] = None,
     by: Annotated[
         str | None,
@@ -70,8 +70,23 @@ def compare(
         typer.Option(
             "--sort",
             metavar="M",
-            help="Order by this; -M turns it round.",
+            help="Order by any column: a metric, n, diverged, name, p, difference; -M turns it round.",
             autocompletion=completion.metric,
+        ),
+    ] = None,
+    down: Annotated[
+        str | None,
+        typer.Option(
+            "--rows",
+            metavar="KEY,...",
+            help="With --cols: a pivot, this setting down, the metric in the cells.",
+            autocompletion=completion.key,
+        ),
+    ] = None,
+    across: Annotated[
+        str | None,
+        typer.Option(
+            "--cols", metavar="KEY,...", help="With --rows: this setting across.", autocompletion=completion.key
         ),
     ] = None,
     epoch: Annotated[int | None, typer.Option("--epoch", min=0, help="Compare after this epoch.")] = None,
@@ -114,33 +129,80 @@ def compare(
     output = "json" if as_json else output
     if output != "table":
         FORMATS[output]  # an unknown format is refused before anything is read
+    pivoted = down is not None or across is not None
+    if pivoted:
+        _refuse_beside_pivot(by=by, baseline=baseline, sort=sort, equivalence=equivalence, top=top,
+                             only_changed=only_changed, fail_if=fail_if)  # fmt: skip
     to = streams()
-    runs, problems = read_results(paths or [], results)
+    rows, curve, problems = read_rows(paths or [], results)
     say_problems(to, problems)
-    rows = [run.row for run in runs]
-    by_row = {id(row): run for row, run in zip(rows, runs, strict=True)}
+    metrics = _listed(metric) or ()
+    if pivoted:
+        crossed = comparison.pivot(
+            rows,
+            down=_listed(down) or (),
+            across=_listed(across) or (),
+            metrics=metrics,
+            filter=condition,
+            epoch=epoch,
+            curve=curve,
+            tune=tune,
+        )
+        _show_pivot(to, crossed, output)
+        return
     found = comparison.compare(
         rows,
         by=_listed(by),
         baseline=baseline,
-        metrics=_listed(metric) or (),
+        metrics=metrics,
         filter=condition,
         sort=sort,
         epoch=epoch,
-        curve=lambda row: by_row[id(row)].epochs(),
+        curve=curve,
         equivalence=equivalence,
         tune=tune,
         only_changed=only_changed,
         top=top,
     )
     if output == "table":
-        to.table(*tables.comparison_table(found), found.footnotes)
+        _show_comparison(to, found)
     else:
-        text = tables.write_comparison(found, output)
-        # A file keeps a name's control characters, so that it reads back; a terminal must not obey them.
-        to.result(readable_lines(text) if to.out.is_terminal else text)
+        _write(to, tables.write_comparison(found, output))
     if fail_if is not None:
         _check(to, found, fail_if)
+
+
+def _refuse_beside_pivot(**options: object) -> None:
+    """Refuse options that say something about differences to a baseline, which a pivot does not have."""
+    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value not in (None, False)]
+    if given:
+        raise UsageError(f"--rows and --cols make a table of means, in which {given[0]} has no meaning; leave one out")
+
+
+def _show_comparison(to: Streams, found: Comparison) -> None:
+    columns, rows = tables.comparison_table(found)
+    kept = tables.fitting(columns, rows, width=to.out.width, ascii_only=to.ascii_only)
+    to.table(kept, rows, found.footnotes)
+    gone = [column.heading for column in columns if column not in kept and column.needed < tables.ROOMY]
+    if gone:
+        to.note(f"left out, as {to.out.width} columns are too few: {', '.join(dict.fromkeys(gone))}")
+
+
+def _show_pivot(to: Streams, crossed: Pivot, output: str) -> None:
+    if output != "table":
+        _write(to, tables.write_pivot(crossed, output))
+        return
+    columns, rows, naming = tables.pivot_table(crossed)
+    parts = tables.blocks(columns, rows, naming, width=to.out.width, ascii_only=to.ascii_only)
+    for i, part in enumerate(parts):
+        if i:
+            to.result("")
+        to.table(part, rows, crossed.footnotes if part is parts[-1] else ())
+
+
+def _write(to: Streams, text: str) -> None:
+    # A file keeps a name's control characters, so that it reads back; a terminal must not obey them.
+    to.result(readable_lines(text) if to.out.is_terminal else text)
 
 
 def _listed(text: str | None) -> list[str] | None:

@@ -59,8 +59,10 @@ class Contrast:
     """How a group differs from its reference, and what may be said about it.
 
     adjusted_p: Holm's, over the `comparisons` with the same reference, quantity and dataset. equivalence_p:
-    TOST's, adjusted likewise; None without a margin. unmatched: seeds without a partner. lost: seeds that
-    both ran, but where one side has no value.
+    TOST's, adjusted likewise; None without a margin. superiority: the probability that a run does better than
+    its partner (that its value is higher, where neither is better), ties count half. unmatched: seeds without a
+    partner. lost: seeds that both ran, but where one side has no value. withheld: the numbers favour a side with
+    runs that have none, so there is no verdict: what diverged is not better than what did not.
     """
 
     found: Difference
@@ -68,14 +70,19 @@ class Contrast:
     smallest_adjusted_p: float
     comparisons: int
     equivalence_p: float | None
+    superiority: float
     verdict: str
     significant: bool
     unmatched: int
     lost: int
+    withheld: bool
 
 
 def sample(group: Group, quantity: Quantity, curve: Curve, mixed: Sequence[str]) -> Sample:
-    """Read `quantity` from every run of `group`; a diverged run has no value, whatever its row says."""
+    """Read `quantity` from every run of `group`; a diverged run has no value, whatever its row says.
+
+    A run that was trained again with other results is one unit: its value is their mean.
+    """
     found: dict[Unit, list[float]] = {}
     missing = 0
     for row in group.runs:
@@ -87,8 +94,14 @@ def sample(group: Group, quantity: Quantity, curve: Curve, mixed: Sequence[str])
             missing += 1
         else:
             values.append(value)
-    in_order = sorted(found, key=lambda unit: (order(unit[0]), tuple(map(order, unit[1]))))
+    # Runs without a seed have nothing to be in order by but their values.
+    in_order = sorted(found, key=lambda u: (order(u[0] if seeded(u) else None), tuple(map(order, u[1])), found[u]))
     return Sample({u: sum(found[u]) / len(found[u]) if found[u] else None for u in in_order}, missing)
+
+
+def seeded(unit: Unit) -> bool:
+    """Whether its run has a seed, and so may have a partner."""
+    return not isinstance(unit[0], tuple)
 
 
 def estimate(of: Sample, quantity: Quantity, confidence: float) -> Estimate:
@@ -120,52 +133,79 @@ def contrasts(
     adjusted = stats.holm([one.p for one in found])
     smallest = stats.holm([one.smallest_p for one in found])
     equivalence = _equivalence(kept, margin) if margin is not None else [None] * len(kept)
-    results = iter(
-        Contrast(
-            found=one,
-            adjusted_p=float(p),
-            smallest_adjusted_p=float(least),
-            comparisons=len(kept),
-            equivalence_p=tost,
-            verdict=stats.verdict(
-                one,
-                float(p),
-                comparisons=len(kept),
-                smallest_adjusted_p=float(least),
-                better=quantity.better,
-                alpha=alpha,
-                equivalence_p=tost,
-            ),
-            significant=bool(p < alpha) and one.difference != 0,
-            unmatched=match.unmatched,
-            lost=match.lost,
-        )
+    judged = iter(
+        _judged(quantity, alpha, match, one, float(p), float(least), len(kept), tost)
         for match, one, p, least, tost in zip(kept, found, adjusted, smallest, equivalence, strict=True)
     )
-    return [next(results) if match is not None else None for match in matched]
+    return [next(judged) if match is not None else None for match in matched]
+
+
+def _judged(
+    quantity: Quantity,
+    alpha: float,
+    match: _Match,
+    found: Difference,
+    p: float,
+    least: float,
+    comparisons: int,
+    tost: float | None,
+) -> Contrast:
+    """Say what may be said about one difference."""
+    higher = quantity.better != "lower"
+    said = stats.verdict(
+        found,
+        p,
+        comparisons=comparisons,
+        smallest_adjusted_p=least,
+        better=quantity.better,
+        alpha=alpha,
+        equivalence_p=tost,
+    )
+    withheld = (
+        (said == "better" and match.missing[0] > 0)
+        or (said == "worse" and match.missing[1] > 0)
+        or (said == "equivalent" and max(match.missing) > 0)
+    )
+    return Contrast(
+        found=found,
+        adjusted_p=p,
+        smallest_adjusted_p=least,
+        comparisons=comparisons,
+        equivalence_p=tost,
+        superiority=found.superiority if higher else 1 - found.superiority,
+        verdict="~" if withheld else said,
+        significant=stats.significant(found, p, alpha) and not withheld,
+        unmatched=match.unmatched,
+        lost=match.lost,
+        withheld=withheld,
+    )
 
 
 @dataclass(frozen=True)
 class _Match:
+    """The values to compare, and how many runs of either side have none."""
+
     a: list[float]
     b: list[float]
     paired: bool
-    unmatched: int
-    lost: int
+    missing: tuple[int, int]
+    unmatched: int = 0
+    lost: int = 0
 
 
 def _match(one: Sample, reference: Sample) -> _Match | None:
     """Return the values to compare, seed by seed where the seeds match; None where nothing is left."""
+    missing = (one.missing, reference.missing)
     shared = [unit for unit in one.values if unit in reference.values]
     seeds, theirs, common = ({unit[0] for unit in units} for units in (one.values, reference.values, shared))
     if len(common) * 2 < min(len(seeds), len(theirs)) or not common:
         a, b = one.by_seed(list(one.values)), reference.by_seed(list(reference.values))
-        return _Match([*a.values()], [*b.values()], False, 0, 0) if a and b else None
+        return _Match([*a.values()], [*b.values()], False, missing) if a and b else None
     whole = [u for u in shared if one.values[u] is not None and reference.values[u] is not None]
     a, b = one.by_seed(whole), reference.by_seed(whole)
     if not a:
         return None
-    return _Match([*a.values()], [*b.values()], True, len(seeds ^ theirs), len(common) - len(a))
+    return _Match([*a.values()], [*b.values()], True, missing, len(seeds ^ theirs), len(common) - len(a))
 
 
 def _difference(match: _Match, confidence: float) -> Difference:

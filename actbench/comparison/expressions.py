@@ -4,8 +4,9 @@
     and_     := not_ ("and" not_)*
     not_     := "not" not_ | test
     test     := operand (("==" | "!=" | "<" | "<=" | ">" | ">=") operand | ["not"] "in" "(" literals ")")?
-    operand  := NAME | NUMBER | 'text' | "text" | true | false | none | "(" or_ ")"
+    operand  := NAME | [NAME] | NUMBER | 'text' | "text" | true | false | none | "(" or_ ")"
 
+A name in square brackets may hold other signs than letters, digits, _ and dots: `[epochs_to:test_accuracy>=0.97]`.
 A text is only ever parsed into closures that compare values: nothing in it can call, import or look up
 anything but the given names. A missing value makes a comparison *unknown*, which is neither true nor false
 (`not unknown` is unknown), and what is unknown at the end counts as false; `x == none` asks for a missing
@@ -15,33 +16,28 @@ value. Numbers and text are never equal, true and false are no numbers.
 from __future__ import annotations
 
 import math
-import operator
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
+from actbench.comparison import logic
+from actbench.comparison.logic import Node, Value, Values
 from actbench.errors import UsageError, suggestion
 
 MAX_LENGTH = 2000
 MAX_DEPTH = 50
 
-Value = str | int | float | bool | None
-Values = Mapping[str, Any]
-_Node = Callable[[Values], Any]
-
 _TOKEN = re.compile(
     r"""\s*(?:
         (?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.]))
       | (?P<text>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")
+      | (?P<name>\[[^\[\]]+\])
       | (?P<word>[^\W\d][\w.]*)
       | (?P<sign>==|!=|<=|>=|<|>|\(|\)|,)
     )""",
     re.VERBOSE | re.DOTALL,
 )
-_ORDER: dict[str, Callable[[Any, Any], bool]] = {
-    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
-}  # fmt: skip
 _CONSTANTS: dict[str, Value] = {"true": True, "false": False, "none": None}
 _KEYWORDS = {"and", "or", "not", "in"}
 _OPERAND = "expected a name, a number, 'text', true, false, none or '('"
@@ -53,11 +49,11 @@ class Expression:
 
     text: str
     names: tuple[str, ...]
-    _root: _Node
+    _root: Node
 
     def decide(self, values: Values) -> bool | None:
         """Return whether the condition holds for `values`, or None where a missing value leaves it open."""
-        return _truth(self._root(values), self.text)
+        return logic.truth_of(self._root(values), self.text)
 
     def holds(self, values: Values) -> bool:
         """Return whether the condition is known to hold for `values`; a name that is absent is missing."""
@@ -75,7 +71,7 @@ def parse(text: str, names: Collection[str]) -> Expression:
     parser = _Parser(text, names)
     root = parser.or_(0)
     if parser.kind != "end":
-        chained = parser.token in {"==", "!=", *_ORDER, "in"}
+        chained = parser.token in {"==", "!=", *logic.ORDER, "in"}
         parser.fail("expected the end, 'and' or 'or'" + (" (join comparisons with 'and')" if chained else ""))
     return Expression(text, tuple(parser.used), root)
 
@@ -114,33 +110,33 @@ class _Parser:
         """Whether the current token is this keyword."""
         return self.kind == "word" and self.token == word
 
-    def or_(self, depth: int) -> _Node:
+    def or_(self, depth: int) -> Node:
         """Parse `and_ (or and_)*`."""
-        return self._joined("or", self.and_, _any, depth)
+        return self._joined("or", self.and_, logic.disjunction, depth)
 
-    def and_(self, depth: int) -> _Node:
+    def and_(self, depth: int) -> Node:
         """Parse `not_ (and not_)*`."""
-        return self._joined("and", self.not_, _all, depth)
+        return self._joined("and", self.not_, logic.conjunction, depth)
 
     def _joined(
-        self, word: str, rule: Callable[[int], _Node], join: Callable[[list[_Node], str], _Node], depth: int
-    ) -> _Node:
+        self, word: str, rule: Callable[[int], Node], join: Callable[[list[Node], str], Node], depth: int
+    ) -> Node:
         terms = [rule(depth)]
         while self.is_word(word):
             self.advance()
             terms.append(rule(depth))
         return terms[0] if len(terms) == 1 else join(terms, self.text)
 
-    def not_(self, depth: int) -> _Node:
+    def not_(self, depth: int) -> Node:
         """Parse `not not_` or a test."""
         if not self.is_word("not"):
             return self.test(depth)
         if depth >= MAX_DEPTH:
             self.fail(f"nested deeper than {MAX_DEPTH} levels", at_token=False)
         self.advance()
-        return _not(self.not_(depth + 1), self.text)
+        return logic.negation(self.not_(depth + 1), self.text)
 
-    def test(self, depth: int) -> _Node:
+    def test(self, depth: int) -> Node:
         """Parse an operand, and the comparison that may follow it."""
         left = self.operand(depth)
         negated = self.is_word("not")
@@ -150,19 +146,19 @@ class _Parser:
                 if not self.is_word("in"):
                     self.fail("expected 'in' after 'not'")
             self.advance()
-            member = _member(left, self.literals())
-            return _not(member, self.text) if negated else member
+            member = logic.member(left, self.literals())
+            return logic.negation(member, self.text) if negated else member
         if self.kind != "sign" or self.token in {"(", ")", ","}:
             return left
         sign = self.token
         self.advance()
         right = self.operand(depth)
         if sign in {"==", "!="}:
-            equal = _equal(left, right)
-            return equal if sign == "==" else _not(equal, self.text)
-        return _ordered(left, right, sign, self.text)
+            equal = logic.equal(left, right)
+            return equal if sign == "==" else logic.negation(equal, self.text)
+        return logic.ordered(left, right, sign, self.text)
 
-    def operand(self, depth: int) -> _Node:
+    def operand(self, depth: int) -> Node:
         """Parse a name, a literal, or a parenthesised condition."""
         if self.token == "(":
             if depth >= MAX_DEPTH:
@@ -173,19 +169,19 @@ class _Parser:
                 self.fail("expected ')'")
             self.advance()
             return inside
-        if self.kind == "word" and self.token not in {*_CONSTANTS, *_KEYWORDS}:
+        if self.kind == "name" or (self.kind == "word" and self.token not in {*_CONSTANTS, *_KEYWORDS}):
             return self.name()
-        return _constant(self.literal())
+        return logic.constant(self.literal())
 
-    def name(self) -> _Node:
-        """Parse one of the known names."""
-        name = self.token
+    def name(self) -> Node:
+        """Parse one of the known names; in brackets it may hold any signs."""
+        name = self.token.strip("[]").strip() if self.kind == "name" else self.token
         if name not in self.names:
             hint = suggestion(name, self.names) or f"; quote it if it is meant as text: '{name}'"
             self.fail(f"unknown name {name!r}{hint}", at_token=False)
         self.used[name] = None
         self.advance()
-        return lambda values: _known(values.get(name))
+        return lambda values: logic.known(values.get(name))
 
     def literal(self) -> Value:
         """Parse a number, a text, true, false or none."""
@@ -218,107 +214,3 @@ class _Parser:
             self.fail("expected ',' or ')'")
         self.advance()
         return values
-
-
-class _Nothing:
-    """The literal `none`: unlike a missing value, it can be compared."""
-
-
-def _known(value: Any) -> Any:
-    """Return `value`, or None where it is missing: not a number is as good as none."""
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _constant(value: Value) -> _Node:
-    constant = _Nothing if value is None else value
-    return lambda _: constant
-
-
-def _same(left: Any, right: Any) -> bool | None:
-    """Compare two values; none equals what is missing, everything else that is missing is unknown."""
-    if left is _Nothing or right is _Nothing:
-        return (left is None or left is _Nothing) and (right is None or right is _Nothing)
-    if left is None or right is None:
-        return None
-    alike = isinstance(left, bool) == isinstance(right, bool) and isinstance(left, str) == isinstance(right, str)
-    return alike and bool(left == right)
-
-
-def _equal(left: _Node, right: _Node) -> _Node:
-    return lambda values: _same(left(values), right(values))
-
-
-def _member(left: _Node, members: list[Value]) -> _Node:
-    constants = [_Nothing if member is None else member for member in members]
-
-    def node(values: Values) -> bool | None:
-        value = left(values)
-        answers = [_same(value, constant) for constant in constants]
-        return True if True in answers else None if None in answers else False
-
-    return node
-
-
-def _ordered(left: _Node, right: _Node, sign: str, text: str) -> _Node:
-    compare = _ORDER[sign]
-
-    def node(values: Values) -> bool | None:
-        a, b = left(values), right(values)
-        if a is None or b is None or a is _Nothing or b is _Nothing:
-            return None
-        if _type(a) != _type(b) or _type(a) not in ("text", "a number"):
-            raise UsageError(f"{text!r}: cannot order {_type(a)} ({a!r}) {sign} {_type(b)} ({b!r})")
-        return bool(compare(a, b))
-
-    return node
-
-
-def _type(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true or false"
-    if isinstance(value, int | float):
-        return "a number"
-    return "text" if isinstance(value, str) else "a list"
-
-
-def _truth(value: Any, text: str) -> bool | None:
-    """Return a condition's value, or refuse a bare number or text in its place."""
-    if value is None or value is _Nothing:
-        return None
-    if not isinstance(value, bool):
-        raise UsageError(f"{text!r} uses {_type(value)} ({value!r}) as a condition; compare it with something")
-    return value
-
-
-def _not(node: _Node, text: str) -> _Node:
-    def negated(values: Values) -> bool | None:
-        truth = _truth(node(values), text)
-        return None if truth is None else not truth
-
-    return negated
-
-
-def _all(nodes: list[_Node], text: str) -> _Node:
-    def every(values: Values) -> bool | None:
-        unknown = False
-        for node in nodes:
-            truth = _truth(node(values), text)
-            if truth is False:
-                return False
-            unknown = unknown or truth is None
-        return None if unknown else True
-
-    return every
-
-
-def _any(nodes: list[_Node], text: str) -> _Node:
-    def some(values: Values) -> bool | None:
-        unknown = False
-        for node in nodes:
-            truth = _truth(node(values), text)
-            if truth is True:
-                return True
-            unknown = unknown or truth is None
-        return None if unknown else False
-
-    return some

@@ -1,4 +1,4 @@
-"""Which runs belong together: rows of runs -> groups, and each group at its own best setting (layer 3).
+"""Which runs belong together: rows of runs -> groups (layer 3).
 
 Imports `quantities`, `expressions` and `errors`. A group is what becomes one row of a comparison.
 Runs on different datasets are never in one group; failed runs are counted in theirs, but have no values.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from actbench.comparison import expressions
-from actbench.comparison.quantities import Row, number
+from actbench.comparison.quantities import Row
 from actbench.errors import UnknownNameError, UsageError
 
 CONFIG_KEYS = (
@@ -21,6 +21,9 @@ CONFIG_KEYS = (
     "label_smoothing", "validation", "probe", "train_limit", "test_limit",
 )  # fmt: skip
 """The columns that say what was trained; seed, device and tags do not change what a run is."""
+
+ENVIRONMENT = ("device", "threads", "torch_version", "actbench_version")
+"""Columns that should be the same for all runs compared."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +55,15 @@ class Group:
 class Grouping:
     """All groups, the keys they were made by, and what was noticed on the way.
 
-    `mixed`: settings that vary within a group although nobody asked for it, with their values. `duplicates`:
-    runs that were there more than once.
+    `mixed`: settings that vary within a group although nobody asked for it, with their values. `copies`: rows
+    left out, as their run was there already. `again`: runs that were there with other results.
     """
 
     groups: tuple[Group, ...]
     by: tuple[str, ...]
     mixed: Mapping[str, tuple[Any, ...]]
-    duplicates: int
+    copies: int
+    again: int
 
 
 def is_diverged(row: Row) -> bool:
@@ -125,8 +129,8 @@ def group_runs(rows: Sequence[Row], by: Sequence[str] | None = None) -> Grouping
     """Group `rows` by dataset and the values of the columns `by`, in order of first appearance.
 
     By default every config key counts, so that a group is a variant: it is labelled with its name, followed
-    by the keys that tell apart variants of the same name. The same run given twice (two folders that hold a
-    copy of it) is one run. Raises `UnknownNameError` for a column that no row has.
+    by the keys that tell apart variants of the same name. Copies of a run are one run, see `distinct`. Raises
+    `UnknownNameError` for a column that no row has.
     """
     columns = columns_of(rows)
     for key in by or ():
@@ -134,26 +138,24 @@ def group_runs(rows: Sequence[Row], by: Sequence[str] | None = None) -> Grouping
             raise UnknownNameError("column", key, columns)
     config = [key for key in CONFIG_KEYS if key in columns and key != "dataset"]
     keys = [key for key in dict.fromkeys(by or ()) if key != "dataset"] if by is not None else config
+    unique, copies, again = distinct(rows, ["dataset", *config])
     buckets: dict[tuple[Any, ...], list[Row]] = {}
-    for row in rows:
+    for row in unique:
         buckets.setdefault(tuple(setting(row, key) for key in ("dataset", *keys)), []).append(row)
     labels = _labels(keys, [bucket[1:] for bucket in buckets], told_apart=by is None)
     groups: list[Group] = []
     mixed: dict[str, tuple[Any, ...]] = {}
-    duplicates = 0
     for label, (values, bucket) in zip(labels, buckets.items(), strict=True):
-        unique = _without_duplicates(bucket, config)
-        duplicates += len(bucket) - len(unique)
-        ended = tuple(row for row in unique if not has_failed(row))
+        ended = tuple(row for row in bucket if not has_failed(row))
         keyed = dict(zip(keys, values[1:], strict=True))
-        failed = tuple(row for row in unique if has_failed(row))
+        failed = tuple(row for row in bucket if has_failed(row))
         groups.append(Group(label, values[0], keyed, ended, failed))
         if by is not None:
             rest = [key for key in config if key != "name" and key not in keys]
             for key, found in varying(ended, rest).items():
                 mixed[key] = tuple(sorted({*mixed.get(key, ()), *found}, key=order))
     in_order = {key: mixed[key] for key in config if key in mixed}
-    return Grouping(tuple(groups), tuple(keys), in_order, duplicates)
+    return Grouping(tuple(groups), tuple(keys), in_order, copies, again)
 
 
 def _labels(keys: Sequence[str], values: Sequence[tuple[Any, ...]], *, told_apart: bool) -> list[str]:
@@ -172,77 +174,35 @@ def _labels(keys: Sequence[str], values: Sequence[tuple[Any, ...]], *, told_apar
     ]
 
 
-def _without_duplicates(rows: Sequence[Row], config: Sequence[str]) -> list[Row]:
-    """Drop runs that are there already; of the copies of a run, one that is done is kept first."""
-    kept: dict[Any, Row] = {}
-    for position, row in enumerate(sorted(rows, key=lambda row: 2 * has_failed(row) + is_diverged(row))):
+def distinct(rows: Sequence[Row], config: Sequence[str]) -> tuple[list[Row], int, int]:
+    """Drop copies of runs; return the rest, how many copies there were, and how many runs were done again.
+
+    The same run_id, or the same settings and seed, are the same run. Rows of it that agree in all they both say
+    (two folders that hold it, or its line in a CSV file) are one; of one that failed, what it did elsewhere is
+    kept. Rows that differ, as a run trained again under another version may, are all kept: see `sample`.
+    """
+    kept: dict[Any, list[Row]] = {}
+    copies = again = 0
+    for position, row in enumerate(sorted(rows, key=has_failed)):
         if row.get("run_id") is not None:
             same: Any = row["run_id"]
         elif row.get("seed") is not None:
             same = (*(setting(row, key) for key in config), row["seed"])
         else:
             same = position  # nothing says that it is the same run
-        kept.setdefault(same, row)
-    return list(kept.values())
+        known = kept.setdefault(same, [])
+        if known and (has_failed(row) or any(_agree(row, other) for other in known)):
+            copies += 1
+        else:
+            again += bool(known)
+            known.append(row)
+    return [row for same_run in kept.values() for row in same_run], copies, again
 
 
-def tuned(rows: Sequence[Row], by: Sequence[str] | None, key: str) -> tuple[list[Row], list[str]]:
-    """Keep, of each group, only the runs at its best value of `key`; return them and what to say about it.
-
-    The best value is the one with the highest mean validation_accuracy; values at which a run diverged come
-    after those at which none did. The test set has no say. Raises `UsageError` without validation data, and
-    where groups tried different numbers of values: who tries more finds better ones.
-    """
-    columns = columns_of(rows)
-    if key not in columns:
-        raise UnknownNameError("column", key, columns)
-    others = by if by is not None else [k for k in CONFIG_KEYS if k in columns and k != "name"]
-    grouping = group_runs(rows, [*(k for k in others if k != key), key])
-    tried: dict[tuple[Any, ...], list[Group]] = {}
-    for group in grouping.groups:
-        same = tuple(value for k, value in group.keys.items() if k != key)
-        tried.setdefault((group.dataset, *same), []).append(group)
-    budgets = {len(groups) for groups in tried.values()}
-    if len(budgets) > 1:
-        counts = ", ".join(f"{_names(groups)}: {len(groups)}" for groups in list(tried.values())[:5])
-        raise UsageError(
-            f"--tune {key} needs the same number of values of {key} for every row, got {counts}; "
-            f"train the missing ones or --filter"
-        )
-    if budgets == {1}:
-        raise UsageError(f"--tune {key}: every row has only one value of {key}; group by other keys with --by")
-    kept: list[Row] = []
-    chosen, edge = [], []
-    for groups in tried.values():
-        best = min(groups, key=lambda group: (*_validation_rank(group, key), order(group.keys[key])))
-        kept.extend((*best.runs, *best.failed))
-        chosen.append(f"{_names([best])} {shown(best.keys[key])}")
-        ends = sorted((group.keys[key] for group in groups), key=order)
-        if len(ends) > 1 and best.keys[key] in {ends[0], ends[-1]}:
-            edge.append(_names([best]))
-    notes = [f"{key} is each row's best of {budgets.pop()} by validation accuracy: {listed(sorted(chosen))}."]
-    if edge:
-        notes.append(
-            f"The best {key} lies at the edge of what was tried for {listed(sorted(edge))}: try values beyond."
-        )
-    return kept, notes
-
-
-def _validation_rank(group: Group, key: str) -> tuple[bool, float]:
-    scores = [number(row.get("validation_accuracy")) for row in group.runs if not is_diverged(row)]
-    found = [score for score in scores if score is not None]
-    if len(found) < len(scores):
-        raise UsageError(
-            f"--tune {key} chooses by validation_accuracy, which {len(scores) - len(found)} runs of "
-            f"{group.label!r} lack; train with `validation: 5000`, so that the test set stays unseen"
-        )
-    lost = group.diverged > 0 or not found
-    return lost, -math.fsum(found) / len(found) if found else math.inf
-
-
-def _names(groups: Sequence[Group]) -> str:
-    names = {shown(row.get("name") or row.get("activation")) for group in groups for row in group.runs}
-    return listed(sorted(names), 2) if names else groups[0].label
+def _agree(one: Row, other: Row) -> bool:
+    """Whether two rows say the same wherever both say something."""
+    pairs = ((setting(one, key), setting(other, key)) for key in one if key in other)
+    return all(a == b for a, b in pairs if a is not None and b is not None)
 
 
 def listed(texts: Sequence[str], most: int = 6) -> str:

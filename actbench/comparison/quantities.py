@@ -18,7 +18,7 @@ from itertools import pairwise
 from typing import Any, TypeAlias
 
 from actbench.errors import UnknownNameError, UsageError
-from actbench.metrics import METRICS, Better, Kind, Metric
+from actbench.metrics import METRICS, UNITS, Better, Kind, Metric
 
 Row: TypeAlias = Mapping[str, Any]
 Curve: TypeAlias = Callable[[Row], Sequence[Row]]
@@ -44,6 +44,11 @@ class Quantity:
     read: Callable[[Row, Curve], float | None]
     from_curve: bool = False
     threshold: bool = False
+
+    @property
+    def heading(self) -> str:
+        """The title with its unit, as it stands above a column: `test accuracy %`."""
+        return f"{self.title} {UNITS[self.kind]}".rstrip()
 
 
 def number(value: object) -> float | None:
@@ -72,6 +77,13 @@ def quantity(spec: str, columns: Collection[str], epoch: int | None = None) -> Q
     if form not in {"epochs_to", "seconds_to"}:
         raise UsageError(f"unknown metric {spec!r}; known are {_FORMS}. See: actbench list metrics")
     return _time_to(spec, form, rest, columns)
+
+
+def quantities(specs: Sequence[str], columns: Collection[str], epoch: int | None = None) -> tuple[Quantity, ...]:
+    """Return what `--metric` names, each once. Raises `UsageError`, also where it names nothing."""
+    if not specs:
+        raise UsageError("--metric names no metric; see: actbench list metrics")
+    return tuple(quantity(spec, columns, epoch) for spec in dict.fromkeys(specs))
 
 
 def _metric(name: str, columns: Collection[str]) -> Metric:

@@ -6,49 +6,87 @@ nothing to say.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from actbench import stats
 from actbench.comparison.contrasts import Contrast
-from actbench.comparison.groups import Grouping, listed, shown, varying
-from actbench.comparison.quantities import Row
+from actbench.comparison.groups import CONFIG_KEYS, ENVIRONMENT, Grouping, listed, order, shown, varying
+from actbench.comparison.quantities import Quantity, Row
 
-ENVIRONMENT = ("device", "threads", "torch_version", "actbench_version")
-"""Columns that should be the same for all runs compared."""
+__all__ = ["ENVIRONMENT", "on_epoch", "on_method", "on_power", "on_runs", "on_settings"]
 
 
-def on_power(contrasts: Sequence[Contrast], alpha: float) -> list[str]:
-    """Say what so few seeds cannot show: the least p they can give, and how many a verdict needs."""
-    fewest: dict[int, Contrast] = {}
-    for contrast in contrasts:
-        if contrast.verdict.startswith("needs"):
-            known = fewest.setdefault(contrast.comparisons, contrast)
-            if contrast.found.smallest_p > known.found.smallest_p:
-                fewest[contrast.comparisons] = contrast
+def on_epoch(asked: Sequence[Quantity], epoch: int | None) -> list[str]:
+    """Say that values are not those of the last epoch."""
+    if epoch is None:
+        return []
+    whole = [one.name for one in asked if ":" in one.name]
+    but = f" but those of {listed(whole)}" if whole else ""
+    return [f"All values{but} are those after epoch {epoch}, not after the last one."]
+
+
+def on_method(contrasts: Sequence[Contrast], quantities: int) -> list[str]:
+    """Say what p is adjusted for, and where it was not counted but drawn."""
+    families = sorted({one.comparisons for one in contrasts if one.comparisons > 1})
     texts = []
-    for k, contrast in sorted(fewest.items()):
-        n, least = contrast.found.n, contrast.found.smallest_p
-        adjusted = f", {min(1.0, k * least):.3g} after Holm over {k} rows" if k > 1 else ""
+    if families:
+        each = ", each metric by itself" if quantities > 1 else ""
         texts.append(
-            f"{n} {'seed' if n == 1 else 'seeds'} cannot give a p below {least:.3g}{adjusted}; "
-            f"a verdict at {alpha:g} needs >= {stats.seeds_needed(k, alpha)} seeds."
+            f"p is adjusted by Holm over the {' or '.join(map(str, families))} rows compared{each}; intervals are not."
+        )
+    if any(one.found.method == "paired" and one.found.n > stats.EXACT_PAIRS for one in contrasts):
+        texts.append(
+            f"Above {stats.EXACT_PAIRS} pairs, p is drawn from {stats.SIGN_DRAWS:,} sign patterns: "
+            f"never below {1 / (stats.SIGN_DRAWS + 1):.2g}."
         )
     return texts
 
 
-def on_settings(grouping: Grouping, *, by_variant: bool) -> list[str]:
-    """Say which settings vary within rows unasked, and where rows differ in more than one setting."""
+def on_power(contrasts: Sequence[Contrast], alpha: float) -> list[str]:
+    """Say what so few seeds cannot show: the least p they can give, and how many a verdict needs."""
+    fewest: dict[tuple[bool, int], Contrast] = {}
+    for one in contrasts:
+        if one.verdict.startswith("needs"):
+            known = fewest.setdefault((one.found.method != "paired", one.comparisons), one)
+            if one.found.smallest_p > known.found.smallest_p:
+                fewest[one.found.method != "paired", one.comparisons] = one
+    texts = []
+    for (unpaired, k), one in sorted(fewest.items()):
+        n, least = one.found.n, one.found.smallest_p
+        what = ("run" if unpaired else "seed") + ("" if n == 1 else "s") + (" a side" if unpaired else "")
+        adjusted = f", {min(1.0, k * least):.3g} after Holm over {k} rows" if k > 1 else ""
+        needed = stats.seeds_needed(k, alpha, paired=not unpaired)
+        texts.append(
+            f"{n} {what} cannot give a p below {least:.3g}{adjusted}; a verdict at {alpha:g} needs >= {needed} seeds."
+        )
+    return texts
+
+
+def on_settings(grouping: Grouping, *, by_variant: bool, besides: Collection[str] = ()) -> list[str]:
+    """Say which settings vary within rows unasked, and where rows differ in more than what was asked for.
+
+    Settings in `besides` are known to vary. Rows on different datasets are not compared, so they may differ.
+    """
     texts = []
     if grouping.mixed:
         values = "; ".join(f"{key}: {listed([shown(v) for v in found])}" for key, found in grouping.mixed.items())
-        texts.append(f"Rows average over settings that vary within them ({values}); see --by and --filter.")
-    if by_variant:
-        runs = [group.runs[0] for group in grouping.groups if group.runs]
-        differing = [key for key in varying(runs, grouping.by) if key != "name"]
-        if len(differing) > 1:
-            texts.append(
-                f"Rows differ in {listed(differing)}: a difference may come from any of them, or from several."
-            )
+        texts.append(
+            f"Rows average over settings that vary within them ({values}); see --by and --filter. "
+            "n counts runs, intervals count seeds."
+        )
+    named = by_variant or "name" in grouping.by  # a name stands for all the settings of its variant
+    known = {"name", "dataset", *grouping.mixed, *besides, *(() if by_variant else grouping.by)}
+    datasets = {group.dataset for group in grouping.groups}
+    differing: dict[str, None] = {}
+    for dataset in sorted(datasets, key=order):
+        runs = [group.runs[0] for group in grouping.groups if group.runs and group.dataset == dataset]
+        differing |= dict.fromkeys(key for key in varying(runs, CONFIG_KEYS) if key not in known)
+    if named and len(differing) > 1:
+        texts.append(f"Rows differ in {listed([*differing])}: a difference may come from any of them, or from several.")
+    elif differing and not named:
+        texts.append(f"Rows differ in {listed([*differing])} too, unasked: a difference may come from that.")
+    if len(datasets) > 1:
+        texts.append(f"{len(datasets)} datasets: rows are compared within each, and nothing is averaged over them.")
     return texts
 
 
@@ -57,8 +95,13 @@ def on_runs(grouping: Grouping) -> list[str]:
     texts = []
     if failed := sum(len(group.failed) for group in grouping.groups):
         texts.append(f"{failed} failed {_runs(failed)} counted as failed, but not in n and not compared.")
-    if grouping.duplicates:
-        texts.append(f"{grouping.duplicates} {_runs(grouping.duplicates)} there more than once; counted once.")
+    if grouping.copies:
+        texts.append(f"{grouping.copies} {_runs(grouping.copies)} there more than once; counted once.")
+    if grouping.again:
+        texts.append(
+            f"{grouping.again} {_runs(grouping.again)} there again with other results or times; "
+            "a seed's value is the mean of its runs."
+        )
     runs: list[Row] = [row for group in grouping.groups for row in group.runs]
     for key, values in varying(runs, ENVIRONMENT).items():
         texts.append(f"The runs differ in {key}: {listed([shown(value) for value in values])}.")

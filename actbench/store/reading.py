@@ -1,16 +1,20 @@
-"""Reads what a person points at: results folders, run folders, globs (layer 2).
+"""Reads what a person points at: results folders, run folders, CSV files, globs (layer 2).
 
-Imports the store, `records` and `errors`.
+Imports the store, `records`, `foreign` and `errors`.
 """
 
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from actbench.errors import StoreError, UsageError, suggestion
 from actbench.store import Store, atomic, index
+from actbench.store.cells import Row
+from actbench.store.foreign import read_csv
 from actbench.store.records import RESULT, StoredProblem, StoredRun, read_run
 
 
@@ -22,21 +26,50 @@ def read_results(paths: Sequence[str], fallback: Path) -> tuple[list[StoredRun],
     runs: dict[Path, StoredRun] = {}
     problems: list[StoredProblem] = []
     for path in _expanded(paths) if paths else [fallback]:
+        home = path.resolve()
         if (path / RESULT).exists():
             found: Iterable[StoredRun | StoredProblem] = [read_run(path)]
         elif path.is_dir():
             stored, strange = Store(path).load_all()
             found = [*stored, *strange]
         elif paths:
-            raise UsageError(f"{path}: is neither a results folder nor a run's folder")
+            raise UsageError(_what_it_is_not(path))
         else:
             raise StoreError(f"{path}: there are no results yet; train something, or name a folder with --results")
         for one in found:
             if isinstance(one, StoredRun):
-                runs[one.folder.resolve()] = one
+                runs[home if one.folder == path else home / one.run_id] = one
             else:
                 problems.append(one)
     return list(runs.values()), problems
+
+
+def read_rows(
+    paths: Sequence[str], fallback: Path
+) -> tuple[list[Row], Callable[[Mapping[str, Any]], list[Row]], list[StoredProblem]]:
+    """Read the rows of runs in results folders, run folders, CSV files and globs; `fallback` without a path.
+
+    Return the rows (those of folders first), what gives the epochs of one of them, and what had to be skipped.
+    Rows of a CSV file have no epochs: asking for them raises UsageError. Raises UsageError and StoreError.
+    """
+    expanded = _expanded(paths)
+    tables = [path for path in expanded if path.suffix.casefold() == ".csv" and not path.is_dir()]
+    folders = [str(path) for path in expanded if path not in tables]
+    runs, problems = read_results(folders, fallback) if folders or not paths else ([], [])
+    stored = {id(run.row): run for run in runs}
+    rows = [run.row for run in runs]
+    origin: dict[int, Path] = {}
+    for path in dict.fromkeys(tables):
+        found = read_csv(path)
+        origin |= {id(row): path for row in found}
+        rows += found
+
+    def epochs(row: Mapping[str, Any]) -> list[Row]:
+        if id(row) in stored:
+            return stored[id(row)].epochs()
+        raise UsageError(f"{origin[id(row)]}: a CSV file has no epochs; compare the results folder that it is from")
+
+    return rows, epochs, problems
 
 
 def _expanded(paths: Sequence[str]) -> list[Path]:
@@ -47,6 +80,14 @@ def _expanded(paths: Sequence[str]) -> list[Path]:
         matches = sorted(glob.glob(path)) if is_pattern else []  # noqa: PTH207 - Path.glob takes no absolute one
         found += [Path(match) for match in matches] or [Path(path)]
     return found
+
+
+def _what_it_is_not(path: Path) -> str:
+    if not os.path.lexists(path):
+        return f"{path}: there is no such file or folder"
+    if path.suffix.casefold() == ".csv":
+        return f"{path}: is a CSV file, which only compare reads; give the results folder that it is from"
+    return f"{path}: is neither a results folder, nor a run's folder, nor a CSV file"
 
 
 def find_one(name: str, results: Path) -> StoredRun:

@@ -1,4 +1,6 @@
-"""Intervals, paired tests, Holm, verdicts: arrays in, numbers out (layer 3; imports numpy, scipy when used).
+"""Intervals, differences, Holm, verdicts: arrays in, numbers out (layer 3).
+
+Imports `permutation` (the tests that count), `metrics`, numpy; scipy when used.
 
 Arrays are one-dimensional, one value a run. Runs of two variants that share a seed saw the same images in the
 same order and started from the same standard draw, so the default is to compare them pair by pair.
@@ -21,12 +23,23 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from actbench.metrics import Better
+from actbench.stats.permutation import (
+    EXACT_PAIRS,
+    SIGN_DRAWS,
+    mann_whitney,
+    seeds_needed,
+    sign_flip,
+    smallest_p,
+    smallest_p_unpaired,
+)
+
+__all__ = [
+    "EXACT_PAIRS", "SIGN_DRAWS", "Difference", "Interval", "holm", "mann_whitney", "mean", "paired", "sd",
+    "seeds_needed", "sign_flip", "significant", "smallest_p", "smallest_p_unpaired", "t_interval", "tost_paired",
+    "tost_welch", "unpaired", "verdict",
+]  # fmt: skip
 
 Floats: TypeAlias = NDArray[np.float64]
-
-EXACT_PAIRS = 20
-"""Up to this many pairs all 2^n sign patterns are counted; above, `SIGN_DRAWS` of them are drawn."""
-SIGN_DRAWS = 19_999
 
 # Differences of stored fractions carry rounding errors of about 1e-16; below this share of the size of the
 # numbers they came from, a difference is a tie and a spread is none.
@@ -55,7 +68,8 @@ class Difference:
 
     n: pairs, or runs of the smaller side where unpaired. difference: mean a - mean b. interval: t or Welch,
     None for n < 2. p: exact sign-flip or Mann-Whitney. smallest_p: the least p that this many runs can give.
-    effect: None where the spread is 0. superiority: P(A>B), ties count half.
+    effect: None where the spread is 0. superiority: P(A>B), the probability that a value of `a` is larger
+    than its partner in `b` (or any, unpaired), ties count half.
     """
 
     method: Literal["paired", "unpaired"]
@@ -67,6 +81,15 @@ class Difference:
     effect: float | None
     effect_name: Literal["d_z", "g"]
     superiority: float
+
+    @property
+    def one_way(self) -> bool:
+        """Whether the test and the means point the same way.
+
+        Ranks do not see how far off a run is: seven runs a little above and one far below give a mean below and
+        ranks above, and then neither may be called the better one.
+        """
+        return self.method == "paired" or (self.superiority - 0.5) * self.difference > 0
 
 
 def mean(values: ArrayLike) -> float | None:
@@ -119,88 +142,33 @@ def paired(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Difference:
 def unpaired(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Difference:
     """Compare `a` (n,) with `b` (m,), whose runs share no seeds; n, m >= 1.
 
-    The interval is Welch's, p is Mann-Whitney's (exact without ties up to 8 runs a side, else the normal
-    approximation, scipy.stats.mannwhitneyu), and the effect Hedges' g: the difference over the pooled sd,
+    The interval is Welch's, p is `mann_whitney`'s, and the effect Hedges' g: the difference over the pooled sd,
     times 1 - 3 / (4 (n + m) - 9). Raises ValueError when a side is empty.
     """
     x, y = _floats(a), _floats(b)
     if not x.size or not y.size:
         raise ValueError("unpaired needs at least one value on each side")
     size, runs = max(_size(x), _size(y)), x.size + y.size
+    x, y = np.split(_tied(np.concatenate([x, y]), _ROUNDING * size), [x.size])
     centre = float(x.mean() - y.mean())
     error, df = _welch(x, y, size)
     g = None
     if x.size > 1 and y.size > 1:
         pooled = math.sqrt(((x.size - 1) * _spread(x, size) ** 2 + (y.size - 1) * _spread(y, size) ** 2) / (runs - 2))
         g = centre / pooled * (1 - 3 / (4 * runs - 9)) if pooled else None
-    above, equal = x[:, None] > y, x[:, None] == y  # (n, m)
+    in_order = np.sort(y)
+    wins = np.searchsorted(in_order, x, "left") + np.searchsorted(in_order, x, "right")  # (n,), each counted twice
     return Difference(
         method="unpaired",
         n=min(x.size, y.size),
         difference=centre,
         interval=_around(centre, error, df, confidence) if min(x.size, y.size) > 1 else None,
-        p=_mann_whitney(x, y),
-        smallest_p=min(1.0, 2 / math.comb(runs, x.size)),
+        p=mann_whitney(x, y),
+        smallest_p=smallest_p_unpaired(x.size, y.size),
         effect=g,
         effect_name="g",
-        superiority=float(above.mean() + equal.mean() / 2),
+        superiority=float(wins.mean() / (2 * y.size)),
     )
-
-
-def sign_flip(differences: ArrayLike) -> float:
-    """Return the p of the sign-flip test: the share of sign patterns s with |sum(s d)| >= |sum(d)|.
-
-    Under the null hypothesis the sign of each difference is a coin toss. All 2^n patterns count up to
-    `EXACT_PAIRS`; above, `SIGN_DRAWS` patterns from a fixed seed, and p = (hits + 1) / (draws + 1). Sums
-    that differ by rounding only count as equal. All differences zero: p = 1. Raises ValueError for n = 0.
-    """
-    d = np.sort(np.abs(_floats(differences)))  # the patterns of d and of |d| are the same ones
-    if not d.size:
-        raise ValueError("sign_flip needs at least one difference")
-    observed = abs(float(_floats(differences).sum())) - 1e-9 * float(d.sum())
-    if d.size <= EXACT_PAIRS:
-        return _count_patterns(d, observed) / (1 << d.size)
-    blocks = np.array_split(_drawn_signs(d.size), 1 + d.size // 1000)  # bounds the memory of the product
-    hits = sum(int(np.count_nonzero(np.abs(block @ d) >= observed)) for block in blocks)
-    return (hits + 1) / (SIGN_DRAWS + 1)
-
-
-def _count_patterns(d: Floats, threshold: float) -> int:
-    """Count the sign patterns with |sum| >= threshold, among all 2^n.
-
-    Each sum is a sum over one half of `d` plus one over the other, so with one half sorted a binary search
-    counts all partners at once: 2^(n/2) searches instead of 2^n sums.
-    """
-    if threshold <= 0:
-        return 1 << d.size
-    cut = d.size // 2
-    left, right = _signs(cut) @ d[:cut], np.sort(_signs(d.size - cut) @ d[cut:])
-    above = right.size - np.searchsorted(right, threshold - left, side="left")
-    return 2 * int(above.sum())  # turning every sign round maps sums above to sums below
-
-
-@lru_cache(maxsize=EXACT_PAIRS // 2 + 1)
-def _signs(n: int) -> Floats:
-    """Return all sign patterns of length n, (2^n, n)."""
-    bits = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
-    return np.asarray(1.0 - 2.0 * bits)
-
-
-@lru_cache(maxsize=2)
-def _drawn_signs(n: int) -> NDArray[np.int8]:
-    """Return `SIGN_DRAWS` random sign patterns of length n, the same ones at every call."""
-    generator = np.random.default_rng(n)
-    return 1 - 2 * generator.integers(0, 2, size=(SIGN_DRAWS, n), dtype=np.int8)
-
-
-def smallest_p(pairs: int) -> float:
-    """Return 2 / 2^n, the least two-sided p that n pairs can give: 0.25 at 3, 0.0625 at 5, 0.03125 at 6."""
-    return 2.0 ** (1 - pairs)
-
-
-def seeds_needed(comparisons: int = 1, alpha: float = 0.05) -> int:
-    """Return the least n with `comparisons * 2 / 2^n < alpha`: 6 for one comparison at 0.05, 7 for three."""
-    return math.floor(1 + math.log2(comparisons / alpha)) + 1
 
 
 def holm(p_values: ArrayLike) -> Floats:
@@ -230,6 +198,11 @@ def tost_welch(a: ArrayLike, b: ArrayLike, margin: float) -> float | None:
     return _tost(float(x.mean() - y.mean()), error, df, margin)
 
 
+def significant(found: Difference, adjusted_p: float, alpha: float = 0.05) -> bool:
+    """Return whether a difference is shown: p below alpha, two runs a side at least, and pointing one way."""
+    return adjusted_p < alpha and found.interval is not None and found.difference != 0 and found.one_way
+
+
 def verdict(
     found: Difference,
     adjusted_p: float,
@@ -242,18 +215,19 @@ def verdict(
 ) -> str:
     """Return what may be said about a difference.
 
-    `needs >= N seeds` where so few runs cannot reach p < alpha, whatever they show: N is 6 below 6 pairs,
-    and above that what Holm's adjustment for `comparisons` asks for; `equivalent` where `equivalence_p` <
-    alpha; `better` or `worse` (`higher` or `lower` where neither is better) where `adjusted_p` < alpha; else
-    `~`, no difference shown.
+    `needs >= N seeds` where so few runs cannot reach p < alpha, whatever they show: N is 6 below 6 pairs (4
+    below 4 unpaired runs a side), and above that what Holm's adjustment for `comparisons` asks for;
+    `equivalent` where `equivalence_p` < alpha; `better` or `worse` (`higher` or `lower` where neither is
+    better) where the difference is `significant`; else `~`, no difference shown.
     """
-    if found.smallest_p >= alpha:
-        return f"needs >= {seeds_needed(1, alpha)} seeds"
+    paired = found.method == "paired"
+    if found.smallest_p >= alpha or found.interval is None:
+        return f"needs >= {seeds_needed(1, alpha, paired=paired)} seeds"
     if equivalence_p is not None and equivalence_p < alpha:
         return "equivalent"
     if smallest_adjusted_p is not None and smallest_adjusted_p >= alpha:
-        return f"needs >= {seeds_needed(comparisons, alpha)} seeds"
-    if adjusted_p >= alpha or found.difference == 0:
+        return f"needs >= {seeds_needed(comparisons, alpha, paired=paired)} seeds"
+    if not significant(found, adjusted_p, alpha):
         return "~"
     if better == "neither":
         return "higher" if found.difference > 0 else "lower"
@@ -262,6 +236,14 @@ def verdict(
 
 def _floats(values: ArrayLike) -> Floats:
     return np.asarray(values, dtype=np.float64).ravel()
+
+
+def _tied(x: Floats, tolerance: float) -> Floats:
+    """Return x with values that differ by rounding only made equal, as ranks would tell them apart."""
+    values, place = np.unique(x, return_inverse=True)
+    cluster = np.concatenate([[0], np.cumsum(np.diff(values) > tolerance)])
+    first = np.concatenate([[True], np.diff(cluster) > 0])
+    return np.asarray(values[first][cluster][place])
 
 
 def _size(x: Floats) -> float:
@@ -314,11 +296,3 @@ def _tost(centre: float, error: float, df: float, margin: float) -> float:
     from scipy.special import stdtr
 
     return float(stdtr(df, (abs(centre) - margin) / error))
-
-
-def _mann_whitney(x: Floats, y: Floats) -> float:
-    if np.all(np.concatenate([x, y]) == x[0]):
-        return 1.0  # scipy divides by a spread of zero here
-    from scipy.stats import mannwhitneyu
-
-    return float(mannwhitneyu(x, y, alternative="two-sided").pvalue)

@@ -1,0 +1,99 @@
+"""Rows as Markdown, LaTeX, CSV and JSON, each escaped for where it goes (layer 4).
+
+Imports `columns`, `registry`, and of the store `atomic` and `cells`. CSV and JSON keep raw values, the others show
+them as a person reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from actbench.config.textfile import readable
+from actbench.registry import Parameter, Registry
+from actbench.store import atomic, cells
+from actbench.tables.columns import Column, Row
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format that turns columns, rows and footnotes into text."""
+
+    name: str
+    write: Callable[[Sequence[Column], Sequence[Row], Sequence[str]], str]
+    parameters: tuple[Parameter, ...] = field(default=(), repr=False)
+
+
+def markdown(columns: Sequence[Column], rows: Sequence[Row], notes: Sequence[str] = ()) -> str:
+    """Write a table in GitHub's Markdown; nothing in a cell is markup."""
+    lines = [[_markdown(column.heading) for column in columns]]
+    lines.append(["---:" if column.right else "---" for column in columns])
+    lines += [[_markdown(column.text(row)) for column in columns] for row in rows]
+    text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return text + "".join(f"\n\n{i}. {_markdown(readable(note))}" for i, note in enumerate(notes, 1))
+
+
+def _markdown(text: str) -> str:
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return "".join("\\" + sign if sign in r"\`*_{}[]()#+!|~" and sign not in "()+" else sign for sign in text)
+
+
+def latex(columns: Sequence[Column], rows: Sequence[Row], notes: Sequence[str] = ()) -> str:
+    """Write a booktabs table; a row's `rank` prints its first value bold (best) or starred (tied)."""
+    lines = [
+        r"\begin{tabular}{" + "".join("r" if column.right else "l" for column in columns) + "}",
+        r"\toprule",
+        " & ".join(_latex(column.heading) for column in columns) + r" \\",
+        r"\midrule",
+    ]
+    for row in rows:
+        texts = []
+        for column in columns:
+            text = _latex(column.text(row))
+            rank = row.get(f"{column.key}:rank")
+            texts.append(rf"\textbf{{{text}}}" if rank == "best" else text + r"$^{*}$" if rank == "tied" else text)
+        lines.append(" & ".join(texts) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    if any(row.get(f"{column.key}:rank") for row in rows for column in columns):
+        lines.append("% bold: the best mean; *: not shown to differ from it")
+    lines += [rf"% {i}. {_latex(readable(note))}" for i, note in enumerate(notes, 1)]
+    return "\n".join(lines)
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
+    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "±": r"$\pm$", "<": r"$<$", ">": r"$>$",
+    "[": "{[}", "]": "{]}", "*": "{*}",  # at the start of a line they would be arguments of the \\ above
+}  # fmt: skip
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(sign, sign) for sign in text)
+
+
+def csv(columns: Sequence[Column], rows: Sequence[Row], notes: Sequence[str] = ()) -> str:
+    """Write raw values as CSV; text that a spreadsheet could run is guarded, footnotes are left out."""
+    keys = [column.key for column in columns]
+    plain = [{key: atomic.plain(row.get(key)) for key in keys} for row in rows]
+    return cells.format_table([{k: _cell(v) for k, v in row.items()} for row in plain], keys).removesuffix("\n")
+
+
+def _cell(value: Any) -> cells.Cell:
+    return (
+        value if value is None or isinstance(value, bool | int | float | str) else atomic.dump_json(value, indent=None)
+    )
+
+
+def json(columns: Sequence[Column], rows: Sequence[Row], notes: Sequence[str] = ()) -> str:
+    """Write raw values as strict JSON with a format version."""
+    plain = [{column.key: row.get(column.key) for column in columns} for row in rows]
+    return atomic.dump_json({"format_version": FORMAT_VERSION, "rows": plain, "footnotes": list(notes)})
+
+
+FORMATS: Registry[Format] = Registry(
+    "format", [Format("md", markdown), Format("latex", latex), Format("csv", csv), Format("json", json)]
+)
+"""The formats beside the terminal's `table`."""
