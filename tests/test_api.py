@@ -18,6 +18,7 @@ from actbench import api, config
 from actbench.api import Runs, Table
 from actbench.config import Variant
 from actbench.errors import ConfigError, StoreError, UsageError
+from actbench.store import Store
 from actbench.store.cells import parse_table
 from tests.configs import HOSTILE
 from tests.fake_runs import store_run
@@ -236,7 +237,7 @@ def stored(results: Path) -> Path:
 
 def test_results_paths_and_runs_compare_to_the_same(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     by_path = api.compare(stored, by="activation")
-    runs = api._runs_in(stored)
+    runs = Store(stored).load_all()[0]
     monkeypatch.setenv("ACTBENCH_RESULTS", str(stored))
     for other in (str(stored), runs, Runs(runs), [Runs(runs[:3]), *runs], [run.folder for run in runs], None):
         assert api.compare(other, by=["activation"]).rows == by_path.rows
@@ -330,7 +331,7 @@ def test_a_missing_library_is_named_with_the_way_to_install_it(name: str, monkey
 
 
 def test_rows_are_copies_that_may_be_changed(stored: Path) -> None:
-    runs, table = Runs(api._runs_in(stored)), Table([{"a": 1}])
+    runs, table = Runs(Store(stored).load_all()[0]), Table([{"a": 1}])
     found = api.compare(runs)
     for frame in (runs, table, found):
         before = frame.rows
@@ -339,14 +340,14 @@ def test_rows_are_copies_that_may_be_changed(stored: Path) -> None:
 
 
 def test_runs_add_up_each_once(stored: Path) -> None:
-    runs = Runs(api._runs_in(stored))
+    runs = Runs(Store(stored).load_all()[0])
     both = Runs(runs[:4], {"a": "no"}) + Runs(runs[2:], {"b": "no"})
     assert both.rows == runs.rows
     assert both.failed == {"a": "no", "b": "no"}
 
 
 def test_a_result_reads_well_in_a_terminal(stored: Path) -> None:
-    runs = Runs(api._runs_in(stored), {"x": "no"})
+    runs = Runs(Store(stored).load_all()[0], {"x": "no"})
     text = repr(runs)
     assert text.startswith("6 runs, 1 failed\nvariant")
     assert "test accuracy %" in text
@@ -361,7 +362,7 @@ def test_a_result_reads_well_in_a_terminal(stored: Path) -> None:
 @pytest.mark.parametrize("name", HOSTILE)
 def test_whatever_a_name_holds_is_text_in_a_notebook_and_harmless_in_a_terminal(name: str, tmp_path: Path) -> None:
     store_run(tmp_path / "results", flat={"name": name, "dataset": "mnist", "activation": name})
-    runs = Runs(api._runs_in(tmp_path / "results"))
+    runs = Runs(Store(tmp_path / "results").load_all()[0])
     page = runs._repr_html_() + api.compare(runs)._repr_html_() + runs.epochs()._repr_html_()
     assert "<script" not in page
     text = repr(runs) + repr(api.compare(runs)) + repr(runs.epochs())
@@ -369,7 +370,7 @@ def test_whatever_a_name_holds_is_text_in_a_notebook_and_harmless_in_a_terminal(
 
 
 def test_damaged_files_of_a_run_are_an_error_when_they_are_read(stored: Path) -> None:
-    runs = Runs(api._runs_in(stored))
+    runs = Runs(Store(stored).load_all()[0])
     (runs[0].folder / "epochs.csv").write_text("epoch\n")
     with pytest.raises(StoreError, match=r"epochs.csv is damaged"):
         runs.epochs()

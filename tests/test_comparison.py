@@ -310,7 +310,9 @@ def test_a_margin_that_is_no_positive_number_is_refused(margin: float) -> None:
 
 def test_a_margin_is_explained_in_the_unit_that_is_shown() -> None:
     texts = notes(compare(runs() + runs("tanh"), equivalence=0.002))
-    assert "equivalent: test accuracy differs by less than 0.2 points (two one-sided t tests, Holm)." in texts
+    assert (
+        "equivalent: test accuracy differs by less than 0.2 percentage points (two one-sided t tests, Holm)." in texts
+    )
     timed = notes(compare(runs() + runs("tanh"), metrics=["wall_s"], equivalence=0.5))
     assert "equivalent: time differs by less than 0.5 s (" in timed
 
@@ -450,6 +452,20 @@ def test_settings_that_vary_unasked_within_a_row_are_named() -> None:
     assert found.rows[0].n == 16
     assert found.rows[0].results["test_accuracy"].estimate.n == 8  # a seed's value is its mean over the settings
     assert "vary within" not in notes(compare(runs(lr=0.1) + runs("tanh", lr=0.01), by=["activation"]))
+
+
+def test_means_over_different_settings_are_not_to_be_compared_and_it_is_said() -> None:
+    rows = [*runs(lr=0.1), *runs(lr=0.01, base=0.6), *runs("tanh", 0.96, lr=0.1)]
+    said = "Rows have values at different ones of these settings: compare their differences, not means."
+    found = compare(rows, by=["activation"])
+    assert said in found.footnotes
+    contrast = row_of(found, "tanh").results["test_accuracy"].contrast
+    assert contrast is not None
+    assert contrast.found.difference < 0  # at the lr that both have, although tanh's mean is the higher one
+    whole = [*rows, *runs("tanh", 0.96, lr=0.01)]
+    assert said not in compare(whole, by=["activation"]).footnotes
+    lost = [r | {"status": "diverged"} if (r["activation"], r["lr"]) == ("tanh", 0.01) else r for r in whole]
+    assert said in compare(lost, by=["activation"]).footnotes
 
 
 def test_settings_in_which_rows_differ_unasked_are_named() -> None:

@@ -10,6 +10,7 @@ from fake_runs import record, store_run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import actbench
 from actbench.comparison import compare
 from actbench.errors import ActbenchError, UsageError
 from actbench.store import Store
@@ -163,17 +164,29 @@ def test_folders_files_and_globs_are_read_together_and_copies_count_once(tmp_pat
     for seed in range(3):
         store_run(results, seed)
     other = written(tmp_path, "name,seed,test_accuracy\nmine,0,0.5\nmine,1,0.6\n", "mine.CSV")
-    rows, epochs, problems = read_rows([str(results), str(tmp_path / "*.CSV"), str(results / "runs.csv")], tmp_path)
-    assert (len(rows), problems) == (3 + 2 + 3, [])
-    assert len(epochs(rows[0])) == 2
+    read = read_rows([str(results), str(tmp_path / "*.CSV"), str(results / "runs.csv")], tmp_path)
+    rows = read.rows
+    assert (len(rows), read.problems) == (3 + 2 + 3, [])
+    assert len(read.epochs(rows[0])) == 2
     for row in rows[3:]:
         with pytest.raises(UsageError, match="a CSV file has no epochs; compare the results folder"):
-            epochs(row)
+            read.epochs(row)
     found = compare(rows, by=["name"])
     assert {row.label: row.n for row in found.rows} == {"relu": 3, "mine": 2}
     assert "3 runs are there more than once; counted once." in found.footnotes
-    assert read_rows([str(other)], tmp_path / "nowhere")[0][0]["name"] == "mine"
-    assert len(read_rows([], results)[0]) == 3
+    assert read_rows([str(other)], tmp_path / "nowhere").rows[0]["name"] == "mine"
+    assert len(read_rows([], results).rows) == 3
+
+
+def test_the_python_interface_reads_them_too(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    for seed in range(3):
+        store_run(results, seed)
+    other = written(tmp_path, "name,dataset,seed,test_accuracy\nmine,mnist,0,0.5\nmine,mnist,1,0.6\n", "mine.csv")
+    found = actbench.compare([results, other], by="name")
+    assert {row.label: row.n for row in found} == {"relu": 3, "mine": 2}
+    with pytest.raises(UsageError, match="a CSV file has no epochs"):
+        actbench.compare(other, epoch=1)
 
 
 def test_only_compare_reads_csv_files(tmp_path: Path) -> None:

@@ -23,12 +23,14 @@ from typing import Any, Literal, TypeAlias
 
 from actbench import comparison, config
 from actbench.api.frames import Comparison, Runs, Table
+from actbench.comparison.quantities import Curve
 from actbench.config import Config, Setting, Variant
 from actbench.config import grid as sweep_files
 from actbench.config.yaml_source import Document, Place
 from actbench.errors import UsageError
 from actbench.store import Store, StoredRun
-from actbench.store.reading import read_results
+from actbench.store.cells import Row
+from actbench.store.reading import NOTHING, read_rows
 from actbench.sweeps import Options, execute, plan
 from actbench.trackers import Tracking
 from actbench.watchers import Lines, Several
@@ -141,13 +143,11 @@ def compare(
 
         compare(runs, by="activation", metric=["test_accuracy", "dead_ratio"]).to_pandas()
 
-    results: what `train` or `sweep` returned, stored runs, results folders, run folders or globs, or a list of
-    any of these; by default the results folder. The others are the flags of the command `compare`. Run folders
-    that cannot be read are told in a warning. Raises UsageError and StoreError.
+    results: what `train` or `sweep` returned, stored runs, results folders, run folders, CSV files with the columns
+    of runs.csv, globs, or a list of any of these; by default the results folder. The others are the flags of the
+    command `compare`. Run folders that cannot be read are told in a warning. Raises UsageError and StoreError.
     """
-    runs = _runs_in(results)
-    rows = [run.row for run in runs]
-    by_row = {id(row): run for row, run in zip(rows, runs, strict=True)}
+    rows, epochs = _rows_in(results)
     found = comparison.compare(
         rows,
         by=_texts(by),
@@ -156,7 +156,7 @@ def compare(
         filter=filter,
         sort=sort,
         epoch=epoch,
-        curve=lambda row: by_row[id(row)].epochs(),
+        curve=epochs,
         equivalence=equivalence,
         tune=tune,
         only_changed=only_changed,
@@ -254,8 +254,8 @@ def _columns(part: str, columns: Mapping[str, Sequence[Any]] | None) -> list[Set
     ]
 
 
-def _runs_in(results: Any) -> list[StoredRun]:
-    """Return the stored runs that `results` means, each once; warn of what cannot be read."""
+def _rows_in(results: Any) -> tuple[list[Row], Curve]:
+    """Return the rows that `results` means, and what gives their epochs; warn of what cannot be read."""
     found: dict[Path, StoredRun] = {}
     paths: list[str] = []
     for one in [results] if isinstance(results, StoredRun | str | os.PathLike) or results is None else results:
@@ -267,12 +267,15 @@ def _runs_in(results: Any) -> list[StoredRun]:
             paths.append(os.fspath(one) if one is not None else str(_results_folder(None)))
         else:
             raise UsageError(f"compare takes runs, paths or lists of them, not {type(one).__name__}")
-    if paths:
-        runs, problems = read_results(paths, _results_folder(None))
-        for problem in problems:
-            warnings.warn(f"skipped {problem}", RuntimeWarning, stacklevel=3)
-        found = {**{run.folder.resolve(): run for run in runs}, **found}
-    return list(found.values())
+    read = read_rows(paths, _results_folder(None)) if paths else NOTHING
+    for problem in read.problems:
+        warnings.warn(f"skipped {problem}", RuntimeWarning, stacklevel=3)
+    given = {id(run.row): run for run in found.values()}
+
+    def epochs(row: Mapping[str, Any]) -> Sequence[Row]:
+        return given[id(row)].epochs() if id(row) in given else read.epochs(row)
+
+    return [*(run.row for run in found.values()), *read.rows], epochs
 
 
 def _listed(configs: Source | Sequence[Source]) -> Sequence[Source]:

@@ -134,31 +134,31 @@ def compare(
         _refuse_beside_pivot(by=by, baseline=baseline, sort=sort, equivalence=equivalence, top=top,
                              only_changed=only_changed, fail_if=fail_if)  # fmt: skip
     to = streams()
-    rows, curve, problems = read_rows(paths or [], results)
-    say_problems(to, problems)
+    read = read_rows(paths or [], results)
+    say_problems(to, read.problems)
     metrics = _listed(metric) or ()
     if pivoted:
         crossed = comparison.pivot(
-            rows,
+            read.rows,
             down=_listed(down) or (),
             across=_listed(across) or (),
             metrics=metrics,
             filter=condition,
             epoch=epoch,
-            curve=curve,
+            curve=read.epochs,
             tune=tune,
         )
         _show_pivot(to, crossed, output)
         return
     found = comparison.compare(
-        rows,
+        read.rows,
         by=_listed(by),
         baseline=baseline,
         metrics=metrics,
         filter=condition,
         sort=sort,
         epoch=epoch,
-        curve=curve,
+        curve=read.epochs,
         equivalence=equivalence,
         tune=tune,
         only_changed=only_changed,

@@ -7,10 +7,21 @@ nothing to say.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from actbench import stats
 from actbench.comparison.contrasts import Contrast
-from actbench.comparison.groups import CONFIG_KEYS, ENVIRONMENT, Grouping, listed, order, shown, varying
+from actbench.comparison.groups import (
+    CONFIG_KEYS,
+    ENVIRONMENT,
+    Grouping,
+    is_diverged,
+    listed,
+    order,
+    setting,
+    shown,
+    varying,
+)
 from actbench.comparison.quantities import Quantity, Row
 from actbench.metrics import UNITS
 
@@ -47,7 +58,9 @@ def on_margin(one: Quantity, margin: float | None) -> list[str]:
     """Say what equivalent means."""
     if margin is None:
         return []
-    shown_margin = f"{100 * margin:g} points" if one.kind == "fraction" else f"{margin:g} {UNITS[one.kind]}".rstrip()
+    shown_margin = (
+        f"{100 * margin:g} percentage points" if one.kind == "fraction" else f"{margin:g} {UNITS[one.kind]}".rstrip()
+    )
     return [f"equivalent: {one.title} differs by less than {shown_margin} (two one-sided t tests, Holm)."]
 
 
@@ -83,6 +96,10 @@ def on_settings(grouping: Grouping, *, by_variant: bool, besides: Collection[str
             f"Rows average over settings that vary within them ({values}); see --by and --filter. "
             "n counts runs, intervals count seeds."
         )
+        if _differently_mixed(grouping):
+            texts.append(
+                "Not all rows have values at the same of these settings: compare the differences, not the means."
+            )
     named = by_variant or "name" in grouping.by  # a name stands for all the settings of its variant
     known = {"name", "dataset", *grouping.mixed, *besides, *(() if by_variant else grouping.by)}
     datasets = {group.dataset for group in grouping.groups}
@@ -97,6 +114,16 @@ def on_settings(grouping: Grouping, *, by_variant: bool, besides: Collection[str
     if len(datasets) > 1:
         texts.append(f"{len(datasets)} datasets: rows are compared within each, and nothing is averaged over them.")
     return texts
+
+
+def _differently_mixed(grouping: Grouping) -> bool:
+    """Whether rows on one dataset average over different settings, runs that diverged left out."""
+    mixtures: dict[Any, set[frozenset[Any]]] = {}
+    for group in grouping.groups:
+        ended = [row for row in group.runs if not is_diverged(row)]
+        found = frozenset(tuple(setting(row, key) for key in grouping.mixed) for row in ended)
+        mixtures.setdefault(group.dataset, set()).add(found)
+    return any(len(found) > 1 for found in mixtures.values())
 
 
 def on_runs(grouping: Grouping) -> list[str]:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,32 +45,42 @@ def read_results(paths: Sequence[str], fallback: Path) -> tuple[list[StoredRun],
     return list(runs.values()), problems
 
 
-def read_rows(
-    paths: Sequence[str], fallback: Path
-) -> tuple[list[Row], Callable[[Mapping[str, Any]], list[Row]], list[StoredProblem]]:
+@dataclass(frozen=True)
+class ReadRows:
+    """Rows of runs, those of folders first, and what had to be skipped."""
+
+    rows: list[Row]
+    problems: list[StoredProblem]
+    stored: Mapping[int, StoredRun]
+    origin: Mapping[int, Path]
+
+    def epochs(self, row: Mapping[str, Any]) -> list[Row]:
+        """Return the epochs of one of the rows. Raises UsageError for one of a CSV file, which has none."""
+        if id(row) in self.stored:
+            return self.stored[id(row)].epochs()
+        path = self.origin[id(row)]
+        raise UsageError(f"{path}: a CSV file has no epochs; compare the results folder that it is from")
+
+
+NOTHING = ReadRows([], [], {}, {})
+
+
+def read_rows(paths: Sequence[str], fallback: Path) -> ReadRows:
     """Read the rows of runs in results folders, run folders, CSV files and globs; `fallback` without a path.
 
-    Return the rows (those of folders first), what gives the epochs of one of them, and what had to be skipped.
-    Rows of a CSV file have no epochs: asking for them raises UsageError. Raises UsageError and StoreError.
+    Raises UsageError and StoreError.
     """
     expanded = _expanded(paths)
     tables = [path for path in expanded if path.suffix.casefold() == ".csv" and not path.is_dir()]
     folders = [str(path) for path in expanded if path not in tables]
     runs, problems = read_results(folders, fallback) if folders or not paths else ([], [])
-    stored = {id(run.row): run for run in runs}
     rows = [run.row for run in runs]
     origin: dict[int, Path] = {}
     for path in dict.fromkeys(tables):
         found = read_csv(path)
         origin |= {id(row): path for row in found}
         rows += found
-
-    def epochs(row: Mapping[str, Any]) -> list[Row]:
-        if id(row) in stored:
-            return stored[id(row)].epochs()
-        raise UsageError(f"{origin[id(row)]}: a CSV file has no epochs; compare the results folder that it is from")
-
-    return rows, epochs, problems
+    return ReadRows(rows, problems, {id(run.row): run for run in runs}, origin)
 
 
 def _expanded(paths: Sequence[str]) -> list[Path]:
