@@ -14,7 +14,7 @@ compare --format md > "$out/activations.md"
 compare --epoch 1 --format md > "$out/activations-epoch-1.md"
 compare --metric dead_ratio --format md > "$out/activations-dead.md"
 ./scripts/actbench report "$runs" --by name --baseline relu -o "$out/activations.html"
-./scripts/actbench plot curves "$runs" --by name -o "$out/curves.svg"
+./scripts/actbench plot curves "$runs" --by name --filter "lr < 0.01" -o "$out/curves.svg"
 ./scripts/actbench plot landscape "$runs" --by name -o "$out/landscape.svg"
 .venv/bin/python scripts/terminal_picture.py "$out/terminal.svg" "$runs"
 compare

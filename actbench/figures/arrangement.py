@@ -94,7 +94,8 @@ class Arrangement:
         if diverged := [group for group in self.groups if group.diverged]:
             total = sum(group.diverged for group in diverged)
             told = [f"{short(group.label)} ({group.diverged} of {len(group.runs)})" for group in diverged]
-            texts.append(f"{total} {'run' if total == 1 else 'runs'} diverged and have no final value: {listed(told)}.")
+            runs = "run diverged and has" if total == 1 else "runs diverged and have"
+            texts.append(f"{total} {runs} no final value: {listed(told)}.")
         texts += remarks.on_settings(self.grouping, by_variant=False)
         texts += remarks.on_runs(self.grouping)
         if self.hidden:

@@ -179,7 +179,7 @@ def _spread_layers(
     if bands := [{**row, "low": max(row["low"], floor)} for row in means if row["low"] is not None]:
         band = alt.Chart(look.records(bands)).mark_area(opacity=0.16, clip=True)
         layers.append(band.encode(x=axes.x, y=axes.y("low"), y2="high:Q", **colour))
-    if threads and not measured.single:
+    if threads := [row for row in threads if not measured.single or row["diverged"]]:
         thin = alt.Chart(look.records(threads)).mark_line(strokeWidth=0.7, opacity=0.45, clip=True)
         layers.append(thin.encode(x=axes.x, y=axes.y("value"), detail="run:N", **colour))
     low, high = axes.domain

@@ -177,7 +177,7 @@ def headed(chart: Chart, text: str, below: Sequence[str] = ()) -> Chart:
 
 def records(rows: Sequence[dict[str, Any]]) -> Any:
     """Return rows as a chart's data; altair's limit of rows does not hold for these."""
-    return alt.InlineData(values=list(rows))
+    return alt.InlineData(values=tuple(rows))  # a tuple: altair copies lists again and again, row by row
 
 
 def series_scales(names: Sequence[str], legend: Any) -> dict[str, Any]:

@@ -44,8 +44,8 @@ class Measured:
 
     @property
     def single(self) -> bool:
-        """Whether no mean is over more than one seed: then a thin line would repeat it."""
-        return all(row["n"] <= 1 for rows in self.means.values() for row in rows) and not self.broken
+        """Whether no mean is over more than one seed: then it has no interval, and a thin line would repeat it."""
+        return all(row["n"] <= 1 for rows in self.means.values() for row in rows)
 
     def last_of(self, groups: Sequence[Group]) -> int:
         """Return the last epoch that some run of `groups` has."""

@@ -1,7 +1,7 @@
 """Charts of one run's hidden units: how often they fire, and what the weights into them look like (layer 4).
 
-Imports `look`, `comparison`; numpy, pillow and altair when used. The pictures are PNG images in data addresses: some
-bytes each, where a mark for each of the 784 weights would take a megabyte.
+Imports `look`, `comparison`; numpy, pillow and altair when used. The pictures are PNG images in data addresses: a few
+kilobytes each, where a mark for every weight would take many times that.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ else:
 image: Any = LazyModule("PIL.Image")
 
 SIDE = 28
+_CONVOLUTIONS = 2  # layers of the network cnn before its hidden ones
 PICTURES = 8  # in a row of them
 _BINS = 20
 _STATES = {"dead": "#D55E00", "near-dead": "#F0E442", "other": "#56B4E9"}  # apart in grey as well
@@ -41,22 +42,30 @@ def neurons(row: Row, units: Sequence[Row], weights: NDArray[Any] | None = None)
     firing rate is the share of the probe's images for which its output is not 0. Raises `UsageError` without units.
     """
     if not units:
-        raise UsageError(f"{shown(row.get('run_id'))} has no hidden units to draw")
-    layers = sorted({int(unit["layer"]) for unit in units})
-    parts = [_histograms(units, layers)]
+        why = "it diverged" if row.get("status") == "diverged" else "its network has none"
+        raise UsageError(f"{shown(row.get('run_id'))} has no measured hidden units to draw: {why}")
+    first = [unit for unit in units if unit["layer"] == min(unit["layer"] for unit in units)]
     rates = [number(unit.get("firing_rate")) for unit in units]
-    first = [unit for unit in units if unit["layer"] == layers[0]]
-    notes = [_described(row, units)]
+    notes, parts = [_described(row, units)], []
+    if all(rate is None for rate in rates):
+        notes.append(f"A unit of {shown(row.get('activation'))} has no output of its own, so it has no firing rate.")
+    else:
+        parts.append(_histograms(units, _CONVOLUTIONS if row.get("network") == "cnn" else 0))
     if all(rate == 1 for rate in rates):
         notes.append(f"All units fire for every image: {shown(row.get('activation'))} gives no zeros.")
-    if weights is None or weights.ndim != 2 or weights.shape[1] != SIDE * SIDE or len(weights) != len(first):
-        notes.append(
-            "No pictures of weights: the first hidden layer does not see the image itself, or they are not stored."
-        )
-    else:
+    if weights is not None and weights.ndim == 2 and weights.shape == (len(first), SIDE * SIDE):
         parts += _galleries(first, weights)
+    else:
+        notes.append("No pictures of weights: the first hidden layer sees no 28x28 image, or they are not stored.")
     title = f"Hidden units of {look.short(shown(row.get('name')), 50)}, seed {shown(row.get('seed'))}"
-    return look.titled(alt.vconcat(*parts, spacing=26).resolve_scale(color="independent"), title, notes, 640)
+    whole = alt.vconcat(*(parts or [_text("nothing to draw")]), spacing=26)
+    return look.titled(whole.resolve_scale(color="independent"), title, notes, 640)
+
+
+def _text(text: str) -> Chart:
+    """Draw words in place of a chart."""
+    found = alt.Chart(look.records([{"text": text}])).mark_text(style="quiet").encode(text="text:N")
+    return found.properties(width=560, height=40)
 
 
 def state(unit: Row) -> str:
@@ -77,36 +86,42 @@ def _described(row: Row, units: Sequence[Row]) -> str:
     )
 
 
-def _histograms(units: Sequence[Row], layers: Sequence[int]) -> Chart:
-    """Draw the firing rates, a panel a layer: counts in bins of 5%, those that never fire in a bin of their own."""
+def _histograms(units: Sequence[Row], convolutions: int) -> Chart:
+    """Draw the firing rates, a panel a layer, of which the first are `convolutions`."""
     panels = []
+    layers = sorted({int(unit["layer"]) for unit in units})
     for i, layer in enumerate(layers):
         found = [unit for unit in units if unit["layer"] == layer]
-        panel = _histogram(found, last=i == len(layers) - 1, small=len(layers) > 2)
-        panels.append(look.headed(panel, f"hidden layer {layer + 1}, {len(found)} units" if len(layers) > 1 else ""))
+        name = f"convolution {i + 1}" if i < convolutions else f"hidden layer {i + 1 - convolutions}"
+        panel = _histogram(_bars(found), last=i == len(layers) - 1, small=len(layers) > 2)
+        panels.append(
+            look.headed(panel, f"{name}, {len(found)} unit{'s' * (len(found) > 1)}" if len(layers) > 1 else "")
+        )
     return panels[0] if len(panels) == 1 else alt.vconcat(*panels, spacing=14)
 
 
-def _histogram(units: Sequence[Row], *, last: bool, small: bool) -> Chart:
+def _bars(units: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return stacked counts of units in bins of 5%; those that never fire have a bin of their own."""
     counts: dict[tuple[float, str], int] = {}
-    rates = [(number(unit.get("firing_rate")), state(unit)) for unit in units]
-    for rate, name in rates:
+    for unit in units:
+        rate = number(unit.get("firing_rate"))
         if rate is not None:
             at = -1 / _BINS if rate == 0 else min(int(rate * _BINS), _BINS - 1) / _BINS
-            counts[at, name] = counts.get((at, name), 0) + 1
+            counts[at, state(unit)] = counts.get((at, state(unit)), 0) + 1
     rows = []
     for at in sorted({at for at, _ in counts}):
         below = 0
-        for order, name in enumerate(_STATES):
-            count = counts.get((at, name), 0)
-            if count:
+        for name in _STATES:
+            if count := counts.get((at, name), 0):
+                rates = "never" if at < 0 else f"{at:.0%} to {at + 1 / _BINS:.0%}"
                 rows.append({"from": at + 0.003, "to": at + 1 / _BINS - 0.003, "low": below, "high": below + count,
-                             "state": name, "units": count, "order": order,
-                             "rates": "never" if at < 0 else f"{at:.0%} to {at + 1 / _BINS:.0%}"})  # fmt: skip
-            below += count
-    if not rows:
-        empty = alt.Chart(look.records([{"text": "this activation has no firing rate for a single unit"}]))
-        return empty.mark_text(style="quiet").encode(text="text:N").properties(width=560, height=40)
+                             "state": name, "units": count, "rates": rates})  # fmt: skip
+                below += count
+    return rows
+
+
+def _histogram(rows: list[dict[str, Any]], *, last: bool, small: bool) -> Chart:
+    """Draw the bars of one layer."""
     never = "datum.value < 0 ? 'never' : format(datum.value, '.0%')"
     axis = alt.Axis(values=[-0.5 / _BINS, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1], labelExpr=never, grid=False)
     title = "firing rate: share of images for which the output is not 0" if last else None
@@ -126,20 +141,23 @@ def _histogram(units: Sequence[Row], *, last: bool, small: bool) -> Chart:
 def _galleries(units: Sequence[Row], weights: NDArray[Any]) -> list[Chart]:
     """Draw the weights into dead units and into the most active ones, with one scale of colours for all."""
     dead = [i for i, unit in enumerate(units) if unit.get("dead")]
-    sized = [(i, size) for i, unit in enumerate(units) if (size := number(unit.get("rms"))) is not None]
-    active = [i for i, _ in sorted(sized, key=lambda pair: -pair[1]) if i not in set(dead)][:PICTURES]
+    by_size = sorted(range(len(units)), key=lambda i: number(units[i].get("rms")) or 0.0)
+    alive = [i for i in reversed(by_size) if i not in set(dead)][:PICTURES]
     rows = []
     if dead:
         more = f", {PICTURES} of {len(dead)}" if len(dead) > PICTURES else ""
         rows.append((f"Incoming weights of dead units{more}", _evenly(dead)))
-    elif sized:
-        quiet = [i for i, _ in sorted(sized, key=lambda pair: pair[1])][:PICTURES]
-        rows.append(("No unit is dead; incoming weights of the least active units (smallest RMS output)", quiet))
-    if active:
-        rows.append(("Incoming weights of the most active units (largest RMS output)", active))
+    if all(number(unit.get("rms")) is None for unit in units):
+        rows.append(("Incoming weights of some units", _evenly(range(len(units)))))
+    else:
+        if not dead:
+            least = "No unit is dead; incoming weights of the least active units (smallest RMS output)"
+            rows.append((least, by_size[:PICTURES]))
+        rows.append(("Incoming weights of the most active units (largest RMS output)", alive))
+    rows = [(text, members) for text, members in rows if members]
     chosen = [i for _, members in rows for i in members]
     finite = np.nan_to_num(weights[chosen].astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    limit = float(np.quantile(np.abs(finite), 0.995)) or 1.0 if finite.size else 1.0
+    limit = float(np.quantile(np.abs(finite), 0.995)) or 1.0
     return [
         _gallery(text, [units[i] for i in members], weights[members], limit, keyed=row == 0)
         for row, (text, members) in enumerate(rows)

@@ -84,7 +84,7 @@ class HeatMap:
 
 
 def heat_maps(runs: Sequence[Row], varying: Mapping[str, Sequence[Any]]) -> list[HeatMap]:
-    """Return maps of accuracy and dead units where exactly two settings vary, each with two values or more."""
+    """Return maps of accuracy and dead units where two settings vary and most combinations of them were trained."""
     if len(varying) != 2:
         return []
     (row_key, row_values), (column_key, column_values) = varying.items()
@@ -97,7 +97,7 @@ def heat_maps(runs: Sequence[Row], varying: Mapping[str, Sequence[Any]]) -> list
                 numbers = [float(v) for v in cell if isinstance(v, int | float)]
                 if numbers:
                     means[r, c] = (sum(numbers) / len(numbers), len(cell))
-        if means:
+        if 2 * len(means) > len(row_values) * len(column_values):
             maps.append(_map(name, row_key, row_values, column_key, column_values, means))
     return maps
 
