@@ -362,7 +362,7 @@ def test_a_result_reads_well_in_a_terminal(stored: Path) -> None:
 @pytest.mark.parametrize("name", HOSTILE)
 def test_whatever_a_name_holds_is_text_in_a_notebook_and_harmless_in_a_terminal(name: str, tmp_path: Path) -> None:
     store_run(tmp_path / "results", flat={"name": name, "dataset": "mnist", "activation": name})
-    runs = Runs(api._runs_in(tmp_path / "results"))
+    runs = Runs(Store(tmp_path / "results").load_all()[0])
     page = runs._repr_html_() + api.compare(runs)._repr_html_() + runs.epochs()._repr_html_()
     assert "<script" not in page
     text = repr(runs) + repr(api.compare(runs)) + repr(runs.epochs())

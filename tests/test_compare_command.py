@@ -263,3 +263,16 @@ def test_what_is_left_out_of_a_narrow_table_is_said_beside_it(results: Path) -> 
     done = printed(results, "--by", "activation", "--filter", "lr < 0.1", COLUMNS="60")
     assert b"left out, as 60 columns are too few: p, dead %, time s" in done.stderr
     assert b"left out" not in done.stdout
+
+
+# --- what is kept in the repository --------------------------------------------------------------------------
+
+REFERENCE = Path(__file__).parents[1] / "results" / "reference"
+
+
+@pytest.mark.parametrize(("table", "options"), [("activations", ()), ("activations-dead", ("--metric", "dead_ratio"))])
+def test_the_reference_tables_follow_from_the_runs_that_are_kept_beside_them(
+    capsys: pytest.CaptureFixture[str], table: str, options: tuple[str, ...]
+) -> None:
+    asked = (REFERENCE / "activations.csv", "--by", "name", "--baseline", "relu", "--format", "md")
+    assert shown(capsys, *asked, *options) == (REFERENCE / f"{table}.md").read_text()
