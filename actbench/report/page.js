@@ -194,14 +194,16 @@
   }
 
   const chart = byId("chart");
-  chart.addEventListener("pointermove", (event) => {
+  const point = (event) => {
     if (place === null) return;
     const box = chart.getBoundingClientRect();
     const inner = ((event.clientX - box.left) * place.width) / box.width - place.left;
     const share = inner / (place.width - place.left - place.right);
     epoch = Math.round(Math.min(1, Math.max(0, share)) * (place.last - place.first)) + place.first;
     readOut();
-  });
+  };
+  chart.addEventListener("pointermove", point);
+  chart.addEventListener("pointerdown", point); // a tap
   chart.addEventListener("keydown", (event) => {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (place === null || (step === undefined && !["Home", "End"].includes(event.key))) return;
