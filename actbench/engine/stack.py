@@ -201,14 +201,15 @@ class Pace:
     """Finds out, while an epoch runs, whether its products are faster shared between threads or not.
 
     Shared is faster on an idle machine, and several times slower where another process keeps a processor busy.
-    Every so often a few steps are timed either way. The bits are the same.
+    Every so often a few steps are timed either way; sharing ends as soon as a few steps take longer than they did
+    undivided, since whatever keeps a processor busy may begin at any time. The bits are the same.
     """
 
     _TRIAL, _PERIOD = 20, 400
 
     def __init__(self, network: LaneNetwork) -> None:
         self._network, self._threads = network, network.threads
-        self._steps, self._since, self._shared_s = 0, 0.0, 0.0
+        self._steps, self._since, self._shared_s, self._alone_s = 0, 0.0, 0.0, 0.0
 
     def step(self) -> None:
         """Note that a step begins."""
@@ -220,8 +221,11 @@ class Pace:
         elif position == self._TRIAL:
             self._shared_s = now - self._since
             self._network.threads = 1
-        elif position == 2 * self._TRIAL and self._shared_s < now - self._since:
-            self._network.threads = self._threads
+        elif position == 2 * self._TRIAL:
+            self._alone_s = now - self._since
+            self._network.threads = self._threads if self._shared_s < self._alone_s else 1
+        elif position % self._TRIAL == 0 and now - self._since > self._alone_s:
+            self._network.threads = 1
         if position % self._TRIAL == 0:
             self._since = now
         self._steps += 1
