@@ -107,7 +107,7 @@ def test_the_ending_says_what_is_written(ending: str, results: Path, tmp_path: P
         (["curves", "-o", "x"], ".svg, .png, .pdf or .html, this one has none"),
         (["curves", "-o", "no/x.svg"], "the folder no is not there; make it first"),
         (["curves", "-o", "folder.svg"], "is a folder; name a file in it"),
-        (["curves", "nowhere", "-o", "x.svg"], "nowhere: is neither a results folder nor a run's folder"),
+        (["curves", "nowhere", "-o", "x.svg"], "nowhere: there is no such file or folder"),
         (["curves", "--metric", "dead_rato", "-o", "x.svg"], "did you mean 'dead_ratio'"),
         (["curves", "--by", "activaton", "-o", "x.svg"], "did you mean 'activation'"),
         (["curves", "--filter", "lr > 5", "-o", "x.svg"], "leaves none of the 8 runs"),
@@ -182,6 +182,20 @@ def test_a_damaged_run_is_named_and_the_others_are_drawn(
     finally:
         epochs.write_bytes(whole)
     assert f"left out {epochs.parent}: epochs.csv was changed" in capsys.readouterr().err
+
+
+def test_a_csv_file_has_final_values_but_no_curves(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = results / "runs.csv"
+    assert run("plot", "heatmap", table, "-o", tmp_path / "a.svg") == 0
+    assert run("plot", "heatmap", results, "-o", tmp_path / "b.svg") == 0
+    drawn = [re.findall(r">([0-9.]+%)<", (tmp_path / name).read_text()) for name in ("a.svg", "b.svg")]
+    assert drawn[0] == drawn[1]
+    assert len(drawn[0]) >= 4
+    capsys.readouterr()
+    assert run("plot", "curves", table, "-o", tmp_path / "c.svg") == 2
+    assert "a CSV file has no epochs" in capsys.readouterr().err
 
 
 def test_drawing_stored_runs_never_imports_torch(results: Path, tmp_path: Path) -> None:

@@ -17,15 +17,15 @@ from actbench.activations import ACTIVATIONS, check_chain
 from actbench.cli import completion
 from actbench.cli.common import ResultsOption, Streams, say_problems, streams
 from actbench.comparison.groups import select
-from actbench.comparison.quantities import Row
+from actbench.comparison.quantities import Curve, Row
 from actbench.config.fields import Chain, Choice
 from actbench.config.rules import BadValueError
 from actbench.config.textfile import readable
 from actbench.config.yaml_source import parse_value
 from actbench.errors import ConfigError, Problem, StoreError, UsageError
 from actbench.store import atomic
-from actbench.store.reading import read_results
-from actbench.store.records import MODEL, RESULT, StoredRun
+from actbench.store.reading import read_results, read_rows
+from actbench.store.records import MODEL, RESULT
 
 COST_LIMIT = 4 * 2**20
 FIRST_LAYER = "hidden.0.weight"
@@ -94,7 +94,7 @@ def plot(
         list[str] | None,
         typer.Argument(
             metavar="[PATH]...",
-            help="Results folders, run folders, ids of runs or globs; for cost, a file from `actbench cost --json`.",
+            help="Results folders, run folders, ids, CSV files or globs; for cost, what `actbench cost --json` wrote.",
         ),
     ] = None,
     metric: Annotated[
@@ -187,13 +187,15 @@ def _chains(texts: Sequence[str]) -> list[tuple[Choice, ...]]:
     return found
 
 
-def _read(asked: Asked, to: Streams) -> dict[int, StoredRun]:
-    """Return the runs that are asked for, by the `id` of their rows."""
-    paths = [found for path in asked.paths for found in _run_folders(path, asked.results)]
-    runs, problems = read_results(paths, asked.results)
+def _read(asked: Asked, to: Streams) -> tuple[list[Row], Curve]:
+    """Return the rows of the runs that are asked for, and what gives the epochs of one of them."""
+    rows, epochs, problems = read_rows(_paths(asked), asked.results)
     say_problems(to, problems)
-    by_row = {id(run.row): run for run in runs}
-    return {id(row): by_row[id(row)] for row in select([run.row for run in runs], asked.condition)}
+    return select(rows, asked.condition), _tolerant(epochs, to)
+
+
+def _paths(asked: Asked) -> list[str]:
+    return [found for path in asked.paths for found in _run_folders(path, asked.results)]
 
 
 def _run_folders(path: str, results: Path) -> list[str]:
@@ -203,14 +205,14 @@ def _run_folders(path: str, results: Path) -> list[str]:
     return sorted(str(found.parent) for found in results.glob(f"{glob.escape(path)}*/{RESULT}")) or [path]
 
 
-def _curve(runs: Mapping[int, StoredRun], to: Streams) -> Callable[[Row], Sequence[Row]]:
-    """Give a run's epochs, read once; a damaged file is said, and left out."""
+def _tolerant(epochs: Curve, to: Streams) -> Curve:
+    """Read a run's epochs once; a damaged file is said, and left out."""
     known: dict[int, Sequence[Row]] = {}
 
     def read(row: Row) -> Sequence[Row]:
         if id(row) not in known:
             try:
-                known[id(row)] = runs[id(row)].epochs()
+                known[id(row)] = epochs(row)
             except StoreError as error:
                 to.note(f"left out {error}")
                 known[id(row)] = []
@@ -224,30 +226,29 @@ def _activations(asked: Asked, to: Streams) -> figures.Chart:
 
 
 def _curves(asked: Asked, to: Streams) -> figures.Chart:
-    runs = _read(asked, to)
-    rows, metric = [run.row for run in runs.values()], asked.metric or "test_accuracy"
-    return figures.curves(rows, _curve(runs, to), metric, by=asked.by, log=asked.log, free=asked.free_y)
+    metric = asked.metric or "test_accuracy"
+    return figures.curves(*_read(asked, to), metric, by=asked.by, log=asked.log, free=asked.free_y)
 
 
 def _dead(asked: Asked, to: Streams) -> figures.Chart:
-    runs = _read(asked, to)
-    return figures.dead([run.row for run in runs.values()], _curve(runs, to), by=asked.by)
+    return figures.dead(*_read(asked, to), by=asked.by)
 
 
 def _heatmap(asked: Asked, to: Streams) -> figures.Chart:
-    runs = _read(asked, to)
-    rows, metric = [run.row for run in runs.values()], asked.metric or "dead_ratio"
-    return figures.heatmap(rows, asked.rows, asked.cols, metric, curve=_curve(runs, to))
+    rows, curve = _read(asked, to)
+    return figures.heatmap(rows, asked.rows, asked.cols, asked.metric or "dead_ratio", curve=curve)
 
 
 def _landscape(asked: Asked, to: Streams) -> figures.Chart:
-    runs = _read(asked, to)
-    rows, metric = [run.row for run in runs.values()], asked.metric or "test_accuracy"
-    return figures.landscape(rows, by=asked.by, y=metric, curve=_curve(runs, to))
+    rows, curve = _read(asked, to)
+    return figures.landscape(rows, by=asked.by, y=asked.metric or "test_accuracy", curve=curve)
 
 
 def _neurons(asked: Asked, to: Streams) -> figures.Chart:
-    runs = list(_read(asked, to).values())
+    found, problems = read_results(_paths(asked), asked.results)
+    say_problems(to, problems)
+    kept = {id(row) for row in select([run.row for run in found], asked.condition)}
+    runs = [run for run in found if id(run.row) in kept]
     if len(runs) != 1:
         some = ", ".join(run.run_id for run in runs[:4]) + (", ..." if len(runs) > 4 else "")
         raise UsageError(f"plot neurons draws one run, got {len(runs)} ({some}); name one, or narrow with --filter")
