@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from random import Random
 from typing import Any
@@ -10,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actbench.comparison import Comparison, ComparisonRow, compare, failing, unproven
+from actbench.comparison import Comparison, ComparisonRow, compare, failing, pivot, unproven
 from actbench.comparison.groups import group_runs, is_diverged, order, shown
 from actbench.comparison.quantities import number, quantity
-from actbench.errors import UnknownNameError, UsageError
+from actbench.errors import ActbenchError, UnknownNameError, UsageError
+from actbench.tables import FORMATS, write_comparison
 
 # Noise of eight seeds; what is added to it decides who is better.
 NOISE = (0.0, 0.0011, -0.0004, 0.0007, -0.0009, 0.0002, 0.0005, -0.0006)
@@ -456,7 +458,7 @@ def test_settings_that_vary_unasked_within_a_row_are_named() -> None:
 
 def test_means_over_different_settings_are_not_to_be_compared_and_it_is_said() -> None:
     rows = [*runs(lr=0.1), *runs(lr=0.01, base=0.6), *runs("tanh", 0.96, lr=0.1)]
-    said = "Rows have values at different ones of these settings: compare their differences, not means."
+    said = "Not all rows have values at the same of these settings: compare the differences, not the means."
     found = compare(rows, by=["activation"])
     assert said in found.footnotes
     contrast = row_of(found, "tanh").results["test_accuracy"].contrast
@@ -684,7 +686,11 @@ def test_any_column_of_numbers_is_a_metric_and_the_gap_is_made_from_its_parts() 
 
 
 def test_only_finite_numbers_are_numbers() -> None:
-    assert [number(v) for v in (1, 0.5, True, "1", None, float("nan"), float("inf"))] == [1.0, 0.5, *[None] * 5]
+    assert [number(v) for v in (1, 0.5, True, "1", None, float("nan"), float("inf"), 1e300, 10**400)] == [
+        1.0,
+        0.5,
+        *[None] * 7,
+    ]
 
 
 # --- filter, sort, top ---------------------------------------------------------------------------------------
@@ -846,3 +852,60 @@ def test_the_order_of_the_runs_changes_nothing(random: Random) -> None:
         first, second = (compare(rows, **options) for rows in (MIXED, shuffled))  # type: ignore[arg-type]
         assert first.footnotes == second.footnotes
         assert first.rows == second.rows
+
+
+# --- anything at all -----------------------------------------------------------------------------------------
+
+accuracies = st.sampled_from([0.97, 0.97, 0.98, 0.5, 0.0, 1.0, math.nan, math.inf, None, "high", True])
+anything = st.fixed_dictionaries(
+    {
+        "name": st.sampled_from(["relu", "tanh", "", "=1", None, "\x1b[31m"]),
+        "dataset": st.sampled_from(["mnist", "kmnist", None]),
+        "lr": st.sampled_from([0.1, 0.01, 1, None, "auto", math.nan]),
+        "seed": st.sampled_from([0, 1, 2, 3, 4, 5, 6, None, 10**30]),
+        "status": st.sampled_from(["done", "done", "done", "diverged", "failed", None, "strange"]),
+        "test_accuracy": accuracies,
+        "validation_accuracy": accuracies,
+        "dead_ratio": accuracies,
+    },
+    optional={"run_id": st.sampled_from(["a", "b", "c", None]), "wall_s": st.sampled_from([1.0, None, 1e300, -1e300])},
+)
+choices = st.fixed_dictionaries(
+    {},
+    optional={
+        "by": st.sampled_from([["lr"], ["name"], ["name", "lr"], []]),
+        "sort": st.sampled_from(["n", "-p", "lr", "-time", "label", "verdict"]),
+        "tune": st.just("lr"),
+        "equivalence": st.just(0.01),
+        "top": st.just(1),
+        "metrics": st.sampled_from([["dead_ratio", "test_accuracy"], ["wall_s"], ["lr"]]),
+        "only_changed": st.booleans(),
+    },
+)
+
+
+@settings(derandomize=True, deadline=None, max_examples=150)
+@given(st.lists(anything, max_size=40), choices)
+def test_whatever_runs_hold_there_is_a_table_or_an_error_for_a_person(
+    rows: list[dict[str, Any]], options: dict[str, Any]
+) -> None:
+    try:
+        found = compare(rows, **options)
+        pivot(rows, down=["name"], across=["lr"])
+    except ActbenchError as error:
+        assert str(error)  # noqa: PT017 - that no other error escapes is what is tested
+        return
+    assert sum(row.n + row.failed for row in found.rows) <= len(rows)
+    for row in found.rows:
+        for result in row.results.values():
+            mean, interval, contrast = result.estimate.mean, result.estimate.interval, result.contrast
+            assert mean is None or math.isfinite(mean)
+            assert interval is None or interval.low <= interval.high
+            assert (mean is None) == (result.estimate.n == 0)
+            assert not (row.diverged and result.rank)
+            if contrast is not None:
+                assert contrast.found.smallest_p <= contrast.found.p <= contrast.adjusted_p <= 1
+                assert 0 <= contrast.superiority <= 1
+                assert not (row.diverged and contrast.verdict in ("better", "equivalent"))
+    for name in FORMATS:
+        assert write_comparison(found, name)

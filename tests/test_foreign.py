@@ -105,6 +105,8 @@ def test_what_pandas_and_spreadsheets_add_does_no_harm(tmp_path: Path) -> None:
         ('name,seed,dead_ratio\na,1,"0,97"\n', "got '0,97'; write a decimal point"),
         ("name,seed,test_accuracy\na,1,97.5\n", "must be a fraction from 0 to 1, got 97.5; divide percents by 100"),
         ("name,seed,test_accuracy\na,1,-0.1\n", "must be a fraction from 0 to 1, got -0.1"),
+        (f"name,seed,test_loss\na,1,{10**300}\n", "test_loss: must be a number up to 1e+100, got one of 301 digits"),
+        ("name,seed,test_loss\na,1,1e300\n", "test_loss: must be a number up to 1e+100"),
         (b"name,seed\na\xe9,1\n", "runs.csv:2: is not UTF-8 text; save it as CSV in UTF-8"),
         ("name,seed\n".encode("utf-16"), "runs.csv:1: is not UTF-8 text"),
         (b"\x89PNG\r\n\x1a\n", "runs.csv:1: is not UTF-8 text"),
@@ -119,6 +121,13 @@ def test_each_mistake_has_its_own_message(tmp_path: Path, text: str | bytes, mes
 def test_numbers_that_are_no_shares_and_gaps_below_zero_are_fine(tmp_path: Path) -> None:
     (row,) = read_csv(written(tmp_path, "name,seed,test_loss,accuracy_gap,mine\na,1,97.5,-0.1,hello\n"))
     assert (row["test_loss"], row["accuracy_gap"], row["mine"]) == (97.5, -0.1, "hello")
+
+
+def test_numbers_of_hundreds_of_digits_are_no_trouble_where_any_text_may_stand(tmp_path: Path) -> None:
+    rows = read_csv(written(tmp_path, "name,seed,mine,test_accuracy\n" + f"a,{'9' * 390},{'9' * 390},0.5\n" * 2))
+    assert compare(rows).rows[0].n == 1
+    with pytest.raises(UsageError, match="no run has a value of mine; these have numbers: test_accuracy"):
+        compare(rows, metrics=["mine"])
 
 
 def test_all_mistakes_are_told_at_once_the_first_few_one_by_one(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ Row: TypeAlias = Mapping[str, Any]
 Curve: TypeAlias = Callable[[Row], Sequence[Row]]
 """Gives the epochs of a run, one mapping an epoch, in order; each has at least `epoch`."""
 
+LARGEST = 1e100
+
 _FORMS = "NAME, auc:NAME, epochs_to:NAME>=X, seconds_to:NAME>=X"
 _THRESHOLD = re.compile(r"\s*([^<>=\s]+)\s*(>=|<=)\s*(\S+)\s*")
 _PARTS = {"accuracy_gap": ("train_accuracy", "test_accuracy")}  # stored as its two parts
@@ -52,8 +54,11 @@ class Quantity:
 
 
 def number(value: object) -> float | None:
-    """Return a finite number as a float, and None for anything else: text, truth values, nan, inf."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    """Return a finite number as a float, and None for anything else: text, truth values, nan, inf.
+
+    What is beyond `LARGEST` is none either: no run measures that, and its square would overflow.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
         return None
     return float(value)
 

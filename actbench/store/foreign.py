@@ -28,6 +28,7 @@ _WORDS: dict[str, Cell] = {
 }  # fmt: skip
 _STATUS = ("done", "diverged", "failed")
 _SIGNED = ("accuracy_gap",)  # fractions that may be below zero
+_LARGEST = 1e100
 _MOST_PROBLEMS = 5
 
 
@@ -107,7 +108,7 @@ def _cell(text: str) -> Cell:
 def _problems(row: Row) -> Iterator[str]:
     """Say which cells cannot be what their column holds."""
     seed, status = row.get("seed"), row.get("status")
-    if seed is not None and (isinstance(seed, bool | str) or not float(seed).is_integer()):
+    if isinstance(seed, bool | str) or (isinstance(seed, float) and not seed.is_integer()):
         yield f"seed: must be a whole number or empty, got {seed!r}"
     if status not in (None, *_STATUS):
         yield f"status: must be {', '.join(_STATUS)} or empty, got {status!r}"
@@ -115,12 +116,18 @@ def _problems(row: Row) -> Iterator[str]:
         value = row[name]
         if isinstance(value, bool | str):
             yield f"{name}: must be a number or empty, got {value!r}{_hint(value)}"
-        elif value is not None and math.isfinite(value) and not _possible(name, value):
-            yield f"{name}: must be a fraction from 0 to 1, got {value!r}; divide percents by 100"
+        elif (
+            value is not None and METRICS[name].kind == "fraction" and _outside(value, -1 if name in _SIGNED else 0, 1)
+        ):
+            yield f"{name}: must be a fraction from 0 to 1, got {value:g}; divide percents by 100"
+        elif value is not None and _outside(value, -_LARGEST, _LARGEST):
+            yield f"{name}: must be a number up to {_LARGEST:g}, got one of {len(str(value))} digits"
 
 
-def _possible(metric: str, value: float) -> bool:
-    return METRICS[metric].kind != "fraction" or (-1 if metric in _SIGNED else 0) <= value <= 1
+def _outside(value: float, low: float, high: float) -> bool:
+    """Whether a number lies outside these bounds; inf and nan are no numbers, but missing ones."""
+    missing = isinstance(value, float) and not math.isfinite(value)
+    return not missing and not low <= value <= high
 
 
 def _hint(value: Cell) -> str:
