@@ -189,9 +189,9 @@ def _chains(texts: Sequence[str]) -> list[tuple[Choice, ...]]:
 
 def _read(asked: Asked, to: Streams) -> tuple[list[Row], Curve]:
     """Return the rows of the runs that are asked for, and what gives the epochs of one of them."""
-    rows, epochs, problems = read_rows(_paths(asked), asked.results)
-    say_problems(to, problems)
-    return select(rows, asked.condition), _tolerant(epochs, to)
+    read = read_rows(_paths(asked), asked.results)
+    say_problems(to, read.problems)
+    return select(read.rows, asked.condition), _tolerant(read.epochs, to)
 
 
 def _paths(asked: Asked) -> list[str]:

@@ -97,7 +97,7 @@ def _what_it_is_not(path: Path) -> str:
     if not os.path.lexists(path):
         return f"{path}: there is no such file or folder"
     if path.suffix.casefold() == ".csv":
-        return f"{path}: is a CSV file, which only compare reads; give the results folder that it is from"
+        return f"{path}: is a CSV file, which only compare and plot read; give the results folder that it is from"
     return f"{path}: is neither a results folder, nor a run's folder, nor a CSV file"
 
 
