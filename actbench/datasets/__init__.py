@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -182,14 +183,15 @@ def load(
     `progress(file, bytes_done, bytes_total or None)` and `note(text)` are called while downloading.
     Raises DataError when the data cannot be had or is damaged, UnknownNameError for another name.
     """
-    import torch
-
     entry = DATASETS[name]
     raw = fetch(name, folder, offline=offline, mirror=mirror, progress=progress, note=note)
-    arrays = _read(entry, raw)
+    with ThreadPoolExecutor(1) as reader:
+        reading = reader.submit(_read_and_hash, entry, raw)  # importing torch takes as long: one hides the other
+        import torch
+    arrays, digest = reading.result()
     images, labels, test_images, test_labels = (torch.from_numpy(array) for array in arrays)
     train, test = Split(images, labels), Split(test_images, test_labels)
-    return Dataset(name, train, test, entry.mean, entry.std, fingerprint(arrays))
+    return Dataset(name, train, test, entry.mean, entry.std, digest)
 
 
 def fetch(
@@ -284,6 +286,11 @@ def _read(entry: DatasetEntry, raw: Path) -> Arrays:
     if not entry.files[0].sha256:
         _expect_brightness(entry, images, raw)
     return images, labels, test_images[: entry.test], test_labels[: entry.test]
+
+
+def _read_and_hash(entry: DatasetEntry, raw: Path) -> tuple[Arrays, str]:
+    arrays = _read(entry, raw)
+    return arrays, fingerprint(arrays)
 
 
 def _read_file(file: IdxFile, raw: Path, entry: DatasetEntry) -> NDArray[Any]:

@@ -7,10 +7,8 @@ table of digits that comes with scikit-learn.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import importlib.util
-import io
 import math
 import zlib
 from dataclasses import dataclass
@@ -124,14 +122,29 @@ def _content(path: Path, file: IdxFile) -> bytes:
         if path.suffix == ".gz":
             if not file.sha256 and (found := md5(content)) != file.md5:
                 raise ValueError(f"has another content; MD5 {found}, expected {file.md5}")
-            content = gzip.GzipFile(fileobj=io.BytesIO(content)).read(MAX_BYTES + 1)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            content = _unpacked(content)
+    except zlib.error as error:
         raise ValueError(f"is a damaged gzip file ({error})") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     if len(content) > MAX_BYTES:
         raise ValueError(f"is larger than {MAX_BYTES} bytes")
     return content
+
+
+def _unpacked(content: bytes) -> bytes:
+    """Return what gzip packed, up to a little over MAX_BYTES. Raises zlib.error where it is damaged.
+
+    A member is one call, in which other threads go on: `gzip` makes thousands of small ones.
+    """
+    unpacked = b""
+    while content and len(unpacked) <= MAX_BYTES:
+        member = zlib.decompressobj(zlib.MAX_WBITS | 16)  # with gzip's header and checksum
+        unpacked += member.decompress(content, MAX_BYTES + 1 - len(unpacked))
+        if not member.eof and len(unpacked) <= MAX_BYTES:
+            raise zlib.error("it ends too early")
+        content = member.unused_data.lstrip(b"\0")  # gzip allows zeros between members and at the end
+    return unpacked
 
 
 def md5(content: bytes) -> str:

@@ -9,11 +9,13 @@ wherever it is called, `local` and `ray_executor` decide where that is, `preview
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from actbench import datasets
+from actbench.config import Run
 from actbench.datasets import Dataset
 from actbench.store import MIN_FREE_BYTES, Store
 from actbench.sweeps.plans import Options, Plan, Report, Train, Watcher, Work, lane_groups, plan, torch_version
@@ -54,9 +56,13 @@ def _executor(work: Work) -> AbstractContextManager[Train]:
         from actbench.sweeps import ray_executor
 
         return ray_executor.executor(work)
-    from actbench.sweeps import local
+    return nullcontext(functools.partial(_train_here, work=work))
 
-    return local.executor(work)
+
+def _train_here(runs: Sequence[Run], work: Work) -> list[Run]:
+    from actbench.sweeps import local  # imports torch, which loading the data has done by now, reading meanwhile
+
+    return local.train(runs, work)
 
 
 def _load(name: str, options: Options, watcher: Watcher) -> Dataset:

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 import torch
 
 from actbench import compute, engine
 from actbench.config import Run
 from actbench.sweeps.keeper import Keeper
-from actbench.sweeps.plans import CPU_LANES, Options, Train, Work, lane_groups
+from actbench.sweeps.plans import CPU_LANES, Options, Work, lane_groups
 from actbench.sweeps.training import train_group
-
-
-@contextmanager
-def executor(work: Work) -> Iterator[Train]:
-    """Give the function that trains runs in this process."""
-    engine.configure(tf32=work.options.tf32)
-    yield lambda runs: _train(runs, work)
 
 
 def threads_of(options: Options) -> int:
@@ -36,8 +29,9 @@ def groups(runs: Sequence[Run], options: Options) -> Iterator[tuple[torch.device
             yield device, group
 
 
-def _train(runs: Sequence[Run], work: Work) -> list[Run]:
+def train(runs: Sequence[Run], work: Work) -> list[Run]:
     """Go through the runs once; return those that others hold."""
+    engine.configure(tf32=work.options.tf32)
     report, threads = work.report, threads_of(work.options)
     if not report.trained and not report.failed and any(run.variant.device == "auto" for run in runs):
         work.watcher.on_note(f"training on {engine.pick_device('auto')} (device: auto)")
