@@ -15,7 +15,7 @@ A round measures every part once; the table has medians over the rounds, and the
     startup  `train` from the shell to the end of its first step, beside `import torch`
     memory   peak resident memory of `train` with 16 networks
     mixed    8 activations x 4 seeds x 2 learning rates, an epoch each, beside the same runs one after another
-    shell    the same as one `actbench sweep` and as a shell loop of `actbench train`, a process a run
+    shell    16 of them as one `actbench sweep`, and as a shell loop of `actbench train`, a process a run
     full     10 epochs of `actbench train --seeds 1` and of the plain program, from the shell
     tried    micro-benchmarks of what was tried for speed: OUT/tried.json and OUT/tried.md
 

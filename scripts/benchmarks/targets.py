@@ -77,7 +77,7 @@ TARGETS = [
     of_floor(_FIVE, _CACHE, "cached_floor_epoch_s", "lanes_5_epoch_s"),
     of_floor(_SIXTEEN, _CACHE, "cached_floor_epoch_s", "lanes_16_epoch_s"),
     faster("mixed sweep of 64 runs", "one after another, one process", "sweep_one_by_one_s", "sweep_together_s", 1.8),
-    faster("mixed sweep, from the shell", "a loop, a process each", "shell_loop_s", "sweep_command_s"),
+    faster("mixed sweep of 16 runs, from the shell", "a loop, a process each", "shell_loop_s", "sweep_command_s"),
     Target(
         "neuron probe, share of an epoch", "evaluating without it", "evaluate_unprobed_s", "evaluate_probed_s",
         lambda m: m["probe_share"], "{:.1%}", most=0.1,
