@@ -20,6 +20,7 @@ from actbench.metrics import METRICS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+PAGES = {path.name: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 
 
 def commands() -> dict[str, Any]:
@@ -29,25 +30,42 @@ def commands() -> dict[str, Any]:
     return {**found, **{f"data {name}": command for name, command in data.commands.items()}}
 
 
-def test_every_command_in_the_readme_exists_with_the_options_shown() -> None:
-    known = commands()
-    code = re.findall(r"```[a-z]*\n(.*?)```|`([^`\n]+)`", README, re.DOTALL)
+def shown_commands(page: str) -> list[tuple[str, str]]:
+    """Return the commands in the page's code, each with what follows its name."""
+    code = re.findall(r"```[a-z]*\n(.*?)```|`([^`\n]+)`", page, re.DOTALL)
     text = "\n".join("".join(parts) for parts in code)
-    shown = re.findall(r"(?:^|/|\$ )actbench ((?:data )?[a-z]+)((?: [^\n#|]*)?)", text, re.MULTILINE)
-    named = {name for name, _ in shown}
-    assert {"train", "sweep", "compare", "show", "validate", "doctor"} <= named
-    for name, rest in shown:
+    return re.findall(r"(?:^|/|\$ |exec )actbench ((?:data )?[a-z]+)((?: [^\n#|]*)?)", text, re.MULTILINE)
+
+
+def test_the_readme_shows_the_commands_that_people_start_with() -> None:
+    named = {name for name, _ in shown_commands(README)}
+    assert {"train", "sweep", "compare", "show", "validate", "doctor", "report", "claims"} <= named
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_in_the_documents_exists_with_the_options_shown(page: str) -> None:
+    known = commands()
+    for name, rest in shown_commands(PAGES[page]):
         if name not in known:
             assert name in {"data fetch"} or name in {c.split()[0] for c in known}, name
             continue
         options = {option for parameter in known[name].params for option in parameter.opts}
-        for option in re.findall(r"(?<=\s)--?[a-z][a-z-]*", rest):
+        for option in re.findall(r"(?<=\s)(?:--[a-z][a-z-]*|-[a-z](?=\s|$))", rest):
             assert option in options, f"actbench {name} has no {option}"
 
 
-def test_every_file_that_the_readme_names_is_there() -> None:
-    for name in re.findall(r"(?:\./)?((?:scripts|configs|actbench)/[\w./-]+)", README):
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_that_the_documents_name_is_there(page: str) -> None:
+    for name in re.findall(r"(?:\./)?((?:scripts|configs|actbench|tests)/[\w./-]+)", PAGES[page]):
         assert (ROOT / name.rstrip(".")).exists(), name
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_between_the_documents_leads_somewhere(page: str) -> None:
+    folder = ROOT if page == "README.md" else ROOT / "docs"
+    for target in re.findall(r"\]\(([^)#]+)\)", PAGES[page]):
+        if not target.startswith("https://"):
+            assert (folder / target).exists(), target
 
 
 def test_every_config_key_is_documented_with_its_default() -> None:

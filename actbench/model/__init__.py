@@ -282,7 +282,8 @@ class LaneNetwork:
                 n[run.lanes] if n is not None and ACTIVATIONS[choice.name].noise else None
                 for n, choice in zip(drawn, run.chain, strict=True)
             ]
-            parts.append(apply(z[run.lanes], self._chain(k, run), own))
+            part = z if len(self.activations) == 1 else z[run.lanes]
+            parts.append(apply(part, self._chain(k, run), own))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _chain(self, k: int, run: ActivationRun) -> list[Link]:

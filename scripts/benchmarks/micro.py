@@ -22,6 +22,7 @@ from actbench.activations import ACTIVATIONS
 from actbench.config import Run, Variant
 from actbench.datasets import Dataset, Split
 from actbench.engine.stack import CLASSES, Arrays, LaneStack
+from actbench.model.layers import cross_entropy
 from benchmarks.setting import Measured, Part, Setting, run
 
 B, N, P = 64, 4096, 407_050
@@ -30,6 +31,7 @@ LANES, STEPS = 8, 20
 Action = Callable[[], object]
 
 CHILD_STEPS = "import sys; from benchmarks import micro; print(*micro.both_steps(sys.argv[1:] == ['mallopt']))"
+CHILD_LANE = "from benchmarks import micro; print(micro.lane_step())"
 CHILD_COMPILE = "from benchmarks import micro; print(*micro.compiled_step())"
 CHILD_OPTIMIZER = """
 import sys, time, torch
@@ -62,21 +64,21 @@ def typical(action: Action, budget_s: float = 0.5) -> float:
 def tried(setting: Setting) -> Part:
     """Every micro-benchmark, in turn."""
     budget_s = 0.05 if setting.trial else 0.5
-    actions = steps() | optimizers() | between_products() | chunks()
+    actions = steps() | parts() | optimizers() | between_products() | chunks()
     while True:
         with compute.training_thread():
             found = {name: typical(action, budget_s) for name, action in actions.items()}
         found["stacked_lane_step_s"] /= LANES
         found["own_stack_lane_step_s"] /= LANES * STEPS
-        yield {**found, **two_lanes(), **children()}
+        yield {**found, **two_lanes(), **two_processes(), **children()}
 
 
-def stack_of(lanes: int) -> LaneStack:
-    """So many lanes of the recipe with seeds of their own, on random images."""
+def stack_of(lanes: int, variant: Variant | None = None) -> LaneStack:
+    """So many lanes of the variant (the recipe) with seeds of their own, on random images."""
+    variant = variant or Variant.model_validate({})
     draws = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (N, 28, 28), dtype=torch.uint8, generator=draws)
     split = Split(pixels, torch.randint(CLASSES, (N,), generator=draws))
-    variant = Variant.model_validate({})
     arrays = Arrays.of(Dataset("random", split, split, 0.1307, 0.3081, ""), variant, torch.device("cpu"))
     return LaneStack([Run(variant, seed) for seed in range(lanes)], arrays)
 
@@ -140,6 +142,35 @@ def two_lanes() -> Measured:
                 done.result()
 
         return {"two_lanes_step_s": typical(both) / (2 * STEPS)}
+
+
+def two_processes() -> Measured:
+    """Two lanes at the same time, a process each, per step of one lane; beside it a lane that has all to itself."""
+    with ThreadPoolExecutor(2) as pool:
+        both = [float(done) for done in pool.map(lambda _: run(CHILD_LANE), range(2))]
+    return {"two_processes_step_s": sum(both) / 4, "half_lane_step_s": float(run(CHILD_LANE)) / 2}
+
+
+def lane_step() -> float:
+    """Seconds of a lane's training step in this process, over 5 s, so that two such processes overlap."""
+    engine.configure()
+    compute.configure_thread()
+    return typical(stepper(stack_of(1)), 5.0)
+
+
+def parts() -> dict[str, Action]:
+    """What a training step is made of, each by itself again and again, so that its data lie in the caches."""
+    x, w, g, w_grad = torch.randn(B, 784), torch.randn(784, 512), torch.randn(B, 512), torch.empty(784, 512)
+    images, index = torch.randn(N, 784), batches(1)
+    logits, labels = torch.randn(1, B, CLASSES), torch.randint(CLASSES, (1, B))
+    few_units = Variant.model_validate({"hidden": [8]})
+    return {
+        "forward_product_s": lambda: x @ w,
+        "gradient_product_s": lambda: torch.mm(x.t(), g, out=w_grad),
+        "gather_s": lambda: images.index_select(0, next(index)[0]),
+        "cross_entropy_s": lambda: cross_entropy(logits, labels, None),
+        "calls_s": stepper(stack_of(1, few_units)),
+    }
 
 
 def optimizers() -> dict[str, Action]:
