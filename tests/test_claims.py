@@ -210,6 +210,14 @@ def test_a_verdict_follows_from_stored_runs(tmp_path: Path) -> None:
     assert (found.family, found.known, found.environment) == (1, 1, {})
 
 
+def test_the_evidence_of_sameness_shows_the_test_that_shows_it(tmp_path: Path) -> None:
+    of, store = claim(tmp_path / "c"), Store(tmp_path / "r")
+    store_runs(store, of, lambda arm, seed: {"metrics": {"test_accuracy": 0.95 + (seed % 3) / 1e4 * (arm == "a")}})
+    (reading,) = judged(of, store).claims[0].readings
+    assert reading.verdict is Verdict.SAME
+    assert ", equivalence p <0.001, n 13" in layout.evidence(reading.parts[0])
+
+
 def test_runs_that_are_not_there_leave_a_claim_undecided(tmp_path: Path) -> None:
     of = claim(tmp_path / "c")
     (reading,) = judged(of, Store(tmp_path / "nowhere")).claims[0].readings

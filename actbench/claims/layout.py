@@ -88,7 +88,9 @@ def evidence(one: Judged) -> str:
         f"{_side(side, part)} = {shown(mean, part.quantity.kind)}" if side.arm is not None else _side(side, part)
         for side, mean in zip(part.sides, finding.means, strict=True)
     ]
-    p = "" if one.adjusted_p is None else f", p {_p(one.adjusted_p)}"
+    shown_same = one.verdict is Verdict.SAME or (part.expect == "same" and one.verdict is Verdict.SUPPORTED)
+    what, value = ("equivalence p", one.equivalence_p) if shown_same else ("p", one.adjusted_p)
+    p = "" if value is None else f", {what} {_p(value)}"
     note = f" ({one.why})" if one.why else ""
     counted = sum(finding.never)
     never = f" or more ({counted} runs never got there)" if counted else ""
@@ -150,8 +152,9 @@ def footnotes(study: Study) -> list[str]:
         ]
     texts = [
         f"Differences are paired by seed, with 95% t intervals; p is that of an exact sign-flip test, adjusted by Holm "
-        f"over all {study.family} contrasts of all claims. A verdict needs p < {ALPHA:g} and a difference as large as "
-        "the claim's margin."
+        f"over all {study.family} contrasts of all claims; an equivalence p is that of two one-sided t tests within "
+        f"the claim's margin, adjusted likewise. A difference counts where p < {ALPHA:g} and it is as large as the "
+        f"margin, sameness where the equivalence p < {ALPHA:g}."
     ]
     for key, values in study.environment.items():
         texts.append(f"The runs differ in {key}: {', '.join(map(str, values))}.")
