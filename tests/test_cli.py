@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -196,6 +197,17 @@ def test_the_same_command_again_trains_nothing_says_so_and_leaves_every_byte(
     assert snapshot(results) == before
     assert "nothing to train" in again.err
     assert again.out == first
+
+
+def test_with_nothing_to_train_runs_csv_still_loses_the_rows_of_deleted_runs(config: Path, results: Path) -> None:
+    assert run("train", "-c", config, "--results", results, "--seeds", 2) == 0
+    gone, kept = sorted(path for path in results.iterdir() if (path / "result.json").exists())
+    shutil.rmtree(gone)
+    assert run("train", "-c", config, "--results", results, "--seed", 1) == 0
+    assert [row["run_id"] for row in rows_of(results)] == [kept.name]
+    (results / "runs.csv").unlink()
+    assert run("train", "-c", config, "--results", results, "--seed", 1) == 0
+    assert [row["run_id"] for row in rows_of(results)] == [kept.name]
 
 
 def test_force_trains_anew_to_the_same_weights_and_metrics_to_the_bit(config: Path, results: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,11 @@ import typer.main
 from actbench import cli
 from actbench.activations import ACTIVATIONS, Activation, Facts
 from actbench.activations.curves import derived_gain
+from actbench.claims import claim_files, load_all
 from actbench.config import KEYS, Variant
 from actbench.config.yaml_source import parse_value
 from actbench.metrics import METRICS
+from actbench.store.cells import parse_table
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -110,3 +115,22 @@ def test_the_lock_files_name_exact_versions_and_no_address() -> None:
 
 def test_there_is_a_changelog_with_an_unreleased_part() -> None:
     assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_readmes_table_of_claims_is_the_study_in_the_repository() -> None:
+    script = ROOT / "scripts" / "claims_table.py"
+    table = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True).stdout
+    assert len(table.splitlines()) == 2 + 22
+    assert table in README
+
+
+def test_the_study_in_the_repository_tests_the_claims_of_today_with_all_their_runs() -> None:
+    study = json.loads((ROOT / "results" / "reference" / "claims.json").read_text())
+    asked = load_all(claim_files(ROOT / "configs" / "claims"))
+    said = [
+        (claim["id"], claim["claim"], [reading["says"] for reading in claim["readings"]]) for claim in study["claims"]
+    ]
+    assert said == [(claim.number, claim.text, [reading.says for reading in claim.readings]) for claim in asked]
+    trained = parse_table((ROOT / "results" / "reference" / "claims.csv").read_text())
+    needed = {run.run_id for claim in asked for run in claim.runs}
+    assert {row["run_id"] for row in trained} == needed

@@ -158,6 +158,7 @@ def _train(to: Streams, asked: Sequence[claims.Claim], results: Path, options: s
     plan = claims.plan(asked, store)
     todo = plan.runs
     if not todo.open:
+        store.catch_up()
         return 0
     if not quiet:
         about = duration(plan.seconds)

@@ -187,6 +187,16 @@ class Store:
         """Write runs.csv anew from all the run folders. Raises StoreError."""
         index.update(self.root, rebuild=True)
 
+    def catch_up(self) -> None:
+        """Bring runs.csv up to date where folders came or went since; where that cannot be, a note says so."""
+        try:
+            with atomic.explained("read", self.root):
+                current = index.is_current(self.root)
+            if not current:
+                index.update(self.root)
+        except StoreError as error:
+            self.note(str(error))
+
     def _read_all(self) -> Iterator[StoredRun | StoredProblem]:
         if not self.root.is_dir():
             raise StoreError(f"{self.root} is no folder; train something first, or choose with --results")

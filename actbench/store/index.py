@@ -52,6 +52,11 @@ def update(root: Path, *, rebuild: bool = False) -> None:
                 listed, written = run_ids(root), listed
 
 
+def is_current(root: Path) -> bool:
+    """Whether runs.csv has a row for each run folder and for nothing else."""
+    return _lines_by_run(_read_text(root / RUNS_CSV))[1].keys() == set(run_ids(root))
+
+
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[bool]:
     try:

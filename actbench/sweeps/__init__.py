@@ -30,13 +30,14 @@ def execute(
 ) -> Report:
     """Train the open runs of a plan and store each as it ends.
 
-    Runs that another process trains meanwhile are waited for, and taken over should it die. `stop` is asked
-    after every epoch; unfinished runs then keep a checkpoint. Raises DataError, DeviceError, StoreError or
-    UsageError before anything is trained when it can be known then.
+    Where nothing is open, runs.csv is brought up to date. Runs that another process trains meanwhile are waited for,
+    and taken over should it die. `stop` is asked after every epoch; unfinished runs then keep a checkpoint. Raises
+    DataError, DeviceError, StoreError or UsageError before anything is trained when it can be known then.
     """
     work = Work(store, options, watcher, stop)
     report = work.report
     if not todo.open:
+        store.catch_up()
         return report
     with _executor(work) as train:
         store.prepare(MIN_FREE_BYTES + sum(4 * run.variant.parameter_count for run in todo.open))  # float32 weights
