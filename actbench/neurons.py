@@ -137,9 +137,12 @@ class HealthMeter:
         """Sum up one chunk, z and slope (L, B, H), a (L, B, H'), without adding it; any thread may."""
         # amin and amax apart, and counts as sums of signs: many times faster than aminmax and than
         # comparing to a bool and summing that, and as exact (a chunk's counts are far below 2^24).
+        # One array of a's size serves one step after the other: a new one each would fall out of the caches.
         size = a.abs()
-        unsaturated = (slope.abs() - SATURATED * self._bound).sign_().clamp_(min=0)
-        by_output = [_over_rows(part, torch.sum) for part in (a, size, a * a, size.sign())]
+        by_output = [_over_rows(a, torch.sum), _over_rows(size, torch.sum)]
+        nonzero = _over_rows(size.sign_(), torch.sum)
+        by_output += [_over_rows(torch.mul(a, a, out=size), torch.sum), nonzero]
+        unsaturated = slope.abs().sub_(SATURATED * self._bound).sign_().clamp_(min=0)
         return Chunk(
             images=z.shape[1],
             low_slope=_over_rows(slope, torch.amin),  # (L, B, H) -> (L, H)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -12,7 +14,7 @@ from actbench.config import Run, Variant
 from actbench.config.fields import Choice
 from actbench.engine.stack import Arrays, LaneStack
 from actbench.model import LaneNetwork, Structure, generator
-from actbench.optimizers import OPTIMIZERS
+from actbench.optimizers import OPTIMIZERS, bare_step
 
 # What float32 gives after a few steps when the same sums are added in another order: relative 2^-24 a term,
 # some hundred terms a sum, amplified a little by each step.
@@ -91,6 +93,55 @@ def test_lanes_that_differ_in_activation_rate_seed_and_decay_match_their_twins_i
         variant_of("silu", batch_norm=batch_norm, weight_decay=0.02, init=Choice.of("init", "xavier_uniform")),
     ]
     assert_matches_twins(variants, [0, 1, 0, 5])
+
+
+@pytest.mark.parametrize("hidden", [[WIDTH], [WIDTH, 5]])
+@pytest.mark.parametrize("activation", ELEMENTWISE)
+def test_a_lane_alone_takes_a_shorter_way_to_the_same_bits(activation: str, hidden: list[int]) -> None:
+    variant = variant_of(activation, hidden=tuple(hidden))
+    arrays = small_arrays()
+    network = LaneStack([Run(variant, 1)], arrays).network
+    if ACTIVATIONS[activation].learned(dict(variant.activation[0].params)):
+        assert network.alone is None
+        return
+    assert network.alone is not None
+    x, labels = arrays.train_images[:BATCH], arrays.train_labels[:BATCH]
+    loss = network.alone.backpropagate(x, labels, 1)
+    gradient = network.grad.clone()
+    network.grad.zero_()
+    (slowly,) = network.backpropagate(x.unsqueeze(0), labels.unsqueeze(0))
+    assert torch.equal(loss, slowly)
+    assert gradient.any()
+    assert torch.equal(gradient, network.grad)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"dropout": 0.1}, {"label_smoothing": 0.1}, {"batch_norm": "before"}, {"network": "cnn"}, {"activation": "rrelu"}],
+)
+def test_what_needs_more_than_slopes_goes_the_general_way(changes: dict[str, Any]) -> None:
+    variant = Variant.model_validate({"hidden": [WIDTH], **changes})
+    assert LaneStack([Run(variant, 0)], small_arrays()).network.alone is None
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.01])
+def test_the_bare_kernel_of_adam_steps_to_the_bits_of_torchs_own_step(optimizer: str, weight_decay: float) -> None:
+    entry, draws = OPTIMIZERS[optimizer], torch.Generator().manual_seed(0)
+    settings = entry.settings(dict(Choice.of("optimizer", optimizer).params), 0.01, weight_decay)
+    planes = [torch.ones(1, 1000, requires_grad=True) for _ in range(2)]
+    bare, whole = (entry.build([{"params": [plane], **settings}], device="cpu") for plane in planes)
+    step = bare_step(bare)
+    for k in range(5):
+        gradient = torch.randn(1, 1000, generator=draws)
+        for plane, built in zip(planes, (bare, whole), strict=True):
+            plane.grad = gradient.clone()
+            built.param_groups[0]["lr"] = 0.01 / (k + 1)
+        with torch.no_grad():
+            step()
+        whole.step()
+        assert torch.equal(*planes)
+    assert bare.state[planes[0]]["step"] == 5
 
 
 def test_learned_slopes_of_two_prelu_lanes_match_their_twins_in_one_stack() -> None:

@@ -156,16 +156,23 @@ class LaneStack:
     def eager_step(self, index: Tensor) -> None:
         """Do what `step` does, call by call; add the batch's losses to the epoch's sum."""
         images, labels = self.arrays.train_images, self.arrays.train_labels
-        if len(index) == 1:
+        alone = self.network.alone if self.augmentation is None else None
+        if alone is not None:
+            x, target = images.index_select(0, index[0]), labels.index_select(0, index[0])  # (B, D), (B,)
+        elif len(index) == 1:
             x, target = images.index_select(0, index[0]).unsqueeze(0), labels.index_select(0, index[0]).unsqueeze(0)
         else:
             x, target = images[index], labels[index]  # (L, B, D), (L, B)
         noise = self.noise.buffers(index.shape[1])
         if self.augmentation is not None:
             x = self.augmentation(x, noise["augment"])
-        losses = self.network.backpropagate(x, target, noise)
-        with spread(whole_shares(self.network.threads)), torch.no_grad():
-            self._optimizer_step()
+        with torch.no_grad():
+            if alone is not None:
+                losses = alone.backpropagate(x, target, self.network.threads)
+            else:
+                losses = self.network.backpropagate(x, target, noise)
+            with spread(whole_shares(self.network.threads)):
+                self._optimizer_step()
         self._loss_sum.add_(losses, alpha=index.shape[1])
 
     def state(self, lane: int) -> dict[str, Tensor]:

@@ -26,6 +26,7 @@ from actbench.activations.curves import Link, chain_function, chain_slope, chain
 from actbench.compute import PLANE_SHARE
 from actbench.config import Variant
 from actbench.config.fields import Choice
+from actbench.model.alone import LaneAlone
 from actbench.model.initial import fresh_statistics, initialise
 from actbench.model.layers import Convolution, FromPlane, Linear, cross_entropy, pool
 from actbench.model.noise import Demand, generator
@@ -86,6 +87,16 @@ class LaneNetwork:
         self._dropout = _per_lane([variant.dropout for variant in variants], device)
         self._smoothing = _per_lane([variant.label_smoothing for variant in variants], device)
         self.demands = self._noise_demands([variant.dropout > 0 for variant in variants])
+        self.alone = self._lane_alone()
+
+    def _lane_alone(self) -> LaneAlone | None:
+        """The faster way to train a lane alone, where it is one that needs no more than that."""
+        hidden = [product for product in self._hidden if isinstance(product, Linear)]
+        plain = all(self._slope_suffices) and not self.demands and self._smoothing is None
+        if len(self.theta) > 1 or not plain or not isinstance(self._output, Linear):
+            return None
+        chains = [self._chain(k, self.activations[0]) for k in range(len(hidden))]
+        return LaneAlone(hidden, chains, self._output)
 
     def _noise_demands(self, drops: Sequence[bool]) -> list[Demand]:
         """What a training step draws at random: for each layer the random slopes, and what is dropped."""

@@ -27,28 +27,37 @@ class Linear:
         self.w, self.b, self.w_grad, self.b_grad = w, b, w_grad, b_grad
         self.alone = len(w) == 1
         # What a lane alone multiplies with, made once: on two threads, making views took a tenth of a step.
-        self._w, self._w_t, self._w_grad, self._b = w[0], w[0].t(), w_grad[0], None if b is None else b[0]
+        self._w, self._w_t, self._b = w[0], w[0].t(), None if b is None else b[0]
+        self._w_grad, self._b_grad = w_grad[0], None if b_grad is None else b_grad[0]
         self._worth_sharing = w.numel() > _SMALL
 
     def forward(self, x: Tensor, threads: int) -> Tensor:
         """Multiply x (L, B, in), on so many threads where it is worth it -> (L, B, out)."""
-        if not self.alone:
-            return x @ self.w if self.b is None else torch.baddbmm(self.b.unsqueeze(1), x, self.w)
+        if self.alone:
+            return self.forward_alone(x[0], threads).unsqueeze(0)
+        return x @ self.w if self.b is None else torch.baddbmm(self.b.unsqueeze(1), x, self.w)
+
+    def forward_alone(self, x: Tensor, threads: int) -> Tensor:
+        """Do the same for the only lane: x (B, in) -> (B, out)."""
         with spread(threads if self._worth_sharing else 1):
-            out = x[0] @ self._w if self._b is None else torch.addmm(self._b, x[0], self._w)
-        return out.unsqueeze(0)
+            return x @ self._w if self._b is None else torch.addmm(self._b, x, self._w)
 
     def backward(self, x: Tensor, g: Tensor, threads: int, *, to_input: bool) -> Tensor:
         """Write the gradients of w and b for the output's gradient g; return x's (g itself if not asked for)."""
+        if self.alone:
+            return self.backward_alone(x[0], g[0], threads, to_input=to_input).unsqueeze(0)
         if self.b_grad is not None:
             torch.sum(g, dim=1, out=self.b_grad)
-        if not self.alone:
-            torch.bmm(x.transpose(1, 2), g, out=self.w_grad)
-            return torch.bmm(g, self.w.transpose(1, 2)) if to_input else g
+        torch.bmm(x.transpose(1, 2), g, out=self.w_grad)
+        return torch.bmm(g, self.w.transpose(1, 2)) if to_input else g
+
+    def backward_alone(self, x: Tensor, g: Tensor, threads: int, *, to_input: bool) -> Tensor:
+        """Do the same for the only lane: x (B, in), g (B, out)."""
+        if self._b_grad is not None:
+            torch.sum(g, dim=0, out=self._b_grad)
         with spread(threads if self._worth_sharing else 1):
-            one = g[0]
-            torch.mm(x[0].t(), one, out=self._w_grad)
-            return (one @ self._w_t).unsqueeze(0) if to_input else g
+            torch.mm(x.t(), g, out=self._w_grad)
+            return g @ self._w_t if to_input else g
 
 
 class Convolution:
@@ -103,19 +112,20 @@ def cross_entropy(logits: Tensor, labels: Tensor, smoothing: Tensor | None) -> t
     """Mean cross-entropy of each lane (L,), and its gradient (softmax - target) / B by the logits (L, B, C).
 
     The target has 1 - s at the label and s / C more everywhere, s of `smoothing` (L, 1, 1): torch's label_smoothing.
+    Also for a lane alone: logits (B, C) and labels (B,) give a mean ().
     """
-    log_p = F.log_softmax(logits, dim=2)
-    at_label = labels.unsqueeze(2)  # (L, B, 1)
-    losses = -log_p.gather(2, at_label)
+    log_p = F.log_softmax(logits, dim=-1)
+    at_label = labels.unsqueeze(-1)  # (L, B, 1)
+    losses = -log_p.gather(-1, at_label)
     one = torch.full_like(losses, -1)
     if smoothing is not None:
-        losses = (1 - smoothing) * losses - smoothing * log_p.mean(dim=2, keepdim=True)
+        losses = (1 - smoothing) * losses - smoothing * log_p.mean(dim=-1, keepdim=True)
         one = one * (1 - smoothing)
     g = log_p.exp_()
     if smoothing is not None:
-        g.sub_(smoothing / logits.shape[2])
-    g.scatter_add_(2, at_label, one)
-    return losses.mean(dim=(1, 2)), g.div_(labels.shape[1])
+        g.sub_(smoothing / logits.shape[-1])
+    g.scatter_add_(-1, at_label, one)
+    return losses.mean(dim=(-2, -1)), g.div_(labels.shape[-1])
 
 
 class FromPlane(torch.autograd.Function):
