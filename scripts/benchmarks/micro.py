@@ -6,6 +6,7 @@ size 64. Values are medians over about half a second, in seconds.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import tempfile
 import time
@@ -23,6 +24,7 @@ from actbench.config import Run, Variant
 from actbench.datasets import Dataset, Split
 from actbench.engine.stack import CLASSES, Arrays, LaneStack
 from actbench.model.layers import cross_entropy
+from actbench.optimizers import bare_step
 from benchmarks.setting import Measured, Part, Setting, run
 
 B, N, P = 64, 4096, 407_050
@@ -133,15 +135,18 @@ def steps() -> dict[str, Action]:
 
 
 def two_lanes() -> Measured:
-    """Two lanes at the same time, a thread each, per step of one lane."""
-    lanes = [stepper(stack_of(1)) for _ in range(2)]
+    """Two lanes at the same time, a thread each, per step of one lane: as they are trained, and the general way."""
+    as_they_are, general = ([stack_of(1) for _ in range(2)] for _ in range(2))
+    for stack in general:
+        stack.network.alone = None
     with ThreadPoolExecutor(2, initializer=compute.configure_thread) as pool:
 
-        def both() -> None:
-            for done in [pool.submit(lambda step=step: [step() for _ in range(STEPS)]) for step in lanes]:
+        def both(steps: list[Action]) -> None:
+            for done in [pool.submit(lambda step=step: [step() for _ in range(STEPS)]) for step in steps]:
                 done.result()
 
-        return {"two_lanes_step_s": typical(both) / (2 * STEPS)}
+        found = [typical(functools.partial(both, [stepper(one) for one in two])) for two in (as_they_are, general)]
+    return {"two_lanes_step_s": found[0] / (2 * STEPS), "two_lanes_general_step_s": found[1] / (2 * STEPS)}
 
 
 def two_processes() -> Measured:
@@ -162,7 +167,7 @@ def parts() -> dict[str, Action]:
     """What a training step is made of, each by itself again and again, so that its data lie in the caches."""
     x, w, g, w_grad = torch.randn(B, 784), torch.randn(784, 512), torch.randn(B, 512), torch.empty(784, 512)
     images, index = torch.randn(N, 784), batches(1)
-    logits, labels = torch.randn(1, B, CLASSES), torch.randint(CLASSES, (1, B))
+    logits, labels = torch.randn(B, CLASSES), torch.randint(CLASSES, (B,))
     few_units = Variant.model_validate({"hidden": [8]})
     return {
         "forward_product_s": lambda: x @ w,
@@ -174,7 +179,7 @@ def parts() -> dict[str, Action]:
 
 
 def optimizers() -> dict[str, Action]:
-    """Adam's pass over one network's parameters in its three forms, and over moments that are too small."""
+    """Adam's pass over one network's parameters in its forms, and over moments that are too small."""
 
     def adam(share_of_denormals: float = 0.0, **form: bool) -> torch.optim.Optimizer:
         weight = torch.randn(P).requires_grad_()
@@ -196,6 +201,7 @@ def optimizers() -> dict[str, Action]:
         return action
 
     return {
+        "adam_kernel_s": torch.no_grad()(bare_step(adam(fused=True))),
         "adam_fused_s": adam(fused=True).step,
         "adam_foreach_s": adam(foreach=True).step,
         "adam_loop_s": adam(foreach=False, fused=False).step,
