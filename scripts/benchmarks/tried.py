@@ -51,8 +51,9 @@ TRIED = [
     ),
     Tried(
         "a process for each lane that trains at the same moment, instead of a thread",
-        "a step is a fifth faster, as threads wait for Python's lock whenever both come out of a call. But lanes could not take turns, images and torch would be in memory several times, and a sweep in "
-        "two processes, `--threads 1` each, on one results folder has the gain",
+        "a step is a fifth faster, as threads wait for Python's lock whenever both come out of a call. But lanes could "
+        "not take turns, images and torch would be in memory several times, and a sweep in two processes, "
+        "`--threads 1` each, on one results folder has the gain",
         "not used",
         (
             ("two threads", "two_lanes_step_s"), ("two processes", "two_processes_step_s"),
