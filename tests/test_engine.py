@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -118,6 +121,32 @@ def test_training_leaves_the_threads_and_the_denormals_of_its_caller_alone() -> 
     train([POOL[0]])
     assert torch.get_num_threads() == before
     assert (torch.tensor(1e-40) * 1).item() != 0
+
+
+DENORMALS = """
+import torch
+from test_engine import Recorder, tiny_dataset, variant_of
+from actbench import compute, engine
+from actbench.config import Run
+torch.set_num_threads(2)
+runs = [Run(variant_of(hidden=(512,)), 0)]
+engine.train_lanes(runs, tiny_dataset(), device=torch.device("cpu"), listener=Recorder(), threads=2)
+tiny = torch.full((1 << 20,), 1e-40)
+with compute.training_thread():
+    torch.set_num_threads(2)
+    product = tiny * 1
+print(int(torch.count_nonzero(product)), int(torch.count_nonzero(tiny)))
+"""
+
+
+def test_every_thread_that_shares_a_lanes_work_flushes_denormals() -> None:
+    # In a process of its own: OpenMP's threads are made once, and keep what the thread that makes them has set.
+    done = subprocess.run(
+        [sys.executable, "-c", DENORMALS], capture_output=True, text=True, check=True, cwd=Path(__file__).parent
+    )
+    flushed, left = map(int, done.stdout.split())
+    assert flushed == 0
+    assert left > 0
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3, 4, 5])

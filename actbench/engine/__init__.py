@@ -217,20 +217,22 @@ def train_lanes(
     checkpoint and the function returns. The listener is called from one thread at a time, not always the
     caller's.
     """
-    arrays = Arrays.of(dataset, runs[0].variant, device)
     on_cpu = device.type == "cpu"
     turns = [_Turn([run]) for run in runs] if on_cpu else [_Turn(runs)]
-    rota = _Rota(turns, arrays, checkpoints or {}, listener, stop, threads)
     workers = min(threads, len(turns))
-    if workers == 1:
-        with training_thread():
+    with (
+        training_thread()
+    ):  # before anything is shared: OpenMP's threads flush denormals if the one that makes them does
+        arrays = Arrays.of(dataset, runs[0].variant, device)
+        rota = _Rota(turns, arrays, checkpoints or {}, listener, stop, threads)
+        if workers == 1:
             rota.work()
-    else:
-        with ThreadPoolExecutor(workers, "lane", initializer=configure_thread) as pool:
-            for future in [pool.submit(rota.work) for _ in range(workers)]:
-                future.result()
-    for turn in rota.waiting:
-        turn.checkpoint(listener)
+        else:
+            with ThreadPoolExecutor(workers, "lane", initializer=configure_thread) as pool:
+                for future in [pool.submit(rota.work) for _ in range(workers)]:
+                    future.result()
+        for turn in rota.waiting:
+            turn.checkpoint(listener)
 
 
 def pick_device(name: str) -> torch.device:

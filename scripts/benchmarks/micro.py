@@ -66,7 +66,8 @@ def typical(action: Action, budget_s: float = 0.5) -> float:
 def tried(setting: Setting) -> Part:
     """Every micro-benchmark, in turn."""
     budget_s = 0.05 if setting.trial else 0.5
-    actions = steps() | parts() | optimizers() | between_products() | chunks()
+    with compute.training_thread():
+        actions = steps() | parts() | optimizers() | between_products() | chunks()
     while True:
         with compute.training_thread():
             found = {name: typical(action, budget_s) for name, action in actions.items()}
