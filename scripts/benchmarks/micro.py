@@ -190,7 +190,9 @@ def optimizers() -> dict[str, Action]:
         tiny = int(share_of_denormals * P)
         weight.grad[:tiny] = 0
         optimizer.state[weight]["exp_avg"][:tiny] = 0
+        torch.set_flush_denormal(False)
         optimizer.state[weight]["exp_avg_sq"][:tiny] = 1e-39
+        torch.set_flush_denormal(True)
         return optimizer
 
     def with_denormals(step: Action) -> Action:
