@@ -25,7 +25,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from actbench.compute import configure_thread, training_thread
+from actbench.compute import configure_thread, spread, training_thread
 from actbench.config import Run
 from actbench.datasets import Dataset
 from actbench.engine.checkpoint import restore_lane, save_lane
@@ -223,7 +223,8 @@ def train_lanes(
     with (
         training_thread()
     ):  # before anything is shared: OpenMP's threads flush denormals if the one that makes them does
-        arrays = Arrays.of(dataset, runs[0].variant, device)
+        with spread(threads if workers == 1 else 1):  # threads made here would only be in the way of several workers
+            arrays = Arrays.of(dataset, runs[0].variant, device)
         rota = _Rota(turns, arrays, checkpoints or {}, listener, stop, threads)
         if workers == 1:
             rota.work()
