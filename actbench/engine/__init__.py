@@ -220,9 +220,8 @@ def train_lanes(
     on_cpu = device.type == "cpu"
     turns = [_Turn([run]) for run in runs] if on_cpu else [_Turn(runs)]
     workers = min(threads, len(turns))
-    with (
-        training_thread()
-    ):  # before anything is shared: OpenMP's threads flush denormals if the one that makes them does
+    # Before anything is shared: OpenMP's threads flush denormals when the thread that makes them does.
+    with training_thread():
         with spread(threads if workers == 1 else 1):  # threads made here would only be in the way of several workers
             arrays = Arrays.of(dataset, runs[0].variant, device)
         rota = _Rota(turns, arrays, checkpoints or {}, listener, stop, threads)
