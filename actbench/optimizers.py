@@ -70,15 +70,17 @@ def bare_step(optimizer: torch.optim.Optimizer) -> Callable[[], object]:
     (rows,) = group["params"]
     beta1, beta2 = group["betas"]
     fixed = {name: group[name] for name in ("weight_decay", "eps", "amsgrad", "maximize")}
+    state: list[list[torch.Tensor]] = []  # as the kernel takes it; these tensors stay the same ones
 
     def step() -> None:
-        state = optimizer.state[rows]
-        if not state:  # torch makes it at the first step
-            whole()
-            return
-        count = state["step"].add_(1)
-        moments = [state["exp_avg"]], [state["exp_avg_sq"]]
-        kernel([rows], [rows.grad], *moments, [], [count], lr=group["lr"], beta1=beta1, beta2=beta2, **fixed)
+        if not state:
+            made = optimizer.state[rows]
+            if not made:  # torch makes it at the first step
+                whole()
+                return
+            state.extend(([made["exp_avg"]], [made["exp_avg_sq"]], [], [made["step"]]))
+        state[-1][0].add_(1)
+        kernel([rows], [rows.grad], *state, lr=group["lr"], beta1=beta1, beta2=beta2, **fixed)
 
     return step
 

@@ -91,12 +91,12 @@ class LaneNetwork:
 
     def _lane_alone(self) -> LaneAlone | None:
         """The faster way to train a lane alone, where it is one that needs no more than that."""
-        hidden = [product for product in self._hidden if isinstance(product, Linear)]
+        products = [p.alone for p in (*self._hidden, self._output) if isinstance(p, Linear) and p.alone is not None]
         plain = all(self._slope_suffices) and not self.demands and self._smoothing is None
-        if len(self.theta) > 1 or not plain or not isinstance(self._output, Linear):
+        if not plain or len(products) <= len(self._hidden):
             return None
-        chains = [self._chain(k, self.activations[0]) for k in range(len(hidden))]
-        return LaneAlone(hidden, chains, self._output)
+        *hidden, output = products
+        return LaneAlone(hidden, [self._chain(k, self.activations[0]) for k in range(len(hidden))], output)
 
     def _noise_demands(self, drops: Sequence[bool]) -> list[Demand]:
         """What a training step draws at random: for each layer the random slopes, and what is dropped."""

@@ -5,6 +5,7 @@ Imports `compute` and torch.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -25,38 +26,58 @@ class Linear:
 
     def __init__(self, w: Tensor, b: Tensor | None, w_grad: Tensor, b_grad: Tensor | None) -> None:
         self.w, self.b, self.w_grad, self.b_grad = w, b, w_grad, b_grad
-        self.alone = len(w) == 1
-        # What a lane alone multiplies with, made once: on two threads, making views took a tenth of a step.
-        self._w, self._w_t, self._b = w[0], w[0].t(), None if b is None else b[0]
-        self._w_grad, self._b_grad = w_grad[0], None if b_grad is None else b_grad[0]
-        self._worth_sharing = w.numel() > _SMALL
+        self.alone: LoneLinear | None = None
+        if len(w) == 1:
+            biases = (None, None) if b is None or b_grad is None else (b[0], b_grad[0])
+            self.alone = LoneLinear(w[0], w_grad[0], *biases, worth_sharing=w.numel() > _SMALL)
 
     def forward(self, x: Tensor, threads: int) -> Tensor:
         """Multiply x (L, B, in), on so many threads where it is worth it -> (L, B, out)."""
-        if self.alone:
-            return self.forward_alone(x[0], threads).unsqueeze(0)
+        if self.alone is not None:
+            return self.alone.forward(x[0], threads).unsqueeze(0)
         return x @ self.w if self.b is None else torch.baddbmm(self.b.unsqueeze(1), x, self.w)
-
-    def forward_alone(self, x: Tensor, threads: int) -> Tensor:
-        """Do the same for the only lane: x (B, in) -> (B, out)."""
-        with spread(threads if self._worth_sharing else 1):
-            return x @ self._w if self._b is None else torch.addmm(self._b, x, self._w)
 
     def backward(self, x: Tensor, g: Tensor, threads: int, *, to_input: bool) -> Tensor:
         """Write the gradients of w and b for the output's gradient g; return x's (g itself if not asked for)."""
-        if self.alone:
-            return self.backward_alone(x[0], g[0], threads, to_input=to_input).unsqueeze(0)
+        if self.alone is not None:
+            return self.alone.backward(x[0], g[0], threads, to_input=to_input).unsqueeze(0)
         if self.b_grad is not None:
             torch.sum(g, dim=1, out=self.b_grad)
         torch.bmm(x.transpose(1, 2), g, out=self.w_grad)
         return torch.bmm(g, self.w.transpose(1, 2)) if to_input else g
 
-    def backward_alone(self, x: Tensor, g: Tensor, threads: int, *, to_input: bool) -> Tensor:
-        """Do the same for the only lane: x (B, in), g (B, out)."""
-        if self._b_grad is not None:
-            torch.sum(g, dim=0, out=self._b_grad)
+
+class LoneLinear:
+    """What `Linear` is, for the only lane: plain matrices w (in, out), b (out) or None, and their gradients."""
+
+    def __init__(
+        self, w: Tensor, w_grad: Tensor, b: Tensor | None, b_grad: Tensor | None, *, worth_sharing: bool
+    ) -> None:
+        self.w, self.w_grad, self.b, self.b_grad = w, w_grad, b, b_grad
+        self._w_t = w.t()  # made once: on two threads, making views took a tenth of a step
+        self._worth_sharing = worth_sharing
+
+    def tensors(self) -> list[Tensor]:
+        """All that it reads and writes, in the order in which `on` takes it."""
+        return [t for t in (self.w, self.w_grad, self.b, self.b_grad) if t is not None]
+
+    def on(self, tensors: Iterator[Tensor]) -> LoneLinear:
+        """The same product with the next of other tensors in the places of its own."""
+        w, w_grad = next(tensors), next(tensors)
+        biases = (None, None) if self.b is None else (next(tensors), next(tensors))
+        return LoneLinear(w, w_grad, *biases, worth_sharing=self._worth_sharing)
+
+    def forward(self, x: Tensor, threads: int) -> Tensor:
+        """Multiply x (B, in), on so many threads where it is worth it -> (B, out)."""
         with spread(threads if self._worth_sharing else 1):
-            torch.mm(x.t(), g, out=self._w_grad)
+            return x @ self.w if self.b is None else torch.addmm(self.b, x, self.w)
+
+    def backward(self, x: Tensor, g: Tensor, threads: int, *, to_input: bool) -> Tensor:
+        """Write the gradients of w and b for the output's gradient g; return x's (g itself if not asked for)."""
+        if self.b_grad is not None:
+            torch.sum(g, dim=0, out=self.b_grad)
+        with spread(threads if self._worth_sharing else 1):
+            torch.mm(x.t(), g, out=self.w_grad)
             return g @ self._w_t if to_input else g
 
 

@@ -139,7 +139,7 @@ def two_lanes() -> Measured:
     """Two lanes at the same time, a thread each, per step of one lane: as they are trained, and the general way."""
     as_they_are, general = ([stack_of(1) for _ in range(2)] for _ in range(2))
     for stack in general:
-        stack.network.alone = None
+        stack._alone = None
     with ThreadPoolExecutor(2, initializer=compute.configure_thread) as pool:
 
         def both(steps: list[Action]) -> None:

@@ -1,0 +1,116 @@
+"""The gradients of a lane alone on CPU, recorded so that they are one call of torch (layer 3; imports torch, `model`).
+
+Two lanes on two threads wait for Python's lock whenever both come out of a call of torch; nobody needs the lock during
+a recorded step. A recording has the very calls that were recorded, in their order, nothing fused: the same bits.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import torch
+from torch import Tensor
+
+from actbench.model.alone import LaneAlone
+
+Gradients = Callable[..., Tensor]
+"""Takes images (N, D), labels (N,), index (B,), the sum of losses (1,) and the network's tensors; gives the sum."""
+
+_recordings: dict[Hashable, Gradients | None] = {}
+_lock = threading.Lock()  # over `_recordings`, and over the filters of warnings, which are the whole process's
+
+
+class LoneStep:
+    """A lane's training step but for the optimizer's part: gather a batch, write its gradients, add up its losses.
+
+    Args:
+        network: the lane's, on CPU; its tensors are read and written.
+        images, labels: (N, D) and (N,), what batches are gathered from.
+        loss_sum: (1,), to which a batch adds the sum of its losses.
+        size: images of a whole batch; only whole batches are recorded.
+        kind: equal for networks that differ in the numbers in their tensors alone. These share a recording, which
+            stays in memory (about half a megabyte).
+    """
+
+    def __init__(
+        self, network: LaneAlone, images: Tensor, labels: Tensor, loss_sum: Tensor, size: int, kind: Hashable
+    ) -> None:
+        self._network, self._size = network, size
+        self._images, self._labels, self._loss_sum = images, labels, loss_sum
+        self._tensors = network.tensors()
+        self._recording = self._record(kind) if size <= len(labels) else None
+        self._replayed: Gradients | None = None
+
+    @contextmanager
+    def replaying(self) -> Iterator[None]:
+        """Take whole batches from the recording, in this thread. Said once an epoch: a step would notice the cost."""
+        with _as_recorded():
+            self._replayed = self._recording
+            try:
+                yield
+            finally:
+                self._replayed = None
+
+    def __call__(self, index: Tensor, threads: int) -> None:
+        """Take the images `index` (B,); several threads share the products, which no recording can let them."""
+        if self._replayed is not None and threads == 1 and len(index) == self._size:
+            self._replayed(self._images, self._labels, index, self._loss_sum, *self._tensors)
+        else:
+            x, labels = self._images.index_select(0, index), self._labels.index_select(0, index)
+            self._loss_sum.add_(self._network.backpropagate(x, labels, threads), alpha=len(index))
+
+    def _record(self, kind: Hashable) -> Gradients | None:
+        key = (kind, self._size)
+        with _lock:
+            if key not in _recordings:
+                index = torch.arange(self._size)
+                example = (self._images, self._labels, index, self._loss_sum, *self._tensors)
+                _recordings[key] = _record(self._network, example)
+            return _recordings[key]
+
+
+def _record(network: LaneAlone, example: tuple[Tensor, ...]) -> Gradients | None:
+    """Record a network's gradients of a batch, or return None where that cannot be had, or not to the same bits.
+
+    torch calls recordings deprecated and does not support them on Python 3.14. What they are made of, the calls one by
+    one, is always there instead.
+    """
+    if sys.version_info >= (3, 14) or not hasattr(torch.jit, "trace"):
+        return None
+    size, without_numbers = len(example[2]), network.on([torch.empty(0, 0) for _ in network.tensors()])
+
+    def gradients(images: Tensor, labels: Tensor, index: Tensor, loss_sum: Tensor, *tensors: Tensor) -> Tensor:
+        batch = images.index_select(0, index), labels.index_select(0, index)
+        return loss_sum.add_(without_numbers.on(tensors).backpropagate(*batch, 1), alpha=size)
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*torch.jit.trace.* is deprecated")
+        try:
+            recording: Gradients = torch.jit.trace(gradients, _copied(example), check_trace=False)  # type: ignore[no-untyped-call]
+        except RuntimeError:  # a call that this torch cannot record
+            return None
+    return recording if _agree(gradients, recording, example) else None
+
+
+def _agree(one: Gradients, other: Gradients, example: tuple[Tensor, ...]) -> bool:
+    """Whether both leave the same bits in all they write to: torch leaves calls out that it takes for useless."""
+    left = [_copied(example), _copied(example)]
+    with _as_recorded():
+        one(*left[0])
+        other(*left[1])
+    return all(torch.allclose(a, b, rtol=0, atol=0, equal_nan=True) for a, b in zip(*left, strict=True))
+
+
+def _copied(example: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The same images and labels, and copies of all that is written to."""
+    return (*example[:3], *(tensor.clone() for tensor in example[3:]))
+
+
+def _as_recorded() -> AbstractContextManager[None]:
+    """Let this thread's recordings run call by call as they were recorded, neither fused nor taken apart."""
+    context: AbstractContextManager[None] = torch.jit.optimized_execution(False)  # type: ignore[attr-defined]
+    return context
