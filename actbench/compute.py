@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -26,6 +27,18 @@ PLANE_SHARE = 64 * 12
 def usable_threads() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def free_memory() -> int | None:
+    """Return how many bytes of memory this process may still take from the machine and its container; None: unknown."""
+    known: list[int] = []
+    with suppress(OSError, ValueError, StopIteration):  # Linux alone tells
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        known.append(1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]))
+    with suppress(OSError, ValueError):  # "max" where a container has no limit
+        limit, taken = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text("ascii")) for name in ("max", "current"))
+        known.append(max(0, limit - taken))
+    return min(known, default=None)
 
 
 def whole_shares(threads: int) -> int:

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actbench import engine
+from actbench import compute, engine
 from actbench.config import Run, Variant
 from actbench.config.fields import Choice
 from actbench.datasets import Dataset, Split
@@ -280,3 +280,36 @@ def test_products_on_cuda_are_exact_unless_tf32_is_asked_for() -> None:
     engine.configure()
     assert not torch.backends.cuda.matmul.allow_tf32
     assert not torch.backends.cudnn.allow_tf32
+
+
+def test_lanes_on_cpu_are_as_many_as_the_free_memory_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, mib = torch.device("cpu"), 1 << 20
+    small, wide = Run(Variant(), 0), Run(variant_of(hidden=(4096, 4096), batch_size=64), 0)
+
+    def fitting(free: int | None, runs: list[Run], threads: int = 1) -> int:
+        monkeypatch.setattr(engine, "free_memory", lambda: free)
+        return engine.lanes_that_fit(cpu, runs, threads)
+
+    assert fitting(None, [wide]) == 1024
+    assert fitting(1000 * 1024 * mib, [small]) == 1024
+    assert fitting(0, [small]) == 1  # a single lane is always tried
+    # 20 million parameters, 4 floats each: 305 MiB a lane; three quarters of 4 GiB, less 1,064 images of work a thread.
+    assert fitting(4096 * mib, [wide]) == 8
+    assert fitting(4096 * mib, [small, wide], threads=4) < 8
+    assert fitting(4096 * mib, [small]) > 300
+
+
+def test_the_free_memory_is_known_where_the_system_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {"/proc/meminfo": "MemTotal: 9000 kB\nMemAvailable:    8000 kB\n"}
+    monkeypatch.setattr(Path, "read_text", lambda path, *_, **__: files[str(path)] if str(path) in files else raise_())
+
+    def raise_() -> str:
+        raise FileNotFoundError
+
+    assert compute.free_memory() == 8000 * 1024
+    files |= {"/sys/fs/cgroup/memory.max": "max\n", "/sys/fs/cgroup/memory.current": "1000\n"}
+    assert compute.free_memory() == 8000 * 1024
+    files["/sys/fs/cgroup/memory.max"] = "5000\n"
+    assert compute.free_memory() == 4000
+    files.clear()
+    assert compute.free_memory() is None

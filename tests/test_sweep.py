@@ -70,6 +70,24 @@ def test_cpu_groups_share_their_images_and_keep_the_order_that_was_asked_for() -
     assert [run for group in groups for run in group if run.variant.train_limit == 100] == runs[:3] + runs[6:]
 
 
+def test_groups_on_cpu_have_16_lanes_or_one_a_thread_or_what_the_memory_holds_or_as_many_as_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from actbench import engine
+    from actbench.sweeps import local
+
+    runs = [Run(tiny(device="cpu"), seed) for seed in range(40)]
+
+    def sizes(**options: int) -> list[int]:
+        return [len(group) for _, group in local.groups(runs, sweeps.Options(**options))]  # type: ignore[arg-type]
+
+    assert sizes(threads=2) == [16, 16, 8]
+    assert sizes(threads=24) == [24, 16]  # no thread is idle
+    monkeypatch.setattr(engine, "lanes_that_fit", lambda *_: 7)
+    assert sizes(threads=2) == [7] * 5 + [5]
+    assert sizes(threads=2, lanes=30) == [30, 10]
+
+
 def test_cuda_groups_share_all_shapes_and_sort_lanes_that_are_alike_together() -> None:
     variants = [tiny(activation=name) for name in ("relu", "tanh", "relu")] + [
         tiny(hidden=[9]),

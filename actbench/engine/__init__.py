@@ -25,7 +25,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from actbench.compute import configure_thread, spread, training_thread
+from actbench.compute import configure_thread, free_memory, spread, training_thread
 from actbench.config import Run
 from actbench.datasets import Dataset
 from actbench.engine.checkpoint import restore_lane, save_lane
@@ -35,6 +35,7 @@ from actbench.errors import DeviceError
 from actbench.model import Structure
 
 _CHECKPOINT_EVERY_S = 60.0
+_MOST_LANES = 1024
 
 
 @dataclass
@@ -252,19 +253,24 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def lanes_that_fit(device: torch.device, runs: Sequence[Run]) -> int:
-    """Return how many lanes of the widest run fit the device's free memory (at least 1, at most 1,024).
+def lanes_that_fit(device: torch.device, runs: Sequence[Run], threads: int = 1) -> int:
+    """Return how many lanes of the widest run the free memory of the device holds (at least 1, at most 1,024).
 
-    A lane holds its parameters, gradients and two moments, and what one batch and the largest chunk that is measured
-    leave in each layer; a quarter of the memory stays free for the images and the allocator.
+    A lane holds its parameters, gradients and two moments. One that computes, on CPU no more than `threads` at the
+    same time, also needs what one batch and the largest chunk that is measured leave in each layer. A quarter of the
+    memory stays free for the images and the allocator. Where a CPU's free memory is not known, all fit.
     """
-    free, _ = torch.cuda.mem_get_info(device)
-    need = 0
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
+    if free is None:
+        return _MOST_LANES
+    kept, used = 0, 0
     for variant in {run.variant.model_dump_json(): run.variant for run in runs}.values():
         structure = Structure.of(variant, 784, CLASSES)
         widths = sum((layer.pre + layer.post) * layer.positions for layer in structure.layers)
-        need = max(need, 4 * (4 * structure.parameter_count + 8 * (variant.batch_size + SAMPLE) * (widths + 784)))
-    return max(1, min(1024, int(0.75 * free / need)))
+        kept = max(kept, 4 * 4 * structure.parameter_count)
+        used = max(used, 4 * 8 * (variant.batch_size + SAMPLE) * (widths + 784))
+    lanes = 0.75 * free / (kept + used) if device.type == "cuda" else (0.75 * free - threads * used) / kept
+    return max(1, min(_MOST_LANES, int(lanes)))
 
 
 def configure(*, tf32: bool = False) -> None:

@@ -24,7 +24,9 @@ def groups(runs: Sequence[Run], options: Options) -> Iterator[tuple[torch.device
     devices = {name: engine.pick_device(name) for name in sorted({run.variant.device for run in runs})}
     for name, device in devices.items():
         members = [run for run in runs if run.variant.device == name]
-        lanes = options.lanes or (CPU_LANES if device.type == "cpu" else engine.lanes_that_fit(device, members))
+        lanes = options.lanes or engine.lanes_that_fit(device, members, threads_of(options))
+        if device.type == "cpu" and options.lanes is None:
+            lanes = min(lanes, max(CPU_LANES, threads_of(options)))
         for group in lane_groups(members, lanes, device.type):
             yield device, group
 

@@ -24,6 +24,8 @@ Train: TypeAlias = Callable[[Sequence[Run]], list[Run]]
 """What an executor does: train runs to their end; return those that it could not claim."""
 
 CPU_LANES = 16
+"""Lanes of a group on CPU, or as many as there are threads: more train no faster (results/benchmarks/tried.md), and the
+first would end later."""
 
 
 class Watcher(Protocol):

@@ -25,10 +25,12 @@ from actbench.datasets import Dataset, Split
 from actbench.engine.stack import CLASSES, Arrays, LaneStack
 from actbench.model.layers import cross_entropy
 from actbench.optimizers import bare_step
+from benchmarks.epochs import train
 from benchmarks.setting import Measured, Part, Setting, run
 
 B, N, P = 64, 4096, 407_050
-LANES, STEPS = 8, 20
+LANES, STEPS = 8, N // B
+GROUPS = (2, 4, 16, 64)
 
 Action = Callable[[], object]
 
@@ -72,18 +74,25 @@ def tried(setting: Setting) -> Part:
         with compute.training_thread():
             found = {name: typical(action, budget_s) for name, action in actions.items()}
         found["stacked_lane_step_s"] /= LANES
-        found["own_stack_lane_step_s"] /= LANES * STEPS
-        yield {**found, **two_lanes(), **two_processes(), **children()}
+        found["own_stack_lane_step_s"] /= LANES
+        for name in ("own_stack_lane_step_s", "by_hand_step_s", "calls_s"):
+            found[name] /= STEPS
+        yield {**found, **two_lanes(), **groups(), **two_processes(), **children()}
 
 
 def stack_of(lanes: int, variant: Variant | None = None) -> LaneStack:
     """So many lanes of the variant (the recipe) with seeds of their own, on random images."""
     variant = variant or Variant.model_validate({})
+    arrays = Arrays.of(random_dataset(), variant, torch.device("cpu"))
+    return LaneStack([Run(variant, seed) for seed in range(lanes)], arrays)
+
+
+def random_dataset() -> Dataset:
+    """N random images, to train and to test."""
     draws = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (N, 28, 28), dtype=torch.uint8, generator=draws)
     split = Split(pixels, torch.randint(CLASSES, (N,), generator=draws))
-    arrays = Arrays.of(Dataset("random", split, split, 0.1307, 0.3081, ""), variant, torch.device("cpu"))
-    return LaneStack([Run(variant, seed) for seed in range(lanes)], arrays)
+    return Dataset("random", split, split, 0.1307, 0.3081, "")
 
 
 def batches(lanes: int) -> Iterator[Tensor]:
@@ -93,7 +102,7 @@ def batches(lanes: int) -> Iterator[Tensor]:
 
 
 def stepper(stack: LaneStack, threads: int = 1) -> Action:
-    """A training step of the stack on the next images."""
+    """A training step of the stack on the next images, call by call."""
     index = batches(len(stack.runs))
 
     def step() -> None:
@@ -101,6 +110,11 @@ def stepper(stack: LaneStack, threads: int = 1) -> Action:
         stack.step(next(index))
 
     return step
+
+
+def lane_epoch() -> Action:
+    """An epoch of a lane on one thread, STEPS steps, as training takes them."""
+    return stack_of(1).train_epoch
 
 
 def autograd_stepper(*, compiled: bool = False) -> Action:
@@ -125,29 +139,42 @@ def autograd_stepper(*, compiled: bool = False) -> Action:
 
 def steps() -> dict[str, Action]:
     """Training steps: by autograd and by hand; products on one thread and two; lanes stacked, and taking turns."""
-    own = [stepper(stack_of(1)) for _ in range(LANES)]
+    own = [lane_epoch() for _ in range(LANES)]
     return {
         "autograd_step_s": autograd_stepper(),
-        "by_hand_step_s": stepper(stack_of(1)),
+        "by_hand_step_s": lane_epoch(),
         "two_threads_step_s": stepper(stack_of(1), threads=2),
         "stacked_lane_step_s": stepper(stack_of(LANES)),
-        "own_stack_lane_step_s": lambda: [step() for step in own for _ in range(STEPS)],
+        "own_stack_lane_step_s": lambda: [epoch() for epoch in own],
     }
 
 
 def two_lanes() -> Measured:
-    """Two lanes at the same time, a thread each, per step of one lane: as they are trained, and the general way."""
-    as_they_are, general = ([stack_of(1) for _ in range(2)] for _ in range(2))
+    """Two lanes at the same time, a thread each, per step of one lane: recorded, call by call, and the general way."""
+    recorded, by_call, general = ([stack_of(1) for _ in range(2)] for _ in range(3))
+    for stack in by_call:
+        stack._alone._recording = None
     for stack in general:
         stack._alone = None
+    found: Measured = {}
     with ThreadPoolExecutor(2, initializer=compute.configure_thread) as pool:
 
-        def both(steps: list[Action]) -> None:
-            for done in [pool.submit(lambda step=step: [step() for _ in range(STEPS)]) for step in steps]:
+        def both(stacks: list[LaneStack]) -> None:
+            for done in [pool.submit(stack.train_epoch) for stack in stacks]:
                 done.result()
 
-        found = [typical(functools.partial(both, [stepper(one) for one in two])) for two in (as_they_are, general)]
-    return {"two_lanes_step_s": found[0] / (2 * STEPS), "two_lanes_general_step_s": found[1] / (2 * STEPS)}
+        for name, stacks in {"": recorded, "_by_call": by_call, "_general": general}.items():
+            found[f"two_lanes{name}_step_s"] = typical(functools.partial(both, stacks), 1.0) / (2 * STEPS)
+    return found
+
+
+def groups() -> Measured:
+    """Lanes of a group on two threads: seconds a lane of training them for two epochs, from its beginning to its end."""
+    dataset, variant, found = random_dataset(), Variant.model_validate({"epochs": 2}), {}
+    for lanes in GROUPS:
+        runs = [Run(variant, seed) for seed in range(lanes)]
+        found[f"group_of_{lanes}_s"] = typical(functools.partial(train, runs, dataset, 2), 2.0) / lanes
+    return found
 
 
 def two_processes() -> Measured:
@@ -161,7 +188,7 @@ def lane_step() -> float:
     """Seconds of a lane's training step in this process, over 5 s, so that two such processes overlap."""
     engine.configure()
     compute.configure_thread()
-    return typical(stepper(stack_of(1)), 5.0)
+    return typical(lane_epoch(), 5.0) / STEPS
 
 
 def parts() -> dict[str, Action]:
@@ -175,7 +202,7 @@ def parts() -> dict[str, Action]:
         "gradient_product_s": lambda: torch.mm(x.t(), g, out=w_grad),
         "gather_s": lambda: images.index_select(0, next(index)[0]),
         "cross_entropy_s": lambda: cross_entropy(logits, labels, None),
-        "calls_s": stepper(stack_of(1, few_units)),
+        "calls_s": stack_of(1, few_units).train_epoch,
     }
 
 
@@ -263,7 +290,7 @@ def both_steps(mallopt: bool) -> tuple[float, float]:
     if mallopt:
         engine.configure()
     compute.configure_thread()
-    return typical(stepper(stack_of(1)), 1.0), typical(autograd_stepper(), 1.0)
+    return typical(lane_epoch(), 1.0) / STEPS, typical(autograd_stepper(), 1.0)
 
 
 def compiled_step() -> tuple[float, float]:
