@@ -64,7 +64,7 @@ def test_the_floor_is_two_products_a_step_and_one_pass_over_adams_state() -> Non
 
 def test_every_value_of_a_table_is_measured_by_some_part() -> None:
     sources = "".join(inspect.getsource(module) for module in (epochs, commands, mixed, micro))
-    lanes = {f"lanes_{n}_epoch_s" for n in epochs.LANES}
+    lanes = {f"lanes_{n}_epoch_s" for n in epochs.LANES} | {f"group_of_{n}_s" for n in micro.GROUPS}
     built = r"evaluate_(probed|unprobed)_s|chunks_of_\d+_s|child_.*_step_s"
     names = {name for one in targets.TARGETS for name in (one.reference, one.ours) if name}
     names |= {name for one in tried.TRIED for _, name in one.values}

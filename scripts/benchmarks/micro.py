@@ -163,13 +163,17 @@ def two_lanes() -> Measured:
             for done in [pool.submit(stack.train_epoch) for stack in stacks]:
                 done.result()
 
-        for name, stacks in {"": recorded, "_by_call": by_call, "_general": general}.items():
-            found[f"two_lanes{name}_step_s"] = typical(functools.partial(both, stacks), 1.0) / (2 * STEPS)
+        for name, stacks in (
+            ("two_lanes_step_s", recorded),
+            ("two_lanes_by_call_step_s", by_call),
+            ("two_lanes_general_step_s", general),
+        ):
+            found[name] = typical(functools.partial(both, stacks), 1.0) / (2 * STEPS)
     return found
 
 
 def groups() -> Measured:
-    """Lanes of a group on two threads: seconds a lane of training them for two epochs, from its beginning to its end."""
+    """Lanes of a group on two threads: seconds a lane of training them for two epochs, from beginning to end."""
     dataset, variant, found = random_dataset(), Variant.model_validate({"epochs": 2}), {}
     for lanes in GROUPS:
         runs = [Run(variant, seed) for seed in range(lanes)]
