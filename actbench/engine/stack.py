@@ -7,7 +7,6 @@ measuring (`measure`) and keeping (`checkpoint`) are other modules' work.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from actbench.datasets import Dataset, Split
 from actbench.engine.augment import Augmentation
 from actbench.engine.graph import GraphedStep
 from actbench.engine.lone import LoneStep
+from actbench.engine.pace import Pace
 from actbench.model import LaneNetwork, generator
 from actbench.model.noise import Noise
 from actbench.optimizers import OPTIMIZERS, bare_step
@@ -213,41 +213,3 @@ class LaneStack:
             raise ValueError(f"a checkpoint with {sorted(tensors)} does not fit a run with {sorted(state)}")
         for name, tensor in tensors.items():
             state[name].copy_(tensor)
-
-
-class Pace:
-    """Finds out, while an epoch runs, whether its products are faster shared between threads or not.
-
-    Shared is faster on an idle machine, and several times slower where another process keeps a processor busy.
-    Every so often a few steps are timed either way; sharing ends as soon as a few steps take longer than they did
-    undivided, since whatever keeps a processor busy may begin at any time. The bits are the same.
-    """
-
-    _TRIAL, _PERIOD = 20, 400
-
-    def __init__(self, network: LaneNetwork) -> None:
-        self._network, self._threads = network, network.threads
-        self._steps, self._since, self._shared_s, self._alone_s = 0, 0.0, 0.0, 0.0
-
-    def step(self) -> None:
-        """Note that a step begins."""
-        if self._threads == 1:
-            return
-        position, now = self._steps % self._PERIOD, time.perf_counter()
-        if position == 0:
-            self._network.threads = self._threads
-        elif position == self._TRIAL:
-            self._shared_s = now - self._since
-            self._network.threads = 1
-        elif position == 2 * self._TRIAL:
-            self._alone_s = now - self._since
-            self._network.threads = self._threads if self._shared_s < self._alone_s else 1
-        elif position % self._TRIAL == 0 and now - self._since > self._alone_s:
-            self._network.threads = 1
-        if position % self._TRIAL == 0:
-            self._since = now
-        self._steps += 1
-
-    def end(self) -> None:
-        """Give the network its threads back."""
-        self._network.threads = self._threads
