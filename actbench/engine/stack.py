@@ -148,6 +148,10 @@ class LaneStack:
 
     def step(self, index: Tensor) -> None:
         """Train one step on the images `index` (L, B), on CUDA as a captured graph where that works."""
+        if self._alone is not None:  # which draws nothing, and where every needless microsecond shows
+            self._alone(index[0], self.network.threads)
+            self._update()
+            return
         size = index.shape[1]
         self.noise.draw(size)
         if self.device.type != "cuda":
@@ -159,15 +163,6 @@ class LaneStack:
 
     def eager_step(self, index: Tensor) -> None:
         """Do what `step` does, call by call; add the batch's losses to the epoch's sum."""
-        if self._alone is not None:
-            self._alone(index[0], self.network.threads)
-        else:
-            self._backpropagate(index)
-        with spread(whole_shares(self.network.threads)):
-            self._optimizer_step()
-
-    def _backpropagate(self, index: Tensor) -> None:
-        """Write the gradients of the images `index` (L, B), and add up their losses, whatever the lanes are."""
         images, labels = self.arrays.train_images, self.arrays.train_labels
         if len(index) == 1:
             x, target = images.index_select(0, index[0]).unsqueeze(0), labels.index_select(0, index[0]).unsqueeze(0)
@@ -177,6 +172,16 @@ class LaneStack:
         if self.augmentation is not None:
             x = self.augmentation(x, noise["augment"])
         self._loss_sum.add_(self.network.backpropagate(x, target, noise), alpha=index.shape[1])
+        self._update()
+
+    def _update(self) -> None:
+        """Take the optimizer's step, on as many of the threads as split the plane into whole vectors."""
+        threads = self.network.threads
+        if threads == 1:
+            self._optimizer_step()
+        else:
+            with spread(whole_shares(threads)):
+                self._optimizer_step()
 
     def _lone_step(self) -> LoneStep | None:
         """The faster way to the gradients of a lane alone on CPU, where it is enough."""
