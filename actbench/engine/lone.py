@@ -20,6 +20,8 @@ from actbench.model.alone import LaneAlone
 Gradients = Callable[..., Tensor]
 """Takes images (N, D), labels (N,), index (B,), the sum of losses (1,) and the network's tensors; gives the sum."""
 
+_READ_ONLY = 3  # of these, the first so many
+
 _recordings: dict[Hashable, Gradients | None] = {}
 _lock = threading.Lock()  # over `_recordings`, and over the filters of warnings, which are the whole process's
 
@@ -98,16 +100,17 @@ def _record(network: LaneAlone, example: tuple[Tensor, ...]) -> Gradients | None
 
 def _agree(one: Gradients, other: Gradients, example: tuple[Tensor, ...]) -> bool:
     """Whether both leave the same bits in all they write to: torch leaves calls out that it takes for useless."""
-    left = [_copied(example), _copied(example)]
+    left, right = _copied(example), _copied(example)
     with _as_recorded():
-        one(*left[0])
-        other(*left[1])
-    return all(torch.allclose(a, b, rtol=0, atol=0, equal_nan=True) for a, b in zip(*left, strict=True))
+        one(*left)
+        other(*right)
+    pairs = zip(left[_READ_ONLY:], right[_READ_ONLY:], strict=True)
+    return all(torch.equal(a.view(torch.uint8), b.view(torch.uint8)) for a, b in pairs)
 
 
 def _copied(example: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The same images and labels, and copies of all that is written to."""
-    return (*example[:3], *(tensor.clone() for tensor in example[3:]))
+    """The same images, labels and index, and copies of everything else."""
+    return (*example[:_READ_ONLY], *(tensor.clone() for tensor in example[_READ_ONLY:]))
 
 
 def _as_recorded() -> AbstractContextManager[None]:
