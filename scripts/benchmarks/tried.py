@@ -58,8 +58,8 @@ TRIED = [
     ),
     Tried(
         "a process for each lane that trains at the same moment, instead of a thread",
-        "a fifth faster than threads that wait for Python's lock whenever both come out of a call; since steps are "
-        "recorded, little. And lanes could not take turns, and images and torch would be in memory several times",
+        "a fifth faster than threads that wait for Python's lock whenever both come out of a call; a tenth since steps "
+        "are recorded. But lanes could not take turns, and images and torch would be in memory several times",
         "not used",
         (
             ("two threads", "two_lanes_step_s"), ("two processes", "two_processes_step_s"),
@@ -124,7 +124,7 @@ TRIED = [
     ),
     Tried(
         "the exact slope between two products, instead of autograd there",
-        "nothing is recorded",
+        "autograd has nothing to keep",
         "kept where it suffices",
         (("ReLU by slope", "slope_s"), ("by autograd", "autograd_s")),
     ),
