@@ -32,13 +32,19 @@ def usable_threads() -> int:
 def free_memory() -> int | None:
     """Return how many bytes of memory this process may still take from the machine and its container; None: unknown."""
     known: list[int] = []
-    with suppress(OSError, ValueError, StopIteration):  # Linux alone tells
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        known.append(1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]))
-    with suppress(OSError, ValueError):  # "max" where a container has no limit
+    with suppress(OSError, KeyError, ValueError):  # Linux alone tells
+        known.append(1024 * _numbers("/proc/meminfo")["MemAvailable:"])
+    with suppress(OSError, KeyError, ValueError):  # "max" where a container has no limit
         limit, taken = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text("ascii")) for name in ("max", "current"))
-        known.append(max(0, limit - taken))
+        cached = _numbers("/sys/fs/cgroup/memory.stat")["inactive_file"]  # the kernel gives it back when it is asked
+        known.append(max(0, limit - taken + cached))
     return min(known, default=None)
+
+
+def _numbers(path: str) -> dict[str, int]:
+    """What a file of the kernel says, a name and a number a line."""
+    lines = (line.split() for line in Path(path).read_text("ascii").splitlines())
+    return {name: int(number) for name, number, *_ in lines}
 
 
 def whole_shares(threads: int) -> int:

@@ -307,9 +307,12 @@ def test_the_free_memory_is_known_where_the_system_tells_it(monkeypatch: pytest.
         raise FileNotFoundError
 
     assert compute.free_memory() == 8000 * 1024
-    files |= {"/sys/fs/cgroup/memory.max": "max\n", "/sys/fs/cgroup/memory.current": "1000\n"}
+    cgroup = "/sys/fs/cgroup/memory."
+    files |= {f"{cgroup}max": "max\n", f"{cgroup}current": "1000\n", f"{cgroup}stat": "anon 5\ninactive_file 0\n"}
     assert compute.free_memory() == 8000 * 1024
-    files["/sys/fs/cgroup/memory.max"] = "5000\n"
+    files[f"{cgroup}max"] = "5000\n"
     assert compute.free_memory() == 4000
+    files[f"{cgroup}stat"] = "anon 5\ninactive_file 300\n"  # what files left in the cache is free again at once
+    assert compute.free_memory() == 4300
     files.clear()
     assert compute.free_memory() is None

@@ -62,8 +62,7 @@ class LoneStep:
         if self._replayed is not None and threads == 1 and len(index) == self._size:
             self._replayed(self._images, self._labels, index, self._loss_sum, *self._tensors)
         else:
-            x, labels = self._images.index_select(0, index), self._labels.index_select(0, index)
-            self._loss_sum.add_(self._network.backpropagate(x, labels, threads), alpha=len(index))
+            _call_by_call(self._network, threads, len(index), self._images, self._labels, index, self._loss_sum)
 
     def _record(self, kind: Hashable) -> Gradients | None:
         key = (kind, self._size)
@@ -73,6 +72,14 @@ class LoneStep:
                 example = (self._images, self._labels, index, self._loss_sum, *self._tensors)
                 _recordings[key] = _record(self._network, example)
             return _recordings[key]
+
+
+def _call_by_call(
+    network: LaneAlone, threads: int, size: int, images: Tensor, labels: Tensor, index: Tensor, loss_sum: Tensor
+) -> Tensor:
+    """What a step is, and what is recorded. `size` is the index' length, which a recording would take for a tensor."""
+    batch = images.index_select(0, index), labels.index_select(0, index)
+    return loss_sum.add_(network.backpropagate(*batch, threads), alpha=size)
 
 
 def _record(network: LaneAlone, example: tuple[Tensor, ...]) -> Gradients | None:
@@ -86,8 +93,7 @@ def _record(network: LaneAlone, example: tuple[Tensor, ...]) -> Gradients | None
     size, without_numbers = len(example[2]), network.on([torch.empty(0, 0) for _ in network.tensors()])
 
     def gradients(images: Tensor, labels: Tensor, index: Tensor, loss_sum: Tensor, *tensors: Tensor) -> Tensor:
-        batch = images.index_select(0, index), labels.index_select(0, index)
-        return loss_sum.add_(without_numbers.on(tensors).backpropagate(*batch, 1), alpha=size)
+        return _call_by_call(without_numbers.on(tensors), 1, size, images, labels, index, loss_sum)
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*torch.jit.trace.* is deprecated")

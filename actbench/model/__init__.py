@@ -91,11 +91,12 @@ class LaneNetwork:
 
     def _lane_alone(self) -> LaneAlone | None:
         """The faster way to train a lane alone, where it is one that needs no more than that."""
-        products = [p.alone for p in (*self._hidden, self._output) if isinstance(p, Linear) and p.alone is not None]
+        products = [*self._hidden, self._output]
+        lone = [product.alone for product in products if isinstance(product, Linear) and product.alone is not None]
         plain = all(self._slope_suffices) and not self.demands and self._smoothing is None
-        if not plain or len(products) <= len(self._hidden):
+        if not plain or len(lone) < len(products):
             return None
-        *hidden, output = products
+        *hidden, output = lone
         return LaneAlone(hidden, [self._chain(k, self.activations[0]) for k in range(len(hidden))], output)
 
     def _noise_demands(self, drops: Sequence[bool]) -> list[Demand]:

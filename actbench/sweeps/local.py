@@ -10,7 +10,7 @@ import torch
 from actbench import compute, engine
 from actbench.config import Run
 from actbench.sweeps.keeper import Keeper
-from actbench.sweeps.plans import CPU_LANES, Options, Work, lane_groups
+from actbench.sweeps.plans import Options, Work, cpu_lanes, lane_groups
 from actbench.sweeps.training import train_group
 
 
@@ -24,10 +24,10 @@ def groups(runs: Sequence[Run], options: Options) -> Iterator[tuple[torch.device
     devices = {name: engine.pick_device(name) for name in sorted({run.variant.device for run in runs})}
     for name, device in devices.items():
         members = [run for run in runs if run.variant.device == name]
-        lanes = options.lanes or engine.lanes_that_fit(device, members, threads_of(options))
-        if device.type == "cpu" and options.lanes is None:
-            lanes = min(lanes, max(CPU_LANES, threads_of(options)))
-        for group in lane_groups(members, lanes, device.type):
+        lanes = engine.lanes_that_fit(device, members, threads_of(options))
+        if device.type == "cpu":
+            lanes = min(lanes, cpu_lanes(threads_of(options)))
+        for group in lane_groups(members, options.lanes or lanes, device.type):
             yield device, group
 
 

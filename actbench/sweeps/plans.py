@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 Train: TypeAlias = Callable[[Sequence[Run]], list[Run]]
 """What an executor does: train runs to their end; return those that it could not claim."""
 
-CPU_LANES = 16
-"""Lanes of a group on CPU, or as many as there are threads: more train no faster (results/benchmarks/tried.md), and the
-first would end later."""
+_CPU_LANES = 16
 
 
 class Watcher(Protocol):
@@ -129,6 +127,14 @@ def _others(stored: StoredRun, here: dict[str, str]) -> Iterator[str]:
         before = stored.provenance.get(f"{package}_version")
         if isinstance(before, str) and before != version:
             yield f"{package} {before}"
+
+
+def cpu_lanes(threads: int) -> int:
+    """Return how many lanes a group on CPU has where the memory holds them: 16, or one a thread.
+
+    More train no faster (results/benchmarks/tried.md), and the first would end later.
+    """
+    return max(_CPU_LANES, threads)
 
 
 def lane_groups(runs: Sequence[Run], lanes: int, device: str) -> Iterator[list[Run]]:

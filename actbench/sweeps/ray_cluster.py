@@ -19,7 +19,7 @@ from typing import Any
 import actbench
 from actbench.config import Run
 from actbench.errors import DeviceError, UsageError
-from actbench.sweeps.plans import CPU_LANES, Options, Watcher, lane_groups
+from actbench.sweeps.plans import Options, Watcher, cpu_lanes, lane_groups
 
 _THREADS = 4  # of a task: the threads of one process share an interpreter, many would wait for each other
 _CUDA_LANES = 128  # of a task: its GPU's memory is not known here; where it is too small, the engine halves them
@@ -92,7 +92,7 @@ class Cluster:
         sizes = {name: self._size(name, options) for name in sorted({run.variant.device for run in runs})}
         for name, size in sizes.items():
             members = [run for run in runs if run.variant.device == name]
-            most = max(CPU_LANES, size.threads) if size.device == "cpu" else _CUDA_LANES
+            most = cpu_lanes(size.threads) if size.device == "cpu" else _CUDA_LANES
             lanes = options.lanes or min(most, -(-len(members) // self.slots(size)))
             for group in lane_groups(members, lanes, size.device):
                 yield size, group

@@ -7,7 +7,7 @@ import itertools
 from actbench import sweeps
 from actbench.config import Run
 from actbench.datasets import Dataset
-from actbench.sweeps.plans import CPU_LANES
+from actbench.sweeps.plans import cpu_lanes
 from benchmarks.epochs import loaded, train
 from benchmarks.setting import COMMAND_LINE, Part, Setting, results_folder, run, timed
 
@@ -39,7 +39,7 @@ def mixed(setting: Setting) -> Part:
 
 
 def _together(runs: list[Run], dataset: Dataset, threads: int) -> None:
-    for group in sweeps.lane_groups(runs, CPU_LANES, "cpu"):
+    for group in sweeps.lane_groups(runs, cpu_lanes(threads), "cpu"):
         train(group, dataset, threads)
 
 
