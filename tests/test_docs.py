@@ -124,6 +124,18 @@ def test_the_readmes_table_of_claims_is_the_study_in_the_repository() -> None:
     assert table in README
 
 
+def test_the_readmes_times_are_those_of_the_benchmarks_table() -> None:
+    measured = (ROOT / "results" / "benchmarks" / "cpu.md").read_text()
+    rows = [line for line in README.split("## Speed")[1].split("\n## ")[0].splitlines() if line.startswith("| ")]
+    cells = [cell.strip() for row in rows[2:] for cell in row.strip("|").split("|")[2:] if cell.strip()]
+    assert len(cells) == 22
+    for cell in cells:
+        number = re.match(r"\+?[\d.]+( GB| ms| s|%|(?= times))", cell)
+        assert number is not None, cell
+        shown = number[0] if number[1] else f"{number[0]}x"
+        assert re.search(rf"[| ]{re.escape(shown)} \|", measured), cell
+
+
 def test_the_study_in_the_repository_tests_the_claims_of_today_with_all_their_runs() -> None:
     study = json.loads((ROOT / "results" / "reference" / "claims.json").read_text())
     asked = load_all(claim_files(ROOT / "configs" / "claims"))
