@@ -28,7 +28,7 @@ from actbench import compute, engine, stats
 from actbench.activations import ACTIVATIONS
 from actbench.config import Run, Variant
 from actbench.datasets import Dataset, Split
-from actbench.engine.stack import CLASSES, Arrays, LaneStack
+from actbench.engine.lanes import CLASSES, Arrays, LaneStack
 from actbench.errors import UsageError
 from actbench.model import generator
 

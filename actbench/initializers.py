@@ -13,8 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from actbench.lazy import LazyModule
-from actbench.registry import Parameter, Registry, Value
+from actbench.registry import LazyModule, Parameter, Registry, Value
 
 if TYPE_CHECKING:
     import torch

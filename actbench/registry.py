@@ -6,12 +6,14 @@ names to entries and turns a person's choice into a complete set of parameters.
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from actbench.errors import UnknownNameError, UsageError, suggestion
+from actbench.text import quoted
 
 Value = bool | int | float | str
 
@@ -37,13 +39,13 @@ class Parameter:
     def check(self, value: object) -> Value:
         """Return `value` in the parameter's type, or raise ValueError that says what is allowed."""
         if isinstance(value, bool) != isinstance(self.default, bool):
-            raise ValueError(f"must be {self.allowed}, got {_shown(value)}")
+            raise ValueError(f"must be {self.allowed}, got {quoted(value)}")
         if isinstance(value, bool) or (isinstance(value, str) and value in self.choices):
             return value
         if isinstance(value, int | float) and self._takes_number(value):
             return value if isinstance(self.default, int) else float(value)
         hint = suggestion(value, self.choices) if isinstance(value, str) else ""
-        raise ValueError(f"must be {self.allowed}, got {_shown(value)}{hint}")
+        raise ValueError(f"must be {self.allowed}, got {quoted(value)}{hint}")
 
     def _takes_number(self, value: int | float) -> bool:
         if isinstance(self.default, str) and not self.or_number:
@@ -129,6 +131,13 @@ class Registry(Mapping[str, E]):
         return full
 
 
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+class LazyModule:
+    """A stand-in that imports the module it is named after when an attribute of it is first read."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        value = getattr(importlib.import_module(self._name), attribute)
+        setattr(self, attribute, value)  # the next look-up is an ordinary one
+        return value

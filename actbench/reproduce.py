@@ -16,15 +16,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from actbench import config
-from actbench.comparison.groups import shown
 from actbench.comparison.quantities import number
 from actbench.config import Run
 from actbench.config.yaml_source import Place, parse
 from actbench.errors import ConfigError, StoreError, UsageError
 from actbench.metrics import METRICS
 from actbench.store import Store, StoredRun
-from actbench.store.records import CONFIG, LAYERS, MODEL, NEURONS
+from actbench.store.run import CONFIG, LAYERS, MODEL, NEURONS
 from actbench.sweeps import Options, Watcher, execute, plan
+from actbench.text import value_text
 
 TIMES = frozenset({"train_s", "evaluate_s", "wall_s", "images_per_s"})
 """What is measured with a clock, and never the same twice."""
@@ -271,7 +271,7 @@ def explain(found: Reproduction) -> str:
     if found.error is not None:
         return "it failed this time: " + (found.error.strip().splitlines() or [""])[-1]
     if found.causes:
-        return "; ".join(f"{c.what} {shown(c.stored)} -> {shown(c.again)} ({c.why})" for c in found.causes)
+        return "; ".join(f"{c.what} {value_text(c.stored)} -> {value_text(c.again)} ({c.why})" for c in found.causes)
     return (
         "nothing that was recorded differs; a processor with other instructions may round differently, "
         "and on CUDA sums may come in another order"

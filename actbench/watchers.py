@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from actbench.config import Run
-from actbench.config.textfile import readable
 from actbench.datasets import DATASETS
+from actbench.text import readable
 
 if TYPE_CHECKING:
     from actbench.engine.measure import Row

@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from actbench.store import Store
-from actbench.store.cells import Row, parse_table
+from actbench.store.csv import Row, parse_table
 
 ACTIVATIONS = "relu,leaky_relu,prelu,elu,selu,gelu,silu,mish,tanh,sigmoid"
 TIMES = ("wall_s", "images_per_s", "train_s", "evaluate_s")

@@ -9,7 +9,7 @@ from typing import Any
 from actbench.claims import Claim, Flags, load_all
 from actbench.config import Run
 from actbench.store import Store
-from actbench.store.records import RunRecord
+from actbench.store.run import RunRecord
 
 CLAIM = """
 id: 1

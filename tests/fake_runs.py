@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from actbench.store import Store
-from actbench.store.records import RunRecord
+from actbench.store.run import RunRecord
 
 
 def run_id(seed: int = 0, name: str = "relu") -> str:

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from actbench.datasets import DATASETS, DatasetEntry
-from actbench.datasets.datafiles import IdxFile, md5
+from actbench.datasets.idx import IdxFile, md5
 
 TRAIN, TEST = 20, 10
 

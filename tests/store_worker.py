@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from fake_runs import record, run_id, store_run
 
-from actbench.store import Store, atomic
+from actbench.store import Store, files
 
 EVENTS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.write", "os.fsync"}
 
@@ -98,7 +98,7 @@ def _die_at(step: int) -> None:
             at("os.fsync", ())
             os.fsync(descriptor)
 
-    setattr(atomic, "os", Watched())  # noqa: B010 - os is not the module's to give away
+    setattr(files, "os", Watched())  # noqa: B010 - os is not the module's to give away
     sys.addaudithook(at)
 
 

@@ -26,7 +26,7 @@ from actbench.activations import (
     chain_sup_slope,
     check_chain,
 )
-from actbench.activations.curves import derived_gain, normal_mean
+from actbench.activations.definition import derived_gain, normal_mean
 from actbench.errors import UnknownNameError, UsageError
 
 # fmt: off

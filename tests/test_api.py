@@ -19,7 +19,7 @@ from actbench.api import Runs, Table
 from actbench.config import Variant
 from actbench.errors import ConfigError, StoreError, UsageError
 from actbench.store import Store
-from actbench.store.cells import parse_table
+from actbench.store.csv import parse_table
 from tests.configs import HOSTILE
 from tests.fake_runs import store_run
 

@@ -20,15 +20,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actbench.errors import StoreError
-from actbench.store import atomic
+from actbench.store import files
 
 quick = settings(derandomize=True, deadline=None, max_examples=60)
 
 
 def test_a_file_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
     path = tmp_path / "runs.csv"
-    atomic.write_bytes(path, b"old")
-    atomic.write_bytes(path, b"new")
+    files.write_bytes(path, b"old")
+    files.write_bytes(path, b"new")
     assert path.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -37,29 +37,29 @@ def test_a_large_file_is_written_whole_by_short_writes(tmp_path: Path, monkeypat
     write = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:1000]))
     data = bytes(range(256)) * 50
-    atomic.write_bytes(tmp_path / "model", data)
+    files.write_bytes(tmp_path / "model", data)
     assert (tmp_path / "model").read_bytes() == data
 
 
 def test_a_file_that_cannot_be_written_is_named_with_the_cause(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"cannot write .*none/x: No such file or directory \(was it deleted"):
-        atomic.write_bytes(tmp_path / "none" / "x", b"")
+        files.write_bytes(tmp_path / "none" / "x", b"")
     (tmp_path / "folder").mkdir()
     with pytest.raises(StoreError, match=r"cannot write .*folder: Is a directory"):
-        atomic.write_bytes(tmp_path / "folder", b"")
+        files.write_bytes(tmp_path / "folder", b"")
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
 def test_a_full_disk_says_what_to_do_and_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "runs.csv"
-    atomic.write_bytes(path, b"old")
+    files.write_bytes(path, b"old")
 
     def full(_descriptor: int, _data: bytes) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "write", full)
     with pytest.raises(StoreError, match=r"runs.csv: No space left on device .*free some space"):
-        atomic.write_bytes(path, b"new")
+        files.write_bytes(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -68,7 +68,7 @@ def test_a_symbolic_link_is_replaced_not_written_through(tmp_path: Path) -> None
     precious = tmp_path / "precious"
     precious.write_bytes(b"keep me")
     (tmp_path / "runs.csv").symlink_to(precious)
-    atomic.write_bytes(tmp_path / "runs.csv", b"new")
+    files.write_bytes(tmp_path / "runs.csv", b"new")
     assert precious.read_bytes() == b"keep me"
     assert not (tmp_path / "runs.csv").is_symlink()
 
@@ -79,16 +79,16 @@ def test_a_folder_that_fails_half_way_leaves_nothing(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(os, "fsync", broken)
     with pytest.raises(StoreError, match=r"cannot write .*run: Input/output error"):
-        atomic.write_folder(tmp_path / "run", {"a": b"1", "b": b"2"})
+        files.write_folder(tmp_path / "run", {"a": b"1", "b": b"2"})
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_first_folder_in_place_wins(tmp_path: Path) -> None:
     first, second, target = tmp_path / "first", tmp_path / "second", tmp_path / "target"
-    atomic.write_folder(first, {"a": b"1"})
-    atomic.write_folder(second, {"a": b"2"})
-    assert atomic.place_folder(first, target)
-    assert not atomic.place_folder(second, target)
+    files.write_folder(first, {"a": b"1"})
+    files.write_folder(second, {"a": b"2"})
+    assert files.place_folder(first, target)
+    assert not files.place_folder(second, target)
     assert (target / "a").read_bytes() == b"1"
     assert (second / "a").read_bytes() == b"2"
 
@@ -96,16 +96,16 @@ def test_the_first_folder_in_place_wins(tmp_path: Path) -> None:
 def test_a_folder_is_not_placed_through_a_symbolic_link(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "target").symlink_to(tmp_path / "elsewhere")
-    atomic.write_folder(tmp_path / "new", {"a": b"1"})
+    files.write_folder(tmp_path / "new", {"a": b"1"})
     with pytest.raises(StoreError, match="target"):
-        atomic.place_folder(tmp_path / "new", tmp_path / "target")
+        files.place_folder(tmp_path / "new", tmp_path / "target")
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 def test_a_swap_that_fails_is_taken_back(tmp_path: Path) -> None:
-    atomic.write_folder(tmp_path / "target", {"a": b"old"})
+    files.write_folder(tmp_path / "target", {"a": b"old"})
     with pytest.raises(StoreError, match=r"cannot replace .*target"):
-        atomic.swap_folder(tmp_path / "missing", tmp_path / "target", tmp_path / "aside")
+        files.swap_folder(tmp_path / "missing", tmp_path / "target", tmp_path / "aside")
     assert (tmp_path / "target" / "a").read_bytes() == b"old"
     assert not (tmp_path / "aside").exists()
 
@@ -119,7 +119,7 @@ def test_a_system_that_cannot_flush_folders_is_no_error(tmp_path: Path, monkeypa
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", files_only)
-    atomic.write_bytes(tmp_path / "a", b"1")
+    files.write_bytes(tmp_path / "a", b"1")
     assert (tmp_path / "a").read_bytes() == b"1"
 
 
@@ -127,42 +127,42 @@ def test_only_ordinary_files_of_a_sane_size_are_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path):
         with pytest.raises(ValueError, match="is not a file"):
-            atomic.read_bytes(path)
+            files.read_bytes(path)
     (tmp_path / "large").write_bytes(bytes(11))
     with pytest.raises(ValueError, match="is larger than 10 bytes"):
-        atomic.read_bytes(tmp_path / "large", limit=10)
-    assert atomic.read_bytes(tmp_path / "large", limit=11) == bytes(11)
+        files.read_bytes(tmp_path / "large", limit=10)
+    assert files.read_bytes(tmp_path / "large", limit=11) == bytes(11)
 
 
 def test_a_lock_is_held_once_and_can_be_had_again(tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    assert not atomic.is_locked(path)
-    lock = atomic.try_lock(path)
+    assert not files.is_locked(path)
+    lock = files.try_lock(path)
     assert lock is not None
     assert lock.in_place
-    assert atomic.is_locked(path)
-    assert atomic.try_lock(path) is None
-    assert atomic.wait_for_lock(path, 0.02) is None
+    assert files.is_locked(path)
+    assert files.try_lock(path) is None
+    assert files.wait_for_lock(path, 0.02) is None
     lock.release()
     lock.release()
-    assert not atomic.is_locked(path)
-    again = atomic.wait_for_lock(path, 0.02)
+    assert not files.is_locked(path)
+    again = files.wait_for_lock(path, 0.02)
     assert again is not None
     again.release()
 
 
 def test_a_lock_dies_with_its_process(tmp_path: Path) -> None:
-    code = "import sys, time; from pathlib import Path; from actbench.store import atomic\n"
-    code += "lock = atomic.try_lock(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
+    code = "import sys, time; from pathlib import Path; from actbench.store import files\n"
+    code += "lock = files.try_lock(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
     command, here = [sys.executable, "-c", code, str(tmp_path / "lock")], Path(__file__).parents[1]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=here) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
-        assert atomic.is_locked(tmp_path / "lock")
-        assert atomic.try_lock(tmp_path / "lock") is None
+        assert files.is_locked(tmp_path / "lock")
+        assert files.try_lock(tmp_path / "lock") is None
         process.kill()
         process.wait()
-    assert not atomic.is_locked(tmp_path / "lock")
+    assert not files.is_locked(tmp_path / "lock")
 
 
 def test_asking_whether_a_lock_is_held_keeps_nobody_from_taking_it(
@@ -171,9 +171,9 @@ def test_asking_whether_a_lock_is_held_keeps_nobody_from_taking_it(
     """While `is_locked` looks, it holds a shared lock for a moment; here the moment lasts until we sleep."""
     path = tmp_path / "lock"
     looking = os.open(path, os.O_RDONLY | os.O_CREAT)
-    assert atomic._flock(looking, exclusive=False)
+    assert files._flock(looking, exclusive=False)
     monkeypatch.setattr(time, "sleep", lambda _seconds: os.close(looking))
-    lock = atomic.try_lock(path)
+    lock = files.try_lock(path)
     assert lock is not None
     lock.release()
 
@@ -181,7 +181,7 @@ def test_asking_whether_a_lock_is_held_keeps_nobody_from_taking_it(
 def test_a_lock_file_that_its_last_holder_deletes_at_this_moment_is_made_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, flock = tmp_path / "lock", atomic._flock
+    path, flock = tmp_path / "lock", files._flock
     deletions = iter([path.unlink])
 
     def deleted_just_before(descriptor: int, *, exclusive: bool) -> bool:
@@ -189,16 +189,16 @@ def test_a_lock_file_that_its_last_holder_deletes_at_this_moment_is_made_anew(
             delete()
         return flock(descriptor, exclusive=exclusive)
 
-    monkeypatch.setattr(atomic, "_flock", deleted_just_before)
-    lock = atomic.try_lock(path)
+    monkeypatch.setattr(files, "_flock", deleted_just_before)
+    lock = files.try_lock(path)
     assert lock is not None
     assert lock.in_place
-    assert atomic.try_lock(path) is None
+    assert files.try_lock(path) is None
     lock.release()
 
 
 def test_a_lock_whose_file_was_deleted_is_not_in_place(tmp_path: Path) -> None:
-    lock = atomic.try_lock(tmp_path / "lock")
+    lock = files.try_lock(tmp_path / "lock")
     assert lock is not None
     (tmp_path / "lock").unlink()
     assert not lock.in_place
@@ -214,16 +214,16 @@ def test_a_file_system_without_locks_gives_every_lock(tmp_path: Path, monkeypatc
     monkeypatch.setattr(fcntl, "flock", missing)
     with contextlib.ExitStack() as stack:
         for _ in range(2):
-            lock = atomic.try_lock(tmp_path / "lock")
+            lock = files.try_lock(tmp_path / "lock")
             assert lock is not None
             stack.callback(lock.release)
-        assert not atomic.is_locked(tmp_path / "lock")
+        assert not files.is_locked(tmp_path / "lock")
 
 
 def test_a_symbolic_link_is_no_lock(tmp_path: Path) -> None:
     (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="symbolic links"):
-        atomic.try_lock(tmp_path / "lock")
+        files.try_lock(tmp_path / "lock")
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -237,20 +237,20 @@ json_values = st.recursive(
 @quick
 @given(json_values)
 def test_whatever_is_stored_as_json_reads_back_strictly(value: Any) -> None:
-    text = atomic.dump_json(value)
+    text = files.dump_json(value)
     assert text.isascii()
-    assert atomic.load_json(text.encode()) == atomic.plain(value)
+    assert files.load_json(text.encode()) == files.plain(value)
 
 
 def test_json_knows_no_nan_and_takes_numpy_as_plain_numbers() -> None:
-    stored = atomic.plain({"a": [math.nan, -math.inf, np.float32(0.5), np.int64(3), np.array([1.0, math.nan])]})
+    stored = files.plain({"a": [math.nan, -math.inf, np.float32(0.5), np.int64(3), np.array([1.0, math.nan])]})
     assert stored == {"a": [None, None, 0.5, 3, [1.0, None]]}
-    assert json.loads(atomic.dump_json(np.bool_(True))) is True
+    assert json.loads(files.dump_json(np.bool_(True))) is True
     with pytest.raises(TypeError, match="object cannot be stored as JSON"):
-        atomic.dump_json({"a": object()})
+        files.dump_json({"a": object()})
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"NaN", b"[Infinity]", b"\xff\xfe", b"[" * 200_000, b'{"a": 1} x'])
 def test_anything_but_strict_json_is_a_value_error(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
-        atomic.load_json(data)
+        files.load_json(data)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actbench.store.cells import Cell, format_cell, format_line, format_table, parse_cell, parse_table
+from actbench.store.csv import Cell, format_cell, format_line, format_table, parse_cell, parse_table
 
 quick = settings(derandomize=True, deadline=None, max_examples=150)
 nasty = st.sampled_from(["", "'", "''x", "=1+1", "-1", "+1", "@a", "\t=1", "\r", " =a", "1e-3", "true", "nan", "-inf"])

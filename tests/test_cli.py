@@ -19,7 +19,7 @@ import safetensors.numpy
 from actbench import cli, compute
 from actbench.activations import ACTIVATIONS
 from actbench.engine import measure
-from actbench.store.cells import parse_table
+from actbench.store.csv import parse_table
 
 ROOT = Path(__file__).parents[1]
 QUICK = ["--set", "epochs=2", "--set", "hidden=[16]", "--set", "train_limit=200"]

@@ -17,7 +17,7 @@ import pytest
 from fake_runs import store_run
 
 from actbench import cli
-from actbench.store.cells import parse_table
+from actbench.store.csv import parse_table
 
 T_975_OF_7 = 2.3646242515927844  # the 97.5% quantile of Student's t with 7 degrees of freedom, from any table
 SEEDS = 8

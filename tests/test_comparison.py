@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actbench.comparison import Comparison, ComparisonRow, compare, failing, pivot, unproven
-from actbench.comparison.groups import group_runs, is_diverged, order, shown
+from actbench.comparison.groups import group_runs, is_diverged, order
 from actbench.comparison.quantities import number, quantity
 from actbench.errors import ActbenchError, UnknownNameError, UsageError
 from actbench.tables import FORMATS, write_comparison
+from actbench.text import value_text
 
 # Noise of eight seeds; what is added to it decides who is better.
 NOISE = (0.0, 0.0011, -0.0004, 0.0007, -0.0009, 0.0002, 0.0005, -0.0006)
@@ -157,7 +158,7 @@ def test_a_dataset_without_the_baseline_says_so() -> None:
 
 def test_settings_are_sorted_numbers_first_and_shown_as_in_yaml() -> None:
     assert sorted([None, "b", 10, 2.5, "a"], key=order) == [2.5, 10, "a", "b", None]
-    assert [shown(v) for v in (None, True, 0.001, 3, "x")] == ["none", "true", "0.001", "3", "x"]
+    assert [value_text(v) for v in (None, True, 0.001, 3, "x")] == ["none", "true", "0.001", "3", "x"]
 
 
 def test_a_missing_setting_and_nan_are_the_same_setting() -> None:
@@ -778,7 +779,7 @@ def test_an_unknown_sort_is_refused() -> None:
 def test_the_top_rows_are_shown_beside_the_baseline_and_p_is_adjusted_for_all() -> None:
     found = compare(THREE, top=1)
     assert labels(found) == ["tanh", "relu"]
-    assert "2 of 3 rows are shown; p is adjusted for all of them." in found.footnotes
+    assert "2 of 3 rows are value_text; p is adjusted for all of them." in found.footnotes
     contrast = found.rows[0].results["test_accuracy"].contrast
     assert contrast is not None
     assert contrast.comparisons == 2

@@ -12,7 +12,7 @@ from actbench.config import Run, Variant
 from actbench.config.fields import Choice
 from actbench.datasets import load
 from actbench.engine import lanes_that_fit, pick_device, train_lanes
-from actbench.engine.stack import Arrays, LaneStack
+from actbench.engine.lanes import Arrays, LaneStack
 
 pytestmark = pytest.mark.cuda
 

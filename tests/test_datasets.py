@@ -34,7 +34,7 @@ from idx_files import (
 )
 
 from actbench import datasets
-from actbench.datasets import DATASETS, datafiles
+from actbench.datasets import DATASETS, idx
 from actbench.errors import DataError, UnknownNameError
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
@@ -206,11 +206,11 @@ def test_no_changed_byte_ever_yields_other_data(
     path = tmp_path_factory.getbasetemp() / (file.archive if gz else file.name)
     stored = zipped(contents[file.name]) if gz else contents[file.name]
     path.write_bytes(stored)
-    right = datafiles.check(path, file)
+    right = idx.check(path, file)
     at = int(place * len(stored))
     path.write_bytes(stored[:at] + bytes([stored[at] ^ flip]) + stored[at + 1 :])
     try:
-        got = datafiles.check(path, file)
+        got = idx.check(path, file)
     except ValueError:
         return
     assert gz  # a gzip header has bytes that do not matter, such as the time
@@ -228,7 +228,7 @@ def test_labels_beyond_nine_are_an_error_where_no_hash_is_known(
 
 def test_a_gzip_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     raw = put(tmp_path, publish(monkeypatch))
-    monkeypatch.setattr(datafiles, "MAX_BYTES", 1_000_000)
+    monkeypatch.setattr(idx, "MAX_BYTES", 1_000_000)
     (raw / f"{IMAGES}.gz").write_bytes(gzip.compress(bytes(5_000_000)))
     with pytest.raises(DataError, match="is larger than 1000000 bytes"):
         datasets.load("mnist", tmp_path)
@@ -334,7 +334,7 @@ def test_the_digits_are_those_of_scikit_learn_in_two_splits_without_overlap() ->
 
     images, labels = load_digits(return_X_y=True)
     loaded = datasets.load("digits", Path("nowhere"), offline=True)
-    larger = datafiles.enlarged(images.astype(np.int64).reshape(-1, 8, 8))
+    larger = idx.enlarged(images.astype(np.int64).reshape(-1, 8, 8))
     of_all = sorted((image.tobytes(), int(label)) for image, label in zip(larger, labels, strict=True))
     splits = (loaded.train, loaded.test)
     assert [tuple(split.images.shape) for split in splits] == [(1437, 28, 28), (360, 28, 28)]
@@ -373,7 +373,7 @@ def test_enlarging_agrees_with_torch_to_half_a_grey_level(seed: int) -> None:
         mode="bilinear",
         align_corners=False,
     )[0]
-    got = torch.from_numpy(datafiles.enlarged(images)).double()
+    got = torch.from_numpy(idx.enlarged(images)).double()
     assert (got - exact).abs().max() <= 0.5 + 1e-9
 
 

@@ -16,12 +16,12 @@ import typer.main
 
 from actbench import cli
 from actbench.activations import ACTIVATIONS, Activation, Facts
-from actbench.activations.curves import derived_gain
+from actbench.activations.definition import derived_gain
 from actbench.claims import claim_files, load_all
 from actbench.config import KEYS, Variant
 from actbench.config.yaml_source import parse_value
 from actbench.metrics import METRICS
-from actbench.store.cells import parse_table
+from actbench.store.csv import parse_table
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

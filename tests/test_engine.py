@@ -18,8 +18,8 @@ from actbench.config import Run, Variant
 from actbench.config.fields import Choice
 from actbench.datasets import Dataset, Split
 from actbench.engine import Outcome, pick_device, train_lanes
+from actbench.engine.lanes import Arrays, LaneStack
 from actbench.engine.measure import Row
-from actbench.engine.stack import Arrays, LaneStack
 from actbench.errors import DeviceError
 
 TIMES = {"train_s", "evaluate_s", "wall_s", "images_per_s"}

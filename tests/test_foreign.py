@@ -15,7 +15,7 @@ from actbench.comparison import compare
 from actbench.errors import ActbenchError, UsageError
 from actbench.store import Store
 from actbench.store.foreign import read_csv
-from actbench.store.reading import read_results, read_rows
+from actbench.store.read import read_results, read_rows
 
 
 def written(folder: Path, text: str | bytes, name: str = "runs.csv") -> Path:

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actbench.errors import StoreError
-from actbench.store import Store, atomic, index
-from actbench.store.cells import format_line, parse_table
-from actbench.store.records import COLUMNS
+from actbench.store import Store, files, index
+from actbench.store.csv import format_line, parse_table
+from actbench.store.run import COLUMNS
 
 
 def place(root: Path, seed: int, name: str = "relu", **changes: object) -> None:
@@ -158,9 +158,9 @@ def test_nothing_is_written_when_nothing_has_changed(root: Path) -> None:
 
 def test_without_a_lock_a_run_that_comes_meanwhile_is_not_lost(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another writer places a run and writes its row between our listing and our writing."""
-    monkeypatch.setattr(atomic, "_flock", lambda _descriptor, exclusive: True)
+    monkeypatch.setattr(files, "_flock", lambda _descriptor, exclusive: True)
     place(root, 0)
-    write = atomic.write_bytes
+    write = files.write_bytes
     others = iter([1, 2])
 
     def interrupted(path: Path, data: bytes, *, beside: Path | None = None) -> None:
@@ -169,14 +169,14 @@ def test_without_a_lock_a_run_that_comes_meanwhile_is_not_lost(root: Path, monke
             index.update(root)
         write(path, data, beside=beside)
 
-    monkeypatch.setattr(atomic, "write_bytes", interrupted)
+    monkeypatch.setattr(files, "write_bytes", interrupted)
     index.update(root)
     assert rows_of(root) == [run_id(0), run_id(1), run_id(2)]
 
 
 def test_the_table_is_right_also_when_its_lock_cannot_be_had(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place(root, 0)
-    lock = atomic.try_lock(root / ".running" / "index.lock")
+    lock = files.try_lock(root / ".running" / "index.lock")
     assert lock is not None
     monkeypatch.setattr(index, "LOCK_TIMEOUT_S", 0.01)
     index.update(root)
@@ -191,7 +191,7 @@ def test_the_table_is_right_also_when_its_lock_cannot_be_had(root: Path, monkeyp
 
 
 def test_temporary_files_of_writers_that_died_are_removed(root: Path) -> None:
-    left = root / ".running" / atomic.temporary_name("runs.csv")
+    left = root / ".running" / files.temporary_name("runs.csv")
     left.write_text("half a tab")
     place(root, 0)
     index.update(root)

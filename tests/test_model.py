@@ -12,7 +12,7 @@ from twin import give, twin_of, twin_optimizer
 from actbench.activations import ACTIVATIONS
 from actbench.config import Run, Variant
 from actbench.config.fields import Choice
-from actbench.engine.stack import Arrays, LaneStack
+from actbench.engine.lanes import Arrays, LaneStack
 from actbench.model import LaneNetwork, Structure, generator
 from actbench.optimizers import OPTIMIZERS, bare_step
 

@@ -15,8 +15,8 @@ from twin import twin_of
 from actbench.activations import ACTIVATIONS
 from actbench.config import Run, Variant
 from actbench.config.fields import Choice
+from actbench.engine.lanes import Arrays, LaneStack
 from actbench.engine.measure import Measurer
-from actbench.engine.stack import Arrays, LaneStack
 from actbench.neurons import DeathLedger, HealthMeter, LayerHealth, SampleHealth, _over_rows, effective_rank, summarize
 
 NAMES = ["relu", "leaky_relu", "elu", "sigmoid", "tanh", "softplus", "silu", "mish", "gelu", "hardtanh", "identity"]

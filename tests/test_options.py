@@ -19,7 +19,7 @@ from actbench.config.fields import Augment, Choice
 from actbench.datasets import Dataset, load
 from actbench.engine import train_lanes
 from actbench.engine.augment import Augmentation
-from actbench.engine.stack import Arrays, LaneStack
+from actbench.engine.lanes import Arrays, LaneStack
 from actbench.errors import ConfigError
 from actbench.initializers import INITIALIZERS
 from actbench.model import generator

@@ -10,7 +10,7 @@ import pytest
 from actbench.comparison import Pivot, compare, pivot
 from actbench.comparison.groups import is_diverged
 from actbench.errors import UnknownNameError, UsageError
-from actbench.store.cells import parse_table
+from actbench.store.csv import parse_table
 from actbench.tables import FORMATS, pivot_table, write_pivot
 
 NOISE = (0.0, 0.011, -0.004, 0.007, -0.009, 0.002, 0.005, -0.012)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from actbench import cli
-from actbench.store.cells import parse_table
+from actbench.store.csv import parse_table
 
 
 def run(*arguments: object) -> int:

@@ -11,12 +11,12 @@ import pytest
 from test_sweep import Watcher, tiny
 
 from actbench import cli, sweeps
-from actbench.cli.plans import duration
 from actbench.config import Run
 from actbench.errors import DeviceError, UsageError
 from actbench.store import Store
 from actbench.sweeps import preview, ray_cluster
 from actbench.sweeps.ray_cluster import Cluster
+from actbench.text import duration
 
 RUNS = [Run(tiny(), seed) for seed in range(20)]
 

@@ -15,7 +15,7 @@ from actbench.activations import ACTIVATIONS
 from actbench.config import Run, Variant
 from actbench.config.fields import Choice
 from actbench.engine import lone
-from actbench.engine.stack import Arrays, LaneStack
+from actbench.engine.lanes import Arrays, LaneStack
 
 needs_recordings = pytest.mark.skipif(
     sys.version_info >= (3, 14) or not hasattr(torch.jit, "trace"), reason="this torch records nothing on this Python"

@@ -14,8 +14,8 @@ import pytest
 from fake_runs import record, rows_of, run_id, store_run
 
 from actbench.errors import StoreError
-from actbench.store import RunRecord, Store, StoredProblem, atomic
-from actbench.store.cells import parse_table
+from actbench.store import RunRecord, Store, StoredProblem, files
+from actbench.store.csv import parse_table
 
 HEAVY = ("torch", "torchvision", "sklearn", "ray", "scipy", "numpy", "safetensors", "pydantic", "filelock")
 
@@ -180,7 +180,7 @@ def test_a_record_finishes_only_its_own_claim(store: Store) -> None:
 
 
 def test_without_working_locks_the_first_result_wins_quietly(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(atomic, "_flock", lambda _descriptor, exclusive: True)
+    monkeypatch.setattr(files, "_flock", lambda _descriptor, exclusive: True)
     with store.claim(run_id()) as first, store.claim(run_id()) as second, store.claim(run_id()) as third:
         assert first is not None
         assert second is not None
@@ -272,7 +272,7 @@ def test_a_run_that_cannot_be_read_just_now_is_not_taken_for_damaged(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store_run(store.root)
-    monkeypatch.setattr("actbench.store.records.RESULT", "x" * 300)
+    monkeypatch.setattr("actbench.store.run.RESULT", "x" * 300)
     with pytest.raises(StoreError, match="File name too long; it is left as it is"), store.claim(run_id()):
         pass
     assert "cannot be read: File name too long" in store.rows()[1][0].reason

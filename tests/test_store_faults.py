@@ -20,7 +20,7 @@ import pytest
 from fake_runs import record, rows_of, run_id, store_run
 
 from actbench.errors import StoreError
-from actbench.store import Store, atomic
+from actbench.store import Store, files
 
 WORKER = Path(__file__).with_name("store_worker.py")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(WORKER.parents[1])}
@@ -185,7 +185,7 @@ class FaultyOs:
 def attempt(root: Path, scenario: str, faulty: FaultyOs, monkeypatch: pytest.MonkeyPatch) -> str:
     """Train the run on the faulty system; returns `stored`, or the error that a person would see."""
     with monkeypatch.context() as patch:
-        patch.setattr(atomic, "os", faulty)
+        patch.setattr(files, "os", faulty)
         try:
             Store(root).prepare()
             with Store(root).claim(run_id(), force=scenario == "force") as claim:
@@ -246,7 +246,7 @@ def test_a_disk_that_is_full_names_the_file_and_leaves_no_scraps(
         assert claim is not None
         claim.save_checkpoint(b"half way")
         with monkeypatch.context() as patch:
-            patch.setattr(atomic, "os", FaultyOs(4, lasting=True))
+            patch.setattr(files, "os", FaultyOs(4, lasting=True))
             with pytest.raises(StoreError, match=rf"cannot write .*{run_id()}.*: No space left on device \(free some"):
                 claim.finish(record())
         assert sorted(path.name for path in claim.folder.iterdir()) == ["checkpoint", "lock"]

@@ -12,7 +12,7 @@ import pytest
 from actbench import sweeps
 from actbench.config import Run, Variant
 from actbench.store import Store
-from actbench.store.cells import parse_table
+from actbench.store.csv import parse_table
 
 
 def tiny(**given: object) -> Variant:

@@ -19,7 +19,6 @@ from actbench import cli, sweeps
 from actbench.config import Run
 from actbench.engine.measure import Measurer
 from actbench.store import Store
-from actbench.sweeps import plans
 from configs import HOSTILE
 
 RUNS = [Run(tiny(), seed) for seed in range(4)]
@@ -263,8 +262,8 @@ def test_other_versions_of_what_is_done_are_pointed_out_in_one_note(
     assert cli.run([*command, "-q"]) == 0
     assert cli.run(command) == 0
     assert "other versions" not in capsys.readouterr().err
-    before = plans.torch_version()
-    monkeypatch.setattr(plans, "torch_version", lambda: "99.0")
+    before = sweeps.torch_version()
+    monkeypatch.setattr(sys.modules["actbench.sweeps.plan"], "torch_version", lambda: "99.0")
     assert cli.run(command) == 0
     notes = [line for line in capsys.readouterr().err.splitlines() if "other versions" in line]
     assert len(notes) == 1

@@ -22,7 +22,7 @@ from rich.console import Console
 from actbench import tables
 from actbench.comparison import Comparison, Pivot, compare, pivot
 from actbench.errors import UnknownNameError
-from actbench.store.cells import parse_table
+from actbench.store.csv import parse_table
 from actbench.tables import (
     FORMATS,
     ROOMY,

@@ -16,7 +16,7 @@ from actbench.config import Run, Variant
 from actbench.errors import UnknownNameError, UsageError
 from actbench.store import Store, StoredRun
 from actbench.trackers import Kind, Tracking, numbers, settings
-from actbench.trackers.to_tensorboard import firing_rates
+from actbench.trackers.tensorboard import firing_rates
 from tests.configs import HOSTILE
 
 TINY: dict[str, Any] = {"name": "tiny", "dataset": "digits", "hidden": [8, 6], "epochs": 2, "train_limit": 100}
@@ -307,7 +307,7 @@ def test_tensorflow_is_never_imported_where_it_is_installed(tmp_path: Path) -> N
     (tmp_path / "tensorflow" / "__init__.py").write_text("raise SystemExit('tensorflow was imported')")
     code = (
         f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\nfrom pathlib import Path\n"
-        "from actbench.trackers.to_tensorboard import TensorBoard\nfrom actbench.config import Run, Variant\n"
+        "from actbench.trackers.tensorboard import TensorBoard\nfrom actbench.config import Run, Variant\n"
         f"board, run = TensorBoard(Path({str(tmp_path / 'tb')!r})), Run(Variant(), 0)\n"
         "board.start(run, 0)\nboard.epoch(run, {'epoch': 0, 'train_loss': 1.0})\nboard.end(run, 'done', None)\n"
         "print('tensorflow' in sys.modules)"

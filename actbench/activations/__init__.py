@@ -12,7 +12,7 @@ import math
 from math import inf, sqrt
 from typing import TYPE_CHECKING, Any
 
-from actbench.activations.curves import (
+from actbench.activations.definition import (
     Activation,
     Chain,
     Facts,
@@ -38,8 +38,7 @@ from actbench.activations.slopes import (
     rrelu_slope,
     swish_slope,
 )
-from actbench.lazy import LazyModule
-from actbench.registry import Parameter, Registry
+from actbench.registry import LazyModule, Parameter, Registry
 
 if TYPE_CHECKING:
     import torch

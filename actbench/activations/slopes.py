@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from actbench.lazy import LazyModule
+from actbench.registry import LazyModule
 
 if TYPE_CHECKING:
     import torch

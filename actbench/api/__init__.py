@@ -29,8 +29,8 @@ from actbench.config import grid as sweep_files
 from actbench.config.yaml_source import Document, Place
 from actbench.errors import UsageError
 from actbench.store import Store, StoredRun
-from actbench.store.cells import Row
-from actbench.store.reading import NOTHING, read_rows
+from actbench.store.csv import Row
+from actbench.store.read import NOTHING, read_rows
 from actbench.sweeps import Options, execute, plan
 from actbench.trackers import Tracking
 from actbench.watchers import Lines, Several

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any, overload
 from rich.console import Console
 
 from actbench import comparison, tables
-from actbench.comparison.groups import shown
-from actbench.config.textfile import readable
 from actbench.errors import UsageError
 from actbench.store import StoredRun
-from actbench.store.records import LAYERS
+from actbench.store.run import LAYERS
 from actbench.tables import Column
+from actbench.text import plural, readable, value_text
 
 if TYPE_CHECKING:
     import pandas
@@ -113,7 +112,7 @@ class Table(Frame, Sequence[Row]):
         return len(self._rows)
 
     def _shown(self) -> tuple[str, Sequence[Column], Sequence[Mapping[str, Any]], Sequence[str]]:
-        return f"{_count(len(self), 'row')}", [Column(name, name, _short) for name in self.columns], self._rows, ()
+        return f"{plural(len(self), 'row')}", [Column(name, name, _short) for name in self.columns], self._rows, ()
 
 
 class Runs(Frame, Sequence[StoredRun]):
@@ -164,7 +163,7 @@ class Runs(Frame, Sequence[StoredRun]):
 
     def _shown(self) -> tuple[str, Sequence[Column], Sequence[Mapping[str, Any]], Sequence[str]]:
         failed = f", {len(self.failed)} failed" if self.failed else ""
-        line = f"{_count(len(self), 'run')}{failed}"
+        line = f"{plural(len(self), 'run')}{failed}"
         if not self._runs:
             return line, (), (), ()
         found = comparison.compare([run.row for run in self._runs])
@@ -230,15 +229,11 @@ def _one_type(values: list[Any]) -> list[Any]:
     kinds = {type(value) for value in values} - {type(None)}
     if kinds == {int, float}:
         return [None if value is None else float(value) for value in values]
-    return values if len(kinds) <= 1 else [None if value is None else shown(value) for value in values]
+    return values if len(kinds) <= 1 else [None if value is None else value_text(value) for value in values]
 
 
 def _short(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else shown(value)
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+    return f"{value:.6g}" if isinstance(value, float) else value_text(value)
 
 
 def _library(name: str) -> Any:

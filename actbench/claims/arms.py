@@ -14,8 +14,8 @@ from actbench import config
 from actbench.claims.reader import Reader
 from actbench.config import Setting, Variant
 from actbench.config.yaml_source import Document, Path, Place
-from actbench.config.yaml_values import shown
 from actbench.errors import ConfigError
+from actbench.text import quoted
 
 QUICK = {"dataset": "digits", "epochs": 5, "train_limit": None}
 """What the arms of every claim become with `--quick`, unless the claim's own `quick` says otherwise."""
@@ -46,7 +46,7 @@ def read_arms(reader: Reader, *, quick: bool, device: Sequence[Setting]) -> Arms
         for rung in rungs or (None,):
             arm = name if rung is None else f"{name} {rung}"
             if arm in arms.names:
-                reader.problem(("arms", name), f"arms: {shown(arm)} is there already", at_key=True)
+                reader.problem(("arms", name), f"arms: {quoted(arm)} is there already", at_key=True)
             arms.names[arm] = None
             paths: list[Path] = [("base",), ("arms", name), *([(*ladder, rung)] if rung is not None else [])]
             _add(reader, arms, arm, [*paths, *([("quick",)] if quick else [])], device)

@@ -35,9 +35,9 @@ from actbench.claims.reader import Reader
 from actbench.claims.readings import ReadingReader
 from actbench.config.fields import Seeds
 from actbench.config.rules import OneOf, Text, integer
-from actbench.config.textfile import readable
 from actbench.config.yaml_source import read
 from actbench.errors import ConfigError, Problem
+from actbench.text import readable
 
 QUICK_SEEDS = 4
 DEFAULT_SEEDS = 13

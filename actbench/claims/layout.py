@@ -17,11 +17,11 @@ from actbench.claims.model import Part, Side
 from actbench.claims.study import JudgedClaim, JudgedReading, Plan, Study, claim_files, folder, judge, ready
 from actbench.claims.verdict import ALPHA, Judged, Verdict
 from actbench.comparison.quantities import Quantity
-from actbench.config.textfile import readable
 from actbench.datasets import Dataset
 from actbench.metrics import UNITS, Kind
-from actbench.store import Store, atomic
+from actbench.store import Store, files
 from actbench.tables import FORMATS, Column
+from actbench.text import readable
 
 FORMAT_VERSION = 1
 COLUMNS = (
@@ -201,7 +201,7 @@ def as_json(study: Study) -> str:
     claims = [_claim(study, one) for one in study.claims]
     whole = {"demonstration": study.demonstration, "contrasts": study.family, "contrasts_with_result": study.known}
     notes = footnotes(study)
-    return atomic.dump_json({"format_version": FORMAT_VERSION, **whole, "claims": claims, "footnotes": notes})
+    return files.dump_json({"format_version": FORMAT_VERSION, **whole, "claims": claims, "footnotes": notes})
 
 
 def _claim(study: Study, one: JudgedClaim) -> dict[str, Any]:

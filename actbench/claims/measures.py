@@ -134,8 +134,8 @@ def structure(spec: str, variant: Variant, run: StoredRun, dataset: Dataset) -> 
     import torch
 
     from actbench.activations import ACTIVATIONS
-    from actbench.activations.curves import chain_function
-    from actbench.engine.stack import Arrays
+    from actbench.activations.definition import chain_function
+    from actbench.engine.lanes import Arrays
 
     if variant.batch_norm or variant.network != "mlp":
         raise UsageError(f"{spec} is known for networks of plain linear layers only, not for {variant.name!r}")

@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from actbench.config.rules import BadValueError, Flaw, Rule
-from actbench.config.textfile import readable
 from actbench.config.yaml_source import Document, Path
-from actbench.config.yaml_values import shown
 from actbench.errors import Problem, suggestion
+from actbench.text import quoted, readable
 
 
 class Reader:
@@ -41,7 +40,7 @@ class Reader:
         found = self.value(path)
         if isinstance(found, dict) and (found or may_be_empty):
             return found
-        self.problem(path, f"{_dotted(path)}: must hold {what}, got {shown(found)}")
+        self.problem(path, f"{_dotted(path)}: must hold {what}, got {quoted(found)}")
         return {}
 
     def items(self, path: Path, what: str) -> range:
@@ -49,14 +48,14 @@ class Reader:
         found = self.value(path) if self.has(path) else []
         if isinstance(found, list) and (found or not self.has(path)):
             return range(len(found))
-        self.problem(path, f"{_dotted(path)}: must be {what}, got {shown(found)}")
+        self.problem(path, f"{_dotted(path)}: must be {what}, got {quoted(found)}")
         return range(0)
 
     def keys(self, path: Path, known: Sequence[str], needed: Sequence[str] = ()) -> bool:
         """Check the keys of the mapping at `path`; False where it is none."""
         found = self.value(path) if path else self.document.values
         if not isinstance(found, dict):
-            self.problem(path, f"{_dotted(path)}: must hold {', '.join(needed or known)}, got {shown(found)}")
+            self.problem(path, f"{_dotted(path)}: must hold {', '.join(needed or known)}, got {quoted(found)}")
             return False
         for key in found:
             if key not in known:

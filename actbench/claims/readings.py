@@ -15,10 +15,9 @@ from actbench.claims.model import Part, Reading, Side
 from actbench.claims.reader import Reader
 from actbench.comparison.quantities import Quantity
 from actbench.config.rules import OneOf, Text, integer, number
-from actbench.config.textfile import readable
 from actbench.config.yaml_source import Path
-from actbench.config.yaml_values import shown
 from actbench.errors import UsageError, suggestion
+from actbench.text import quoted, readable
 
 READING_KEYS = ("says", "parts", "also")
 PART_KEYS = ("metric", "arm", "against", "expect", "margin", "epoch", "layer", "transform", "quick")
@@ -97,7 +96,7 @@ class ReadingReader:
         value = self._reader.value(path)
         if not isinstance(value, str) or value not in self._arms.names:
             near = suggestion(value, self._arms.names) or f"; there are {', '.join(self._arms.names) or 'none'}"
-            self._reader.problem(path, f"{key}: there is no arm {shown(value)}{readable(near)}")
+            self._reader.problem(path, f"{key}: there is no arm {quoted(value)}{readable(near)}")
             return ""
         return str(value)
 

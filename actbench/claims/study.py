@@ -17,8 +17,8 @@ from actbench.claims import evidence, verdict
 from actbench.claims.evidence import Results, Rung
 from actbench.claims.model import Claim, Reading
 from actbench.claims.verdict import Judged, Verdict
+from actbench.comparison.footnotes import ENVIRONMENT
 from actbench.comparison.groups import varying
-from actbench.comparison.remarks import ENVIRONMENT
 from actbench.errors import UnknownNameError, UsageError
 from actbench.store import Store
 from actbench.sweeps.preview import rough_seconds

@@ -25,13 +25,13 @@ from actbench.cli.common import (
     plain_json,
     streams,
 )
-from actbench.cli.plans import duration, failures
+from actbench.cli.plans import failures
 from actbench.cli.progress import PlainWatcher, watcher
-from actbench.cli.results import readable_lines
 from actbench.cli.signals import stopping
 from actbench.config import Run
 from actbench.store import Store
 from actbench.tables import FORMATS, Column
+from actbench.text import duration, readable_lines
 from actbench.watchers import label
 
 if TYPE_CHECKING:

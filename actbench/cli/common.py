@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.text import Text
 
 from actbench.cli import completion
-from actbench.store.reading import read_results as read_results
-from actbench.store.records import StoredProblem
+from actbench.store.read import read_results as read_results
+from actbench.store.run import StoredProblem
 from actbench.tables import Column, Row, terminal_table
 
 ConfigOption = Annotated[
@@ -147,11 +147,6 @@ def with_fields_of(flags: type[Any]) -> Callable[[Callable[..., None]], Callable
     return decorate
 
 
-def count(n: int, what: str) -> str:
-    """Return `1 run`, `2 runs`."""
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
-
-
 def streams() -> Streams:
     """Open both consoles on the process's current standard streams."""
     return Streams(Console(file=sys.stdout, highlight=False), Console(file=sys.stderr, highlight=False))
@@ -167,6 +162,6 @@ def say_problems(to: Streams, problems: Sequence[StoredProblem], shown: int = 5)
 
 def plain_json(value: Any) -> str:
     """Strict JSON text: nan and inf become null."""
-    from actbench.store import atomic
+    from actbench.store import files
 
-    return atomic.dump_json(value)
+    return files.dump_json(value)

@@ -25,12 +25,10 @@ from actbench.cli.common import (
     OfflineOption,
     ResultsOption,
     SetOption,
-    count,
     plain_json,
     streams,
 )
 from actbench.config import grid
-from actbench.config.textfile import readable
 from actbench.datasets import DATASETS
 from actbench.errors import ConfigError, DataError, Problem
 from actbench.initializers import INITIALIZERS
@@ -39,6 +37,7 @@ from actbench.optimizers import OPTIMIZERS
 from actbench.registry import Parameter
 from actbench.schedules import SCHEDULES
 from actbench.tables import Column
+from actbench.text import plural, readable
 
 data_app = typer.Typer(name="data", help="Get, check and describe the datasets.", no_args_is_help=True)
 NameArgument = Annotated[
@@ -189,7 +188,7 @@ def validate(
             problems += error.problems
         else:
             runs = sum(len(one.seeds) for one in found)
-            to.result(f"{readable(str(file))}: ok ({count(len(found), 'variant')}, {count(runs, 'run')})")
+            to.result(f"{readable(str(file))}: ok ({plural(len(found), 'variant')}, {plural(runs, 'run')})")
     if problems:
         raise ConfigError(problems)
 

@@ -12,18 +12,18 @@ from pathlib import Path
 
 import actbench
 from actbench import sweeps
-from actbench.cli.common import Streams, count, plain_json
+from actbench.cli.common import Streams, plain_json
 from actbench.config import Run
-from actbench.config.textfile import readable
 from actbench.store import Store
 from actbench.sweeps.preview import ROUGH_RATE, Preview, preview
 from actbench.tables import Column
+from actbench.text import duration, plural, readable
 
 
 def announcement(plan: sweeps.Plan) -> str:
     """Say how many runs there are, and how many of them are done."""
     variants = len({run.variant.name for run in plan.runs})
-    head = count(len(plan.runs), "run") + (f" ({variants} variants)" if variants > 1 else "")
+    head = plural(len(plan.runs), "run") + (f" ({variants} variants)" if variants > 1 else "")
     if not plan.open:
         return f"{head}: all done already, nothing to train (--force trains anew)"
     done = f", {len(plan.ended)} done already" if plan.ended else ""
@@ -44,7 +44,7 @@ def failures(plan: sweeps.Plan, report: sweeps.Report, store: Store, data_dir: P
     """List the failed runs, each with the command that tries it again."""
     failed = [run for run in plan.runs if run.run_id in report.failed]
     if failed:
-        yield f"{count(len(failed), 'run')} failed:"
+        yield f"{plural(len(failed), 'run')} failed:"
     for run in failed:
         stored = store.root / run.run_id / "config.yaml"
         again = "the same command"
@@ -74,9 +74,9 @@ def show_plan(to: Streams, plan: sweeps.Plan, store: Store, options: sweeps.Opti
         return
     to.table([Column("variant", "variant"), *(Column(k, k, right=True) for k in ("seeds", "done"))], rows)
     seeds = {len(runs) for runs in asked.values()}
-    by = f" x {count(min(seeds), 'seed')} =" if len(seeds) == 1 else ","
+    by = f" x {plural(min(seeds), 'seed')} =" if len(seeds) == 1 else ","
     to.note(
-        f"{count(len(rows), 'variant')}{by} {count(len(plan.runs), 'run')}: "
+        f"{plural(len(rows), 'variant')}{by} {plural(len(plan.runs), 'run')}: "
         f"{len(plan.ended)} done, {len(plan.open)} to train"
     )
     for note in (*version_notes(plan), *_ahead(ahead)):
@@ -89,19 +89,12 @@ def _ahead(ahead: Preview) -> Iterator[str]:
         return
     for where, members in groupby(ahead.groups, key=lambda group: group[0].name):
         sizes = [len(runs) for _, runs in members]
-        shown = ", ".join(f"{len(list(same))} of {count(size, 'run')}" for size, same in groupby(sizes))
-        yield f"{count(len(sizes), 'lane group')} ({shown}), {where}"
+        shown = ", ".join(f"{len(list(same))} of {plural(size, 'run')}" for size, same in groupby(sizes))
+        yield f"{plural(len(sizes), 'lane group')} ({shown}), {where}"
     if ahead.seconds is None:
         yield "no estimate of the time: nothing of this shape has been trained on such a device yet"
         return
     rough = ahead.runs - ahead.timed
-    parts = [f"{count(ahead.timed, 'run')} by the times of stored ones of the same shape"] if ahead.timed else []
-    parts += [f"{count(rough, 'run')} by {ROUGH_RATE}"] if rough else []
+    parts = [f"{plural(ahead.timed, 'run')} by the times of stored ones of the same shape"] if ahead.timed else []
+    parts += [f"{plural(rough, 'run')} by {ROUGH_RATE}"] if rough else []
     yield f"about {duration(ahead.seconds)}, estimated: {', '.join(parts)}"
-
-
-def duration(seconds: float) -> str:
-    """Return `40 s`, `12 min` or `3.5 h`."""
-    if seconds < 90:
-        return f"{max(seconds, 1):.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"

@@ -20,12 +20,12 @@ from actbench.comparison.groups import select
 from actbench.comparison.quantities import Curve, Row
 from actbench.config.fields import Chain, Choice
 from actbench.config.rules import BadValueError
-from actbench.config.textfile import readable
 from actbench.config.yaml_source import parse_value
 from actbench.errors import ConfigError, Problem, StoreError, UsageError
-from actbench.store import atomic
-from actbench.store.reading import read_results, read_rows
-from actbench.store.records import MODEL, RESULT
+from actbench.store import files
+from actbench.store.read import read_results, read_rows
+from actbench.store.run import MODEL, RESULT
+from actbench.text import readable
 
 COST_LIMIT = 4 * 2**20
 FIRST_LAYER = "hidden.0.weight"
@@ -148,7 +148,7 @@ def plot(
     ending = _check_output(output)
     to = streams()
     chart = _DRAWN[kind](asked, to)
-    atomic.write_bytes(output, figures.render(chart, ending, theme=theme.value))
+    files.write_bytes(output, figures.render(chart, ending, theme=theme.value))
     to.result(readable(str(output)))
 
 
@@ -264,7 +264,7 @@ def _cost(asked: Asked, to: Streams) -> figures.Chart:
         )
     source = readable(asked.paths[0])
     try:
-        found: Any = atomic.load_json(atomic.read_bytes(asked.paths[0], COST_LIMIT))
+        found: Any = files.load_json(files.read_bytes(asked.paths[0], COST_LIMIT))
     except OSError as error:
         raise UsageError(f"{source}: cannot be read: {error.strerror or error}") from None
     except ValueError as error:

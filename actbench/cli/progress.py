@@ -14,7 +14,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from actbench.cli.board import Board
 from actbench.cli.common import Streams
 from actbench.config import Run
-from actbench.config.textfile import readable
+from actbench.text import readable
 from actbench.watchers import Lines
 
 if TYPE_CHECKING:

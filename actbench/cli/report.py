@@ -11,7 +11,8 @@ import typer
 from actbench.cli import completion
 from actbench.cli.common import ResultsOption, read_results, say_problems, streams
 from actbench.errors import UsageError
-from actbench.store import Store, atomic
+from actbench.store import Store, files
+from actbench.text import split_commas
 
 
 def register(app: typer.Typer) -> None:
@@ -63,14 +64,14 @@ def report(
         runs,
         problems,
         title=title,
-        by=_listed(by),
+        by=split_commas(by),
         baseline=baseline,
-        metrics=_listed(metric) or (),
+        metrics=split_commas(metric) or (),
         filter=condition,
         claims=[row for folder in _folders(paths or [], results) for row in stored_verdicts(Store(folder))],
     )
-    with atomic.explained("write", output):
-        atomic.write_bytes(output, pages.render(page).encode())
+    with files.explained("write", output):
+        files.write_bytes(output, pages.render(page).encode())
     to.note(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB): {len(runs)} runs")
 
 
@@ -78,7 +79,3 @@ def _folders(paths: Sequence[str], results: Path) -> list[Path]:
     """The results folder whose claims are shown: there is a verdict only where all runs lie in one."""
     found = [Path(path) for path in paths] or [results]
     return [folder for folder in found if (folder / "runs.csv").is_file()] if len(found) == 1 else []
-
-
-def _listed(text: str | None) -> list[str] | None:
-    return [part.strip() for part in text.split(",") if part.strip()] if text is not None else None

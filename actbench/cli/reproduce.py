@@ -29,7 +29,7 @@ from actbench.errors import CheckFailed
 from actbench.metrics import METRICS
 from actbench.reproduce import Reproduction, explain, run_of
 from actbench.reproduce import reproduce as train_again
-from actbench.store.reading import find_one
+from actbench.store.read import find_one
 from actbench.tables import Column
 
 

@@ -20,13 +20,13 @@ from actbench.cli.common import (
     streams,
 )
 from actbench.comparison import Comparison, Pivot
-from actbench.config.textfile import readable
 from actbench.errors import CheckFailed, UsageError
 from actbench.metrics import METRICS
-from actbench.store.cells import Row
-from actbench.store.reading import find_one, read_rows
-from actbench.store.records import StoredRun
+from actbench.store.csv import Row
+from actbench.store.read import find_one, read_rows
+from actbench.store.run import StoredRun
 from actbench.tables import FORMATS, Column
+from actbench.text import readable, readable_lines, split_commas
 
 
 def register(app: typer.Typer) -> None:
@@ -136,12 +136,12 @@ def compare(
     to = streams()
     read = read_rows(paths or [], results)
     say_problems(to, read.problems)
-    metrics = _listed(metric) or ()
+    metrics = split_commas(metric) or ()
     if pivoted:
         crossed = comparison.pivot(
             read.rows,
-            down=_listed(down) or (),
-            across=_listed(across) or (),
+            down=split_commas(down) or (),
+            across=split_commas(across) or (),
             metrics=metrics,
             filter=condition,
             epoch=epoch,
@@ -152,7 +152,7 @@ def compare(
         return
     found = comparison.compare(
         read.rows,
-        by=_listed(by),
+        by=split_commas(by),
         baseline=baseline,
         metrics=metrics,
         filter=condition,
@@ -207,11 +207,6 @@ def _write(to: Streams, text: str) -> None:
     to.result(readable_lines(text) if to.out.is_terminal else text)
 
 
-def _listed(text: str | None) -> list[str] | None:
-    """Split `a,b` at its commas."""
-    return [part.strip() for part in text.split(",") if part.strip()] if text is not None else None
-
-
 def _check(to: Streams, found: Comparison, condition: str) -> None:
     for row in comparison.unproven(found, condition):
         to.note(f"--fail-if: {readable(row.label)} meets it or may, but the runs do not decide")
@@ -247,11 +242,6 @@ def show(
         to.result(f"{what + ':':18} {readable(str(value))}")
     for problem in stored.verify():
         to.note(f"damaged: {problem}")
-
-
-def readable_lines(text: str) -> str:
-    """Escape what a terminal might obey, line by line."""
-    return "\n".join(readable(line) for line in text.splitlines())
 
 
 _CURVE = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "dead_ratio", "sparsity", "deaths", "revivals")

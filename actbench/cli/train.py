@@ -28,7 +28,6 @@ from actbench.cli.common import (
     Streams,
     ThreadsOption,
     TrackOption,
-    count,
     plain_json,
     streams,
     with_fields_of,
@@ -39,6 +38,7 @@ from actbench.cli.signals import stopping
 from actbench.config import Config, grid
 from actbench.errors import UsageError
 from actbench.store import Store, StoredRun
+from actbench.text import plural
 from actbench.trackers import Tracking
 from actbench.watchers import Several
 
@@ -180,7 +180,7 @@ def _train(to: Streams, plan: sweeps.Plan, store: Store, flags: Flags) -> int:
         to.note(note)
     open_runs = len(plan.runs) - len(ended) - len(report.failed)
     if report.stopped and open_runs:
-        to.note(f"stopped; {count(open_runs, 'run')} unfinished and kept: the same command goes on with them")
+        to.note(f"stopped; {plural(open_runs, 'run')} unfinished and kept: the same command goes on with them")
     if received:
         return 128 + received[0]
     return 1 if report.failed else 0

@@ -13,16 +13,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from actbench.comparison import remarks
+from actbench.comparison import footnotes
 from actbench.comparison.arrangement import choose_baseline, sorter
 from actbench.comparison.checks import failing, unproven
-from actbench.comparison.groups import Grouping, columns_of, group_runs, order, select, shown
+from actbench.comparison.groups import Grouping, columns_of, group_runs, order, select
 from actbench.comparison.pivots import Pivot, pivot
 from actbench.comparison.quantities import Curve, Quantity, Row, number, quantities, quantity
 from actbench.comparison.results import Comparison, ComparisonRow, Result
 from actbench.comparison.table import Table, cached
 from actbench.comparison.tuning import tuned
 from actbench.errors import UsageError
+from actbench.text import value_text
 
 __all__ = [
     "Comparison", "ComparisonRow", "Pivot", "Result", "choose_baseline", "compare", "failing", "pivot", "unproven",
@@ -80,14 +81,14 @@ def compare(
         within = resort(within, groups) if resort else within
         found += within if top is None else [r for i, r in enumerate(within) if i < top or r.is_baseline]
     if len(found) < len(ranked):
-        texts.append(f"{len(found)} of {len(ranked)} rows are shown; p is adjusted for all of them.")
-    texts += remarks.on_epoch(asked, epoch)
+        texts.append(f"{len(found)} of {len(ranked)} rows are value_text; p is adjusted for all of them.")
+    texts += footnotes.on_epoch(asked, epoch)
     contrasted = [result.contrast for row in found for result in row.results.values() if result.contrast]
-    texts += remarks.on_method(contrasted, len(asked))
-    texts += remarks.on_margin(asked[0], equivalence)
-    texts += remarks.on_power(contrasted, alpha)
-    texts += remarks.on_settings(grouping, by_variant=by is None, besides=[tune] if tune else ())
-    texts += remarks.on_runs(grouping)
+    texts += footnotes.on_method(contrasted, len(asked))
+    texts += footnotes.on_margin(asked[0], equivalence)
+    texts += footnotes.on_power(contrasted, alpha)
+    texts += footnotes.on_settings(grouping, by_variant=by is None, besides=[tune] if tune else ())
+    texts += footnotes.on_runs(grouping)
     named = _name_columns(grouping, by_variant=by is None, only_changed=only_changed)
     return Comparison(tuple(found), asked, extras, named, tuple(texts), chosen, alpha)
 
@@ -110,6 +111,6 @@ def _name_columns(grouping: Grouping, *, by_variant: bool, only_changed: bool) -
     dataset = ["dataset"] if len({group.dataset for group in groups}) > 1 else []
     if by_variant:
         telling = [key for key in grouping.by if key in several and key != "name"]
-        return (*dataset, "label", *(k for k in telling if any(shown(g.keys[k]) != g.label for g in groups)))
+        return (*dataset, "label", *(k for k in telling if any(value_text(g.keys[k]) != g.label for g in groups)))
     keys = [key for key in grouping.by if key in several or not only_changed]
     return (*dataset, *keys) if keys or dataset else ("label",)

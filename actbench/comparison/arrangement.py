@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from actbench.comparison.groups import Group, listed, order, shown
+from actbench.comparison.groups import Group, order
 from actbench.comparison.quantities import Quantity, quantity
 from actbench.comparison.results import ComparisonRow
 from actbench.comparison.table import Table, rounded
 from actbench.errors import UnknownNameError, UsageError
 from actbench.metrics import METRICS
+from actbench.text import comma_list, value_text
 
 _VERDICTS = ("better", "higher", "equivalent", "~", "lower", "worse")
 
@@ -27,15 +28,15 @@ def choose_baseline(groups: Sequence[Group], wanted: str | None) -> str:
     target = (wanted if wanted is not None else "relu").casefold()
     views: tuple[Callable[[Group], list[str]], ...] = (
         lambda group: [group.label],
-        lambda group: [shown(group.name)],
-        lambda group: [text for key, v in group.keys.items() for text in (shown(v), f"{key}={shown(v)}")],
+        lambda group: [value_text(group.name)],
+        lambda group: [text for key, v in group.keys.items() for text in (value_text(v), f"{key}={value_text(v)}")],
     )
     for view in views:
         labels = list(dict.fromkeys(g.label for g in groups if target in map(str.casefold, view(g))))
         if len(labels) == 1 or (labels and wanted is None):
             return labels[0]
         if labels:
-            raise UsageError(f"--baseline {wanted!r} matches several rows: {listed(labels)}; give one of these")
+            raise UsageError(f"--baseline {wanted!r} matches several rows: {comma_list(labels)}; give one of these")
     if wanted is None:
         return groups[0].label
     known = [text for group in groups for view in views[:2] for text in view(group)]

@@ -14,6 +14,7 @@ from typing import Any
 from actbench.comparison import expressions
 from actbench.comparison.quantities import Row
 from actbench.errors import UnknownNameError, UsageError
+from actbench.text import value_text
 
 CONFIG_KEYS = (
     "name", "dataset", "network", "activation", "init", "batch_norm", "lr", "optimizer", "epochs",
@@ -100,13 +101,6 @@ def columns_of(rows: Iterable[Row]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def shown(value: Any) -> str:
-    """Return a setting as text, as it would stand in YAML: `true`, `none`, `0.001`."""
-    if value is None or isinstance(value, bool):
-        return str(value).lower()
-    return repr(value) if isinstance(value, float) else str(value)
-
-
 def varying(rows: Sequence[Row], keys: Iterable[str]) -> dict[str, tuple[Any, ...]]:
     """Return the keys that have more than one value in `rows`, with these values in order."""
     values = {key: dict.fromkeys(setting(row, key) for row in rows) for key in keys}
@@ -173,7 +167,8 @@ def _labels(keys: Sequence[str], values: Sequence[tuple[Any, ...]], *, told_apar
         for first, same in alike.items()
     }
     return [
-        " ".join([shown(value[0]), *(f"{keys[i]}={shown(value[i])}" for i in needed[value[0]])]) for value in values
+        " ".join([value_text(value[0]), *(f"{keys[i]}={value_text(value[i])}" for i in needed[value[0]])])
+        for value in values
     ]
 
 
@@ -206,9 +201,3 @@ def _agree(one: Row, other: Row) -> bool:
     """Whether two rows say the same wherever both say something."""
     pairs = ((setting(one, key), setting(other, key)) for key in one if key in other)
     return all(a == b for a, b in pairs if a is not None and b is not None)
-
-
-def listed(texts: Sequence[str], most: int = 6) -> str:
-    """Return `a, b, c`, at most so many, then how many more there are."""
-    more = f" and {len(texts) - most} more" if len(texts) > most else ""
-    return ", ".join(texts[:most]) + more

@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from actbench.comparison import remarks
-from actbench.comparison.groups import columns_of, group_runs, listed, order, select, shown
+from actbench.comparison import footnotes
+from actbench.comparison.groups import columns_of, group_runs, order, select
 from actbench.comparison.quantities import Curve, Quantity, Row, quantities
 from actbench.comparison.results import ComparisonRow
 from actbench.comparison.table import Table, cached
 from actbench.comparison.tuning import tuned
 from actbench.errors import UsageError
+from actbench.text import comma_list, value_text
 
 Key = tuple[Any, ...]
 
@@ -69,7 +70,7 @@ def pivot(
     if not down or not across:
         raise UsageError("a pivot needs --rows and --cols, such as --rows activation --cols lr")
     if both := [key for key in down if key in across]:
-        raise UsageError(f"{listed(both)} cannot be in --rows and in --cols")
+        raise UsageError(f"{comma_list(both)} cannot be in --rows and in --cols")
     kept, texts = select(rows, filter), list[str]()
     if tune is not None:
         kept, texts = tuned(kept, [*down, *across], tune)
@@ -85,9 +86,9 @@ def pivot(
     each = f"n = {same_n} each" if same_n is not None else "n in brackets"
     what = asked[0].heading if len(asked) == 1 else "the metrics"
     texts.insert(0, f"Cells: {what}, mean and {100 * (1 - alpha):g}% interval, {each}.")
-    texts += remarks.on_epoch(asked, epoch)
-    texts += remarks.on_settings(grouping, by_variant=False, besides=[tune] if tune else ())
-    texts += remarks.on_runs(grouping)
+    texts += footnotes.on_epoch(asked, epoch)
+    texts += footnotes.on_settings(grouping, by_variant=False, besides=[tune] if tune else ())
+    texts += footnotes.on_runs(grouping)
     several = len({cell.dataset for cell in cells}) > 1 and "dataset" not in (*down, *across)
     return Pivot(
         lines=tuple(_lines(cells, asked, down, across)),
@@ -125,4 +126,4 @@ def _in_order(key: Key) -> tuple[tuple[int, Any], ...]:
 
 def name_of(keys: Sequence[str], values: Key) -> str:
     """Return how a column is called: `lr=0.01`, `lr=0.01 init=he_normal`."""
-    return " ".join(f"{key}={shown(value)}" for key, value in zip(keys, values, strict=True))
+    return " ".join(f"{key}={value_text(value)}" for key, value in zip(keys, values, strict=True))

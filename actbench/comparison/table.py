@@ -11,20 +11,11 @@ from dataclasses import dataclass, field
 
 from actbench import stats
 from actbench.comparison.contrasts import Contrast, Estimate, Sample, contrasts, estimate, sample
-from actbench.comparison.groups import (
-    CONFIG_KEYS,
-    ENVIRONMENT,
-    Group,
-    Grouping,
-    columns_of,
-    is_diverged,
-    listed,
-    order,
-    shown,
-)
+from actbench.comparison.groups import CONFIG_KEYS, ENVIRONMENT, Group, Grouping, columns_of, is_diverged, order
 from actbench.comparison.quantities import Curve, Quantity, Row, number
 from actbench.comparison.results import ComparisonRow, Rank, Result
 from actbench.errors import UsageError
+from actbench.text import comma_list, value_text
 
 
 def rounded(mean: float | None) -> float:
@@ -90,7 +81,7 @@ class Table:
         rows = [row for group in self.grouping.groups for row in group.runs]
         known = {*CONFIG_KEYS, *ENVIRONMENT, "seed"}
         names = [k for k in columns_of(rows) if k not in known and any(number(row.get(k)) is not None for row in rows)]
-        return f"these have numbers: {listed(names)}" if names else "see: actbench list metrics"
+        return f"these have numbers: {comma_list(names)}" if names else "see: actbench list metrics"
 
     def in_order(self) -> list[Group]:
         """Order by the settings, which no result has a say in."""
@@ -111,7 +102,9 @@ class Table:
         """Return the rows of one dataset, in the order of `groups`; without a baseline nothing is contrasted."""
         reference = next((group for group in groups if group.label == baseline), None)
         if reference is None and baseline is not None:
-            self.texts.append(f"{shown(groups[0].dataset)} has no row {baseline}: nothing to compare its rows with.")
+            self.texts.append(
+                f"{value_text(groups[0].dataset)} has no row {baseline}: nothing to compare its rows with."
+            )
         results: list[dict[str, Result]] = [{} for _ in groups]
         notes: list[list[int]] = [[] for _ in groups]
         for one in (*self.asked, *self.extras):
@@ -147,7 +140,7 @@ class Table:
         ]
 
     def _ranks(self, one: Quantity, samples: Sequence[Sample], estimates: Sequence[Estimate]) -> list[Rank]:
-        """Mark the best means among rows without a missing value, and what is not shown to differ from them."""
+        """Mark the best means among rows without a missing value, and what is not value_text to differ from them."""
         means = {i: e.mean for i, e in enumerate(estimates) if e.mean is not None and e.missing == 0}
         ranks: list[Rank] = [""] * len(samples)
         if one.better == "neither" or not means:

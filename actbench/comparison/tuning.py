@@ -10,18 +10,10 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from actbench.comparison.groups import (
-    CONFIG_KEYS,
-    Group,
-    columns_of,
-    group_runs,
-    is_diverged,
-    listed,
-    order,
-    shown,
-)
+from actbench.comparison.groups import CONFIG_KEYS, Group, columns_of, group_runs, is_diverged, order
 from actbench.comparison.quantities import Row, number
 from actbench.errors import UnknownNameError, UsageError
+from actbench.text import comma_list, value_text
 
 MEASURE = "validation_accuracy"
 
@@ -61,7 +53,7 @@ def _names(tried: Sequence[_Same], keys: Sequence[str]) -> dict[_Same, str]:
     telling = telling or [i for i, key in enumerate(keys) if key == "activation"]
     plain = {"activation", "name", "dataset"}
     return {
-        same: " ".join(shown(same[i]) if keys[i] in plain else f"{keys[i]}={shown(same[i])}" for i in telling)
+        same: " ".join(value_text(same[i]) if keys[i] in plain else f"{keys[i]}={value_text(same[i])}" for i in telling)
         or "all runs"
         for same in tried
     }
@@ -98,14 +90,14 @@ def _remarks(tried: _Tried, best: dict[_Same, Group], names: dict[_Same, str], k
     """Say what was chosen, and what may be wrong with the choice."""
     values = {same: sorted((group.keys[key] for group in groups), key=order) for same, groups in tried.items()}
     chosen = {same: group.keys[key] for same, group in best.items()}
-    told = listed(sorted(f"{names[same]} {shown(value)}" for same, value in chosen.items()))
+    told = comma_list(sorted(f"{names[same]} {value_text(value)}" for same, value in chosen.items()))
     of = " or ".join(map(str, sorted({len(tries) for tries in values.values()})))
     yield f"{key} is each row's best of {of} by validation accuracy after the last epoch: {told}."
     edge = sorted(
         names[same] for same, tries in values.items() if len(tries) > 1 and chosen[same] in tries[:: len(tries) - 1]
     )
     if edge:
-        yield f"The best {key} lies at the edge of what was tried for {listed(edge)}: try values beyond."
+        yield f"The best {key} lies at the edge of what was tried for {comma_list(edge)}: try values beyond."
     if len({tuple(tries) for tries in values.values()}) > 1:
         yield f"Rows tried as many values of {key}, but not the same ones."
     runs = sorted({len(group.runs) for groups in tried.values() for group in groups})

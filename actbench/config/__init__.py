@@ -19,11 +19,11 @@ from pydantic import ValidationError
 from actbench.config.fields import DEFAULT_SEEDS, REGISTRIES, Augment, Choice, Seeds
 from actbench.config.rules import BadValueError, Flaw, Path
 from actbench.config.schema import json_schema
-from actbench.config.textfile import readable
 from actbench.config.variant import RECIPE, Run, Variant, plain_value
 from actbench.config.yaml_source import Document, Place, parse_value, read
-from actbench.config.yaml_values import dump, shown
+from actbench.config.yaml_values import dump
 from actbench.errors import ConfigError, Problem, suggestion
+from actbench.text import quoted, readable
 
 __all__ = ["Augment", "Choice", "Config", "Run", "Setting", "Variant", "json_schema"]
 
@@ -223,7 +223,7 @@ def unknown_key(key: str) -> str:
     """Say that there is no such key, and which one may be meant."""
     meant = _MEANT.get(key.casefold())
     near = f"; did you mean {meant!r}?" if meant else suggestion(key, KEYS)
-    return f"unknown key {shown(key)}{near or '; see: actbench schema'}"
+    return f"unknown key {quoted(key)}{near or '; see: actbench schema'}"
 
 
 def _problem(document: Document, flaw: Flaw) -> Problem:

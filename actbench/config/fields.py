@@ -22,12 +22,12 @@ from actbench.config.rules import (
     integer,
     parameter_schema,
 )
-from actbench.config.yaml_values import shown
 from actbench.errors import suggestion
 from actbench.initializers import INITIALIZERS
 from actbench.optimizers import OPTIMIZERS
 from actbench.registry import Parameter, Registry, Value
 from actbench.schedules import SCHEDULES
+from actbench.text import quoted
 
 REGISTRIES: dict[str, Registry[Any]] = {
     "activation": ACTIVATIONS,
@@ -177,7 +177,7 @@ class Norm(Rule):
         if isinstance(value, str) and value in ("before", "after"):
             return str(value)
         hint = how_to_write(Parameter("", False, "", choices=("before", "after")), value)
-        raise BadValueError(f"must be true, false, before or after, got {shown(value)}{hint}")
+        raise BadValueError(f"must be true, false, before or after, got {quoted(value)}{hint}")
 
     def schema(self) -> Schema:
         """Return the schema of the four values."""
@@ -194,7 +194,7 @@ class Probe(Rule):
         if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_IMAGES:
             return value
         hint = how_to_write(Parameter("", 1, "", choices=("train", "test")), value)
-        raise BadValueError(f"must be train, test or a number of training images >= 1, got {shown(value)}{hint}")
+        raise BadValueError(f"must be train, test or a number of training images >= 1, got {quoted(value)}{hint}")
 
     def schema(self) -> Schema:
         """Return the schema of both forms."""
@@ -211,7 +211,7 @@ class Device(Rule):
         if isinstance(value, str) and re.fullmatch(self.PATTERN, value):
             return str(value)
         hint = suggestion(value, ("auto", "cpu", "cuda")) if isinstance(value, str) else ""
-        raise BadValueError(f"must be auto, cpu, cuda or cuda:N, got {shown(value)}{hint}")
+        raise BadValueError(f"must be auto, cpu, cuda or cuda:N, got {quoted(value)}{hint}")
 
     def schema(self) -> Schema:
         """Return the schema of the names."""
@@ -251,7 +251,7 @@ class Augmentation(Rule):
         if value is None or value is False or (isinstance(value, str) and value == "none"):
             return None
         if not isinstance(value, dict | Augment):
-            raise BadValueError(f"must be none or a mapping such as {{rotation: 10, shift: 2}}, got {shown(value)}")
+            raise BadValueError(f"must be none or a mapping such as {{rotation: 10, shift: 2}}, got {quoted(value)}")
         given = value.plain if isinstance(value, Augment) else value
         found = Augment(**check_parameters("augment", self.AMOUNTS, given))  # type: ignore[arg-type]  # all floats
         return found if found.plain else None

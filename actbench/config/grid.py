@@ -23,11 +23,10 @@ from typing import Any
 from actbench.config import KEYS, Config, Setting, apply, check, collect, open_config, settings, unknown_key
 from actbench.config.fields import Augment, Choice
 from actbench.config.rules import Path
-from actbench.config.textfile import readable
 from actbench.config.variant import Variant, flat_value, label
 from actbench.config.yaml_source import Document, Place, parse_value
-from actbench.config.yaml_values import shown
 from actbench.errors import ConfigError, Problem, suggestion
+from actbench.text import quoted, readable
 
 MAX_VARIANTS = 10_000
 MAX_RUNS = 1_000_000
@@ -131,7 +130,7 @@ def _axes(document: Document) -> list[Axis]:
         if part not in ("grid", "zip"):
             hint = suggestion(part, ("grid", "zip")) or "; it has grid and zip"
             place = document.place(("sweep", part), at_key=True)
-            problems.append(place.problem(f"sweep: unknown key {shown(part)}{hint}"))
+            problems.append(place.problem(f"sweep: unknown key {quoted(part)}{hint}"))
     if problems:
         raise ConfigError(problems)
     columns = collect([partial(_column, document, part, key) for part in sweep for key in _keys(document, part)])
@@ -152,7 +151,7 @@ def _part(document: Document, path: Path, what: str) -> dict[str, Any]:
         found = found[key]
     if not isinstance(found, dict) or not found:
         name = ".".join(map(str, path))
-        raise ConfigError([document.place(path).problem(f"{name}: must hold {what}, got {shown(found)}")])
+        raise ConfigError([document.place(path).problem(f"{name}: must hold {what}, got {quoted(found)}")])
     return found
 
 
@@ -169,7 +168,7 @@ def _column(document: Document, part: str, key: str) -> tuple[str, list[Cell]]:
     if part == "zip" and key in document.values["sweep"].get("grid", {}):
         raise ConfigError([at_key.problem(f"sweep.zip: {key} is in grid, too; take it out of one of them")])
     if not isinstance(values, list) or not values:
-        message = f"sweep.{part}.{key}: must be a list of values such as [a, b], got {shown(values)}"
+        message = f"sweep.{part}.{key}: must be a list of values such as [a, b], got {quoted(values)}"
         raise ConfigError([document.place(path).problem(message)])
     places: list[Places] = [{(): document.place((*path, k))} for k in range(len(values))]
     key_places: list[Places] = [{} for _ in values]

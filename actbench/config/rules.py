@@ -17,9 +17,10 @@ from typing import Any
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from actbench.config.yaml_values import Unquoted, shown
+from actbench.config.yaml_values import Unquoted
 from actbench.errors import suggestion
 from actbench.registry import Parameter, Value
+from actbench.text import quoted
 
 Path = tuple[str | int, ...]
 Schema = dict[str, Any]
@@ -102,11 +103,11 @@ def checked(parameter: Parameter, value: Any) -> Value:
     try:
         found = parameter.check(value)
     except ValueError:
-        message = f"must be {parameter.allowed}, got {shown(value)}{how_to_write(parameter, value)}"
+        message = f"must be {parameter.allowed}, got {quoted(value)}{how_to_write(parameter, value)}"
         raise BadValueError(message) from None
     if isinstance(found, float) and 0 < abs(found) < sys.float_info.min:
         # Training takes such numbers for 0, as `compute` says, and a run would have another id there.
-        raise BadValueError(f"must be 0 or at least {sys.float_info.min:.2g} in size, got {shown(value)}")
+        raise BadValueError(f"must be 0 or at least {sys.float_info.min:.2g} in size, got {quoted(value)}")
     return found + 0.0 if isinstance(found, float) else found  # -0.0 becomes 0.0: equal values look equal
 
 
@@ -157,13 +158,13 @@ class Text(Rule):
         if value is None:
             raise BadValueError('is empty; give a text, or quote it if the word is meant: "null"')
         if isinstance(value, Unquoted | bool | int | float):
-            raise BadValueError(f'must be text, got {shown(value)}; quote it: "{shown(value)}"')
+            raise BadValueError(f'must be text, got {quoted(value)}; quote it: "{quoted(value)}"')
         if not isinstance(value, str):
-            raise BadValueError(f"must be text, got {shown(value)}")
+            raise BadValueError(f"must be text, got {quoted(value)}")
         if not 1 <= len(value) <= self.longest:
             raise BadValueError(f"must have 1 to {self.longest} characters, got {len(value)}")
         if any("\ud800" <= character <= "\udfff" for character in value):
-            raise BadValueError(f"must be valid Unicode, got a lone surrogate in {shown(value)}")
+            raise BadValueError(f"must be valid Unicode, got a lone surrogate in {quoted(value)}")
         return str(value)
 
     def schema(self) -> Schema:
@@ -183,11 +184,11 @@ class OneOf(Rule):
         """Return the name."""
         see = self.see or f"Known: {', '.join(self.known)}"
         if value is None or isinstance(value, Unquoted | bool):
-            text = "null" if value is None else shown(value)
+            text = "null" if value is None else quoted(value)
             one = f"the name of {'an' if self.kind[0] in 'aeiou' else 'a'} {self.kind}"
             raise BadValueError(f'must be {one}, got {text}; quote it if it is meant as a name: "{text}". {see}')
         if not isinstance(value, str) or value not in self.known:
-            raise BadValueError(f"unknown {self.kind} {shown(value)}{suggestion(value, self.known) or '.'} {see}")
+            raise BadValueError(f"unknown {self.kind} {quoted(value)}{suggestion(value, self.known) or '.'} {see}")
         return str(value)
 
     def schema(self) -> Schema:
@@ -207,7 +208,7 @@ class Several(Rule):
     def check(self, value: Any) -> tuple[Any, ...]:
         """Return the items, in order."""
         if not isinstance(value, list | tuple):
-            raise BadValueError(f"must be a list such as {self.example}, got {shown(value)}")
+            raise BadValueError(f"must be a list such as {self.example}, got {quoted(value)}")
         if not self.fewest <= len(value) <= self.most:
             raise BadValueError(f"must have {self.fewest} to {self.most} items, got {len(value)}")
         return tuple(check_each(dict(enumerate(value)), lambda key, item: self.item.check(item)).values())
@@ -243,7 +244,7 @@ def check_parameters(owner: str, parameters: Sequence[Parameter], given: dict[st
         if key in known:
             return checked(known[key], value)
         has = f"; it has {', '.join(known)}" if known else "; it has none"
-        message = f"unknown parameter {shown(key)} of {owner}{suggestion(key, known) or has}"
+        message = f"unknown parameter {quoted(key)} of {owner}{suggestion(key, known) or has}"
         raise BadValueError([Flaw((), message, at_key=True)])
 
     return check_each(given, check)

@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from actbench.errors import ConfigError, Problem, suggestion
+from actbench.text import readable
 
 MAX_BYTES = 1_000_000
 
@@ -38,11 +39,6 @@ def position(before: str) -> tuple[int, int]:
     """Return line and column (from 1) of what follows the text `before`."""
     lines = re.split(r"\r\n|\r|\n", before)
     return len(lines), len(lines[-1]) + 1
-
-
-def readable(text: str) -> str:
-    """Return `text` with what a terminal might obey (control characters, changes of direction) escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _read(path: Path, source: str) -> bytes:

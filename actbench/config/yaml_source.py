@@ -13,10 +13,11 @@ from typing import Any, NoReturn
 
 import yaml
 
-from actbench.config.textfile import check_characters, read_text, readable
+from actbench.config.textfile import check_characters, read_text
 from actbench.config.yaml_errors import syntax_problem
-from actbench.config.yaml_values import plain_value, shown
+from actbench.config.yaml_values import plain_value
 from actbench.errors import ConfigError, Problem
+from actbench.text import quoted, readable
 
 Path = tuple[str | int, ...]
 """Where a value stands: keys and list positions from the root, such as ("sweep", "grid", "lr", 2)."""
@@ -179,7 +180,7 @@ class _Composer:
         if target is None:
             inside = alias.anchor in self._anchors
             why = "stands inside its own anchor" if inside else "has no anchor before it"
-            self._report(f"the alias {shown(alias.anchor)} {why}", alias.start_mark)
+            self._report(f"the alias {quoted(alias.anchor)} {why}", alias.start_mark)
         return target
 
     def _scalar(self, event: yaml.ScalarEvent) -> Any:
@@ -202,13 +203,13 @@ class _Composer:
             value = self._node(self._next(), depth)
             name = key.scalar
             if not isinstance(name, str):
-                found = shown(name) if key.items is None and key.pairs is None else "a list or mapping"
+                found = quoted(name) if key.items is None and key.pairs is None else "a list or mapping"
                 self._report(f"a key must be a name, got {found}", event.start_mark)
             elif name == "<<":
                 self._report("merge keys (<<) are not supported; write the keys out", event.start_mark)
             elif name in seen:
                 first = f" (first in line {seen[name].line})" if seen[name].line else ""
-                self._report(f"the key {shown(name)} is given twice{first}; delete one", event.start_mark)
+                self._report(f"the key {quoted(name)} is given twice{first}; delete one", event.start_mark)
             else:
                 seen[name] = self._place(event.start_mark)
                 yield str(name), seen[name], value

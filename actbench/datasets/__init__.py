@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from actbench.datasets import datafiles, download
-from actbench.datasets.datafiles import CLASSES, Arrays, IdxFile
+from actbench.datasets import download, idx
 from actbench.datasets.download import Note, Progress
+from actbench.datasets.idx import CLASSES, Arrays, IdxFile
 from actbench.errors import DataError
 from actbench.registry import Parameter, Registry
 
@@ -210,7 +210,7 @@ def fetch(
     """
     entry = DATASETS[name]
     if not entry.files:
-        return datafiles.packaged_digits().parent
+        return idx.packaged_digits().parent
     folder = folder or data_folder()
     raw = _raw(entry, folder)
     if missing := [file for file in entry.files if file.locate(raw) is None]:
@@ -225,8 +225,8 @@ def verify(name: str, folder: Path | None = None) -> list[FileCheck]:
     """Return one `FileCheck` a file of dataset `name`; nothing is downloaded or changed."""
     entry = DATASETS[name]
     if not entry.files:
-        path = datafiles.packaged_digits()
-        datafiles.read_digits(path)
+        path = idx.packaged_digits()
+        idx.read_digits(path)
         return [FileCheck(path.name, True, "comes with scikit-learn")]
     raw = _raw(entry, folder or data_folder())
     return [_verified(file, raw) for file in entry.files]
@@ -244,7 +244,7 @@ def info(name: str, folder: Path | None = None) -> dict[str, Any]:
         raw = _raw(entry, folder or data_folder())
         found = [path for file in entry.files if (path := file.locate(raw)) is not None]
     else:
-        found = [datafiles.packaged_digits()]
+        found = [idx.packaged_digits()]
         raw = found[0].parent
     arrays = _read(entry, raw) if len(found) >= len(entry.files) else None
     keys = ("name", "title", "licence", "source", "train", "test", "mean", "std")
@@ -281,7 +281,7 @@ def _raw(entry: DatasetEntry, folder: Path) -> Path:
 def _read(entry: DatasetEntry, raw: Path) -> Arrays:
     """Return the training images and labels, then the test images and labels, all of them checked."""
     if not entry.files:
-        return datafiles.read_digits(datafiles.packaged_digits())
+        return idx.read_digits(idx.packaged_digits())
     images, labels, test_images, test_labels = (_read_file(file, raw, entry) for file in entry.files)
     if not entry.files[0].sha256:
         _expect_brightness(entry, images, raw)
@@ -297,7 +297,7 @@ def _read_file(file: IdxFile, raw: Path, entry: DatasetEntry) -> NDArray[Any]:
     path = file.locate(raw)
     if path is None:
         raise DataError(f"{raw / file.archive}: is missing; run `actbench data fetch {entry.name}`")
-    return datafiles.read(path, file, entry.name)
+    return idx.read(path, file, entry.name)
 
 
 def _expect_brightness(entry: DatasetEntry, images: NDArray[Any], raw: Path) -> None:
@@ -315,7 +315,7 @@ def _verified(file: IdxFile, raw: Path) -> FileCheck:
     if path is None:
         return FileCheck(file.name, False, "is missing")
     try:
-        datafiles.check(path, file)
+        idx.check(path, file)
     except (ValueError, DataError) as error:
         return FileCheck(path.name, False, str(error))
     if file.sha256:

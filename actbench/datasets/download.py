@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actbench.datasets.datafiles import MAX_BYTES, IdxFile
+from actbench.datasets.idx import MAX_BYTES, IdxFile
 from actbench.errors import DataError
 
 Progress = Callable[[str, int, int | None], None]

@@ -29,8 +29,8 @@ from actbench.compute import configure_thread, free_memory, spread, training_thr
 from actbench.config import Run
 from actbench.datasets import Dataset
 from actbench.engine.checkpoint import restore_lane, save_lane
+from actbench.engine.lanes import CLASSES, Arrays, LaneStack
 from actbench.engine.measure import SAMPLE, Measurer, NamedRow, Row, diverged
-from actbench.engine.stack import CLASSES, Arrays, LaneStack
 from actbench.errors import DeviceError
 from actbench.model import Structure
 

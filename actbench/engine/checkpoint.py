@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 import actbench
+from actbench.engine.lanes import LaneStack
 from actbench.engine.measure import Measurer
-from actbench.engine.stack import LaneStack
 from actbench.neurons import DeathLedger
 
 _MAKER = f"actbench {actbench.__version__} with torch {torch.__version__}"

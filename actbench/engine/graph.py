@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from actbench.engine.stack import LaneStack
+    from actbench.engine.lanes import LaneStack
 
 
 class GraphedStep:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from actbench.compute import side_by_side, usable_threads
 from actbench.config import Variant
-from actbench.engine.stack import LaneStack
+from actbench.engine.lanes import LaneStack
 from actbench.neurons import Chunk, DeathLedger, HealthMeter, LayerHealth, SampleHealth, summarize
 
 Row = dict[str, float | int | None]

@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from actbench.comparison import remarks
-from actbench.comparison.groups import Group, Grouping, group_runs, order, shown
+from actbench.comparison import footnotes
+from actbench.comparison.groups import Group, Grouping, group_runs, order
 from actbench.comparison.quantities import Row
 from actbench.errors import UsageError
 from actbench.figures.look import MOST_SERIES, listed, short, short_all
+from actbench.text import value_text
 
 MOST_PANELS = 36
 PLURALS = {
@@ -77,8 +78,8 @@ class Arrangement:
     def compared(self) -> str:
         """The names of what was compared, what they share, and the datasets."""
         names, common = told_apart([group.label for group in self.groups])
-        datasets = sorted({shown(group.dataset) for group in self.groups})
-        varied = [f"{key} {listed([shown(v) for v in found])}" for key, found in self._values().items()]
+        datasets = sorted({value_text(group.dataset) for group in self.groups})
+        varied = [f"{key} {listed([value_text(v) for v in found])}" for key, found in self._values().items()]
         what = varied if varied and len(names) > MOST_SERIES else [listed(names)]
         shared = short(" ".join(word for word in common if word not in datasets))
         return " · ".join([*what, *([shared] if shared else []), listed(datasets)])
@@ -96,8 +97,8 @@ class Arrangement:
             told = [f"{short(group.label)} ({group.diverged} of {len(group.runs)})" for group in diverged]
             runs = "run diverged and has" if total == 1 else "runs diverged and have"
             texts.append(f"{total} {runs} no final value: {listed(told)}.")
-        texts += remarks.on_settings(self.grouping, by_variant=False)
-        texts += remarks.on_runs(self.grouping)
+        texts += footnotes.on_settings(self.grouping, by_variant=False)
+        texts += footnotes.on_runs(self.grouping)
         if self.hidden:
             texts.append(
                 f"{len(self.panels)} of {len(self.panels) + self.hidden} panels are drawn; see --filter, --by."
@@ -118,7 +119,7 @@ class Arrangement:
             top = [member for member in ranked if rank(member[1]) > 0] or ranked
             top = [member for member in members if member in top]
             rest = tuple(group for name, group in members if (name, group) not in top)
-            title = shown(dataset) if len(datasets) > 1 else ""
+            title = value_text(dataset) if len(datasets) > 1 else ""
             panels.append(Panel(title, dataset, tuple(top), rest))
             names |= dict.fromkeys(name for name, _ in top)
         return replace(self, panels=tuple(panels), series=tuple(names), alone=False, hidden=0)
@@ -171,7 +172,7 @@ def arrange(rows: Sequence[Row], by: Sequence[str] | None = None, *, split: bool
     first = _series_key(groups, keys, by, split=split)
     rest = [key for key in keys if key != first] if split and first is not None else []
     if first is not None and (not rest or len({group.keys[first] for group in groups}) <= MOST_SERIES):
-        return _dealt([(shown(group.keys[first]), group) for group in groups], rest, grouping, first)
+        return _dealt([(value_text(group.keys[first]), group) for group in groups], rest, grouping, first)
     labels = list(dict.fromkeys(group.label for group in groups))
     names = dict(zip(labels, told_apart(labels)[0], strict=True))
     named = [(names[group.label], group) for group in groups]
@@ -207,9 +208,9 @@ def _dealt(
         title = (
             labels[place[1]]
             if alone
-            else ", ".join(f"{one}={shown(v)}" for one, v in zip(rest, place[1:], strict=True))
+            else ", ".join(f"{one}={value_text(v)}" for one, v in zip(rest, place[1:], strict=True))
         )
-        title = short(", ".join([shown(place[0])] * (len(datasets) > 1) + [title] * bool(title)))
+        title = short(", ".join([value_text(place[0])] * (len(datasets) > 1) + [title] * bool(title)))
         members = tuple(places[place])
         others = tuple(g for _, g in named if g.dataset == place[0] and g is not members[0][1]) if alone else ()
         panels.append(Panel(title, place[0], members, others))

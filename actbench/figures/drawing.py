@@ -14,7 +14,7 @@ from typing import Any
 
 from actbench.errors import UsageError
 from actbench.figures.look import Chart, Theme, alt, configuration
-from actbench.lazy import LazyModule
+from actbench.registry import LazyModule
 
 vl_convert: Any = LazyModule("vl_convert")
 

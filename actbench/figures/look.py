@@ -14,9 +14,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal, TypeAlias
 
 from actbench.comparison.quantities import Quantity
-from actbench.config.textfile import readable
-from actbench.lazy import LazyModule
 from actbench.metrics import METRICS, Kind
+from actbench.registry import LazyModule
+from actbench.text import readable
 
 alt: Any = LazyModule("altair")  # its own types are too narrow for encodings that are put together
 Chart: TypeAlias = Any

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from actbench.comparison.contrasts import estimate, sample
-from actbench.comparison.groups import Group, Grouping, columns_of, group_runs, is_diverged, order, shown
+from actbench.comparison.groups import Group, Grouping, columns_of, group_runs, is_diverged, order
 from actbench.comparison.quantities import Curve, Quantity, Row, quantity
 from actbench.errors import UnknownNameError, UsageError
 from actbench.figures import look
 from actbench.figures.arrangement import Arrangement, arrange, differing, seeds
 from actbench.figures.look import Chart, alt
+from actbench.text import value_text
 
 MOST_CELLS = 60
 """So many rows, and so many columns, a heat map may have."""
@@ -58,7 +59,7 @@ def heatmap(
     for dataset in datasets:
         chosen = [cell for cell in cells if dataset is None or cell["dataset"] == dataset]
         drawn = _map(chosen, (down, across), one, scale)
-        maps.append(look.headed(drawn, look.short(shown(dataset)) if len(datasets) > 1 else ""))
+        maps.append(look.headed(drawn, look.short(value_text(dataset)) if len(datasets) > 1 else ""))
     title = (
         f"{look.capital(look.metric_title(one))} by {look.short(down)} and {look.short(across)}: {seeds(found.groups)}"
     )
@@ -134,13 +135,13 @@ class Colours:
 def _map(cells: list[dict[str, Any]], keys: tuple[str, str], one: Quantity, colours: Colours) -> Chart:
     """Draw the cells of one dataset, with their numbers where there is room."""
     sides = {side: sorted({cell[side] for cell in cells}, key=order) for side in ("down", "across")}
-    names = {side: look.short_all([shown(value) for value in values], 28) for side, values in sides.items()}
+    names = {side: look.short_all([value_text(value) for value in values], 28) for side, values in sides.items()}
     widest = max(len(cell["text"]) for cell in cells)
     room = len(sides["across"]) <= 20 and len(sides["down"]) <= 40
     width = max(44, 7 * widest + 12) if room else max(12, 900 // len(sides["across"]))
     height = 30 if room else max(12, 700 // len(sides["down"]))
     rows = [
-        {**cell, **{side: names[side][shown(cell[side])] for side in sides},
+        {**cell, **{side: names[side][value_text(cell[side])] for side in sides},
          "ink": "none" if cell["mean"] is None else "dark" if colours.is_light(cell["mean"]) else "light"}
         for cell in cells
     ]  # fmt: skip
@@ -201,7 +202,7 @@ def landscape(
     nothing: Curve = lambda _: []  # noqa: E731
     points = [
         {"series": name, "variant": look.short(group.label), "dataset": group.dataset,
-         "seed": shown(row.get("seed")), **dict(zip(("x", "y"), values, strict=True))}
+         "seed": value_text(row.get("seed")), **dict(zip(("x", "y"), values, strict=True))}
         for panel in found.panels for name, group in panel.members for row in group.runs
         if not is_diverged(row)
         and None not in (values := [one.read(row, curve or nothing) for one in ones])

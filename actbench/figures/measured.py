@@ -9,12 +9,13 @@ from functools import partial
 from typing import Any
 
 from actbench.comparison.contrasts import estimate, sample
-from actbench.comparison.groups import Group, columns_of, is_diverged, shown
+from actbench.comparison.groups import Group, columns_of, is_diverged
 from actbench.comparison.quantities import Curve, Quantity, Row, quantity
 from actbench.errors import UsageError
 from actbench.figures.arrangement import Arrangement
 from actbench.figures.look import capital, metric_title
 from actbench.metrics import Kind
+from actbench.text import value_text
 
 _UNTRAINED = ("accuracy", "loss")  # of these, what stands before training would squeeze the rest of the axis
 
@@ -126,7 +127,7 @@ def measure(found: Arrangement, curve: Curve, metric: str, title: str = "") -> M
         threads[id(group)] = _threads(number, group, epochs, read)
     drawn = sorted({row["epoch"] for rows in threads.values() for row in rows})
     if not drawn:
-        raise UsageError(f"no epoch of these runs has a value of {shown(metric)}; see: actbench list metrics")
+        raise UsageError(f"no epoch of these runs has a value of {value_text(metric)}; see: actbench list metrics")
     first = drawn[1] if metric.endswith(_UNTRAINED) and drawn[0] == 0 and len(drawn) > 1 else drawn[0]
     called = title or capital(metric_title(one))
     return Measured(one, called, found.alone, found.groups, first, drawn[-1], means, threads)

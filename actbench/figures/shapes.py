@@ -18,7 +18,7 @@ from actbench.activations import ACTIVATIONS, Chain, chain_function, chain_slope
 from actbench.config.fields import Choice
 from actbench.figures import look
 from actbench.figures.look import Chart, alt
-from actbench.lazy import LazyModule
+from actbench.registry import LazyModule
 
 if TYPE_CHECKING:
     import torch

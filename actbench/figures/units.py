@@ -11,12 +11,12 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from actbench.comparison.groups import shown
 from actbench.comparison.quantities import Row, number
 from actbench.errors import UsageError
 from actbench.figures import look
 from actbench.figures.look import Chart, alt
-from actbench.lazy import LazyModule
+from actbench.registry import LazyModule
+from actbench.text import value_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,21 +43,23 @@ def neurons(row: Row, units: Sequence[Row], weights: NDArray[Any] | None = None)
     """
     if not units:
         why = "it diverged" if row.get("status") == "diverged" else "its network has none"
-        raise UsageError(f"{shown(row.get('run_id'))} has no measured hidden units to draw: {why}")
+        raise UsageError(f"{value_text(row.get('run_id'))} has no measured hidden units to draw: {why}")
     first = [unit for unit in units if unit["layer"] == min(unit["layer"] for unit in units)]
     rates = [number(unit.get("firing_rate")) for unit in units]
     notes, parts = [_described(row, units)], []
     if all(rate is None for rate in rates):
-        notes.append(f"A unit of {shown(row.get('activation'))} has no output of its own, so it has no firing rate.")
+        notes.append(
+            f"A unit of {value_text(row.get('activation'))} has no output of its own, so it has no firing rate."
+        )
     else:
         parts.append(_histograms(units, _CONVOLUTIONS if row.get("network") == "cnn" else 0))
     if all(rate == 1 for rate in rates):
-        notes.append(f"All units fire for every image: {shown(row.get('activation'))} gives no zeros.")
+        notes.append(f"All units fire for every image: {value_text(row.get('activation'))} gives no zeros.")
     if weights is not None and weights.ndim == 2 and weights.shape == (len(first), SIDE * SIDE):
         parts += _galleries(first, weights)
     else:
         notes.append("No pictures of weights: the first hidden layer sees no 28x28 image, or they are not stored.")
-    title = f"Hidden units of {look.short(shown(row.get('name')), 50)}, seed {shown(row.get('seed'))}"
+    title = f"Hidden units of {look.short(value_text(row.get('name')), 50)}, seed {value_text(row.get('seed'))}"
     whole = alt.vconcat(*(parts or [_text("nothing to draw")]), spacing=26)
     return look.titled(whole.resolve_scale(color="independent"), title, notes, 640)
 
@@ -75,7 +77,8 @@ def state(unit: Row) -> str:
 
 def _described(row: Row, units: Sequence[Row]) -> str:
     counts = {name: sum(state(unit) == name for unit in units) for name in _STATES}
-    what = f"{shown(row.get('dataset'))}, {shown(row.get('activation'))}, lr {shown(row.get('lr'))}, one seed"
+    dataset, activation, lr = (value_text(row.get(key)) for key in ("dataset", "activation", "lr"))
+    what = f"{dataset}, {activation}, lr {lr}, one seed"
     accuracy = number(row.get("test_accuracy"))
     reached = (
         f", test accuracy {accuracy:.2%}" if accuracy is not None else ", diverged" * (row.get("status") == "diverged")

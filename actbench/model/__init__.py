@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from actbench.activations import ACTIVATIONS
-from actbench.activations.curves import Link, chain_function, chain_slope, chain_sup_slope
+from actbench.activations.definition import Link, chain_function, chain_slope, chain_sup_slope
 from actbench.compute import PLANE_SHARE
 from actbench.config import Variant
 from actbench.config.fields import Choice

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from actbench.activations.curves import Link, chain_function, chain_slope
+from actbench.activations.definition import Link, chain_function, chain_slope
 from actbench.model.layers import LoneLinear, cross_entropy
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from actbench.activations import ACTIVATIONS
-from actbench.activations.curves import chain_gain
+from actbench.activations.definition import chain_gain
 from actbench.config import Variant
 from actbench.config.variant import WINDOW
 from actbench.initializers import INITIALIZERS

@@ -20,7 +20,7 @@ import jinja2
 from markupsafe import Markup
 
 from actbench.report.gathering import Page, gather
-from actbench.store import atomic
+from actbench.store import files
 
 __all__ = ["Page", "gather", "render"]
 
@@ -52,7 +52,7 @@ def _hash(text: str) -> str:
 
 def _inert(value: Mapping[str, Any] | Sequence[Any]) -> str:
     """JSON that ends no script block and opens no comment, whatever the texts in it say."""
-    text = atomic.dump_json(value, indent=None)
+    text = files.dump_json(value, indent=None)
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return text

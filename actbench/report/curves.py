@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from actbench import stats
-from actbench.comparison.groups import Group, shown
+from actbench.comparison.groups import Group
 from actbench.comparison.quantities import Row
 from actbench.metrics import METRICS, UNITS
+from actbench.text import value_text
 
 METRICS_OF_CURVES = (
     "test_accuracy", "test_loss", "train_accuracy", "train_loss", "validation_accuracy", "dead_ratio",
@@ -124,7 +125,7 @@ def _map(
         METRICS[name].heading,
         row_key,
         column_key,
-        tuple(map(shown, row_values)),
-        tuple(map(shown, column_values)),
+        tuple(map(value_text, row_values)),
+        tuple(map(value_text, column_values)),
         tuple(tuple(cell(r, c) for c in column_values) for r in row_values),
     )

@@ -21,7 +21,7 @@ from actbench.report import curves as curves_of
 from actbench.report import pictures
 from actbench.report.curves import HeatMap
 from actbench.report.pictures import Neuron, Shape
-from actbench.store.records import CONFIG, StoredProblem, StoredRun
+from actbench.store.run import CONFIG, StoredProblem, StoredRun
 from actbench.tables import Column
 
 

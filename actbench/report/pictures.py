@@ -16,8 +16,8 @@ from PIL import Image
 from actbench.activations import ACTIVATIONS, chain_function, chain_slope
 from actbench.config import Variant
 from actbench.config.variant import flat_value
-from actbench.store.cells import Row
-from actbench.store.records import StoredRun
+from actbench.store.csv import Row
+from actbench.store.run import StoredRun
 
 WIDTH, HEIGHT = 220, 150
 _REACH, _LOW, _HIGH = 5.0, -2.0, 5.0  # z from -5 to 5, f from -2 to 5

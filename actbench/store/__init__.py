@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import Literal
 
 from actbench.errors import StoreError, suggestion
-from actbench.store import atomic, index
-from actbench.store.cells import Row
+from actbench.store import files, index
+from actbench.store.claim import LOCK, Claim, is_result, lock_run
+from actbench.store.csv import Row
 from actbench.store.index import RUNNING
-from actbench.store.records import RESULT, RUN_ID, RunRecord, StoredProblem, StoredRun, find_run, read_run
-from actbench.store.running import LOCK, Claim, is_result, lock_run
+from actbench.store.run import RESULT, RUN_ID, RunRecord, StoredProblem, StoredRun, find_run, read_run
 
 __all__ = ["Claim", "RunRecord", "Status", "Store", "StoredProblem", "StoredRun"]
 
@@ -88,9 +88,9 @@ class Store:
         running = self.root / RUNNING
         if self.root.exists() and not self.root.is_dir():
             raise StoreError(f"{self.root} is a file, not a folder; choose a folder with --results")
-        with atomic.explained("create", running):
+        with files.explained("create", running):
             self.root.mkdir(parents=True, exist_ok=True)
-            atomic.refuse_link(running)
+            files.refuse_link(running)
             running.mkdir(exist_ok=True)
             free = shutil.disk_usage(self.root).free
         if free < need_bytes:
@@ -98,7 +98,7 @@ class Store:
                 f"{self.root}: {free / 2**20:.0f} MiB are free on this disk, {need_bytes / 2**20:.0f} MiB "
                 "are needed; free some space, or choose a folder on another disk with --results"
             )
-        with atomic.explained("write", running), tempfile.TemporaryFile(dir=running) as probe:
+        with files.explained("write", running), tempfile.TemporaryFile(dir=running) as probe:
             probe.write(b"can this folder be written?\n")
             probe.flush()
             os.fsync(probe.fileno())
@@ -114,7 +114,7 @@ class Store:
             return stored.status
         claim = self.root / RUNNING / run_id
         if claim.is_dir():
-            return "running" if atomic.is_locked(claim / LOCK) else "interrupted"
+            return "running" if files.is_locked(claim / LOCK) else "interrupted"
         if isinstance(stored, StoredProblem):
             return "newer" if stored.kind == "newer" else "damaged"
         return stored.status if stored is not None else None
@@ -190,7 +190,7 @@ class Store:
     def catch_up(self) -> None:
         """Bring runs.csv up to date where folders came or went since; where that cannot be, a note says so."""
         try:
-            with atomic.explained("read", self.root):
+            with files.explained("read", self.root):
                 current = index.is_current(self.root)
             if not current:
                 index.update(self.root)
@@ -200,14 +200,14 @@ class Store:
     def _read_all(self) -> Iterator[StoredRun | StoredProblem]:
         if not self.root.is_dir():
             raise StoreError(f"{self.root} is no folder; train something first, or choose with --results")
-        with atomic.explained("read", self.root):
+        with files.explained("read", self.root):
             run_ids, strange = index.run_ids(self.root), self._strange_folders()
         yield from (found for run_id in run_ids if (found := _read_settled(self.root / run_id)) is not None)
         yield from strange
 
     def _is_over(self, run_id: str, force: bool) -> bool:
         stored = find_run(self.root, run_id)
-        atomic.refuse_link(self.root / run_id)
+        files.refuse_link(self.root / run_id)
         if isinstance(stored, StoredProblem) and stored.kind == "newer" and not force:
             raise StoreError(f"{stored}; update actbench, or train it anew with --force")
         if isinstance(stored, StoredProblem) and stored.kind == "unreadable":

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from actbench.errors import UsageError
 from actbench.metrics import METRICS
-from actbench.store.cells import Cell, Row, parse_cell
+from actbench.store.csv import Cell, Row, parse_cell
 
 NAMING = ("name", "variant", "activation")
 """One of these columns has to be there; `variant` is read as `name`."""

@@ -11,9 +11,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from actbench.store import atomic
-from actbench.store.cells import Row, format_line
-from actbench.store.records import COLUMNS, RUN_ID, StoredRun, read_run
+from actbench.store import files
+from actbench.store.csv import Row, format_line
+from actbench.store.run import COLUMNS, RUN_ID, StoredRun, read_run
 
 RUNS_CSV = "runs.csv"
 RUNNING = ".running"
@@ -38,8 +38,8 @@ def update(root: Path, *, rebuild: bool = False) -> None:
     folders get no row. Raises StoreError.
     """
     running, path = root / RUNNING, root / RUNS_CSV
-    with atomic.explained("write", path):
-        atomic.refuse_link(running)
+    with files.explained("write", path):
+        files.refuse_link(running)
         running.mkdir(exist_ok=True)
         with _locked(running / "index.lock") as alone:
             claimed = _look_into(running, remove_leftovers=alone)
@@ -48,7 +48,7 @@ def update(root: Path, *, rebuild: bool = False) -> None:
                 old = _read_text(path)
                 new = _new_text(root, "" if rebuild else old, listed, claimed)
                 if new != old and (listed or path.exists()):
-                    atomic.write_bytes(path, new.encode(errors="backslashreplace"), beside=running)
+                    files.write_bytes(path, new.encode(errors="backslashreplace"), beside=running)
                 listed, written = run_ids(root), listed
 
 
@@ -60,7 +60,7 @@ def is_current(root: Path) -> bool:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[bool]:
     try:
-        lock = atomic.wait_for_lock(path, LOCK_TIMEOUT_S)
+        lock = files.wait_for_lock(path, LOCK_TIMEOUT_S)
     except OSError:  # made by another user, say: `update` is right without it
         lock = None
     try:
@@ -82,7 +82,7 @@ def _look_into(running: Path, *, remove_leftovers: bool) -> set[str]:
 
 def _read_text(path: Path) -> str:
     try:
-        return atomic.read_bytes(path).decode()
+        return files.read_bytes(path).decode()
     except (OSError, ValueError):  # missing or damaged: it is written anew from the folders
         return ""
 

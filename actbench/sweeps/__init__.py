@@ -18,7 +18,7 @@ from actbench import datasets
 from actbench.config import Run
 from actbench.datasets import Dataset
 from actbench.store import MIN_FREE_BYTES, Store
-from actbench.sweeps.plans import Options, Plan, Report, Train, Watcher, Work, lane_groups, plan, torch_version
+from actbench.sweeps.plan import Options, Plan, Report, Train, Watcher, Work, lane_groups, plan, torch_version
 
 __all__ = ["Options", "Plan", "Report", "Watcher", "execute", "lane_groups", "plan", "torch_version"]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from actbench.config import Run
 from actbench.errors import StoreError
 from actbench.store import Claim, RunRecord
-from actbench.sweeps.plans import Work
+from actbench.sweeps.plan import Work
 
 if TYPE_CHECKING:
     from actbench.engine.measure import Row

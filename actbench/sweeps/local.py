@@ -10,7 +10,7 @@ import torch
 from actbench import compute, engine
 from actbench.config import Run
 from actbench.sweeps.keeper import Keeper
-from actbench.sweeps.plans import Options, Work, cpu_lanes, lane_groups
+from actbench.sweeps.plan import Options, Work, cpu_lanes, lane_groups
 from actbench.sweeps.training import train_group
 
 

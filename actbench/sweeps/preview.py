@@ -13,8 +13,8 @@ from typing import Any
 from actbench.config import Run
 from actbench.datasets import DATASETS
 from actbench.store import Store
-from actbench.store.cells import Row
-from actbench.sweeps.plans import Options
+from actbench.store.csv import Row
+from actbench.sweeps.plan import Options
 
 # Where nothing of the kind has been trained yet: what a thread of a present-day server took, within a factor of three.
 # Fitted to linear models, to 1 to 20 layers of 128 units, and to 1 and 2 of 512.

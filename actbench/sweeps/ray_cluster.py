@@ -19,7 +19,7 @@ from typing import Any
 import actbench
 from actbench.config import Run
 from actbench.errors import DeviceError, UsageError
-from actbench.sweeps.plans import Options, Watcher, cpu_lanes, lane_groups
+from actbench.sweeps.plan import Options, Watcher, cpu_lanes, lane_groups
 
 _THREADS = 4  # of a task: the threads of one process share an interpreter, many would wait for each other
 _CUDA_LANES = 128  # of a task: its GPU's memory is not known here; where it is too small, the engine halves them

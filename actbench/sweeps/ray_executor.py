@@ -16,7 +16,7 @@ from typing import Any
 
 from actbench.config import Run
 from actbench.sweeps.keeper import Keeper
-from actbench.sweeps.plans import Train, Work
+from actbench.sweeps.plan import Train, Work
 from actbench.sweeps.ray_cluster import Cluster, Node, Size, connected, reason
 
 _POLL_S = 0.1

@@ -1,4 +1,4 @@
-"""What is shown of rows, and how it fits a terminal (layer 4; imports `groups`, `textfile` and rich)."""
+"""What is value_text of rows, and how it fits a terminal (layer 4; imports `groups`, `textfile` and rich)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from actbench.comparison.groups import shown
-from actbench.config.textfile import readable
+from actbench.text import readable, value_text
 
 Row = Mapping[str, Any]
 
@@ -26,7 +25,7 @@ _ASCII_HEAD = box.Box("    \n    \n -- \n    \n    \n -- \n    \n    \n", ascii=
 
 @dataclass(frozen=True)
 class Column:
-    """One column: the key of its values in a row, its title, how a value is shown, and how needed it is.
+    """One column: the key of its values in a row, its title, how a value is value_text, and how needed it is.
 
     `needed` is 0 for a column that always stays; of the others, those with the highest number go first when
     a terminal is too narrow.
@@ -34,7 +33,7 @@ class Column:
 
     key: str
     title: str
-    show: Callable[[Any], str] = shown
+    show: Callable[[Any], str] = value_text
     right: bool = False
     needed: int = 0
 

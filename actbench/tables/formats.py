@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from actbench.config.textfile import readable
 from actbench.registry import Parameter, Registry
-from actbench.store import atomic, cells
+from actbench.store import files
+from actbench.store.csv import Cell, format_table
 from actbench.tables.columns import Column, Row
+from actbench.text import readable
 
 FORMAT_VERSION = 1
 
@@ -77,20 +78,20 @@ def _latex(text: str) -> str:
 def csv(columns: Sequence[Column], rows: Sequence[Row], notes: Sequence[str] = ()) -> str:
     """Write raw values as CSV; text that a spreadsheet could run is guarded, footnotes are left out."""
     keys = [column.key for column in columns]
-    plain = [{key: atomic.plain(row.get(key)) for key in keys} for row in rows]
-    return cells.format_table([{k: _cell(v) for k, v in row.items()} for row in plain], keys).removesuffix("\n")
+    plain = [{key: files.plain(row.get(key)) for key in keys} for row in rows]
+    return format_table([{k: _cell(v) for k, v in row.items()} for row in plain], keys).removesuffix("\n")
 
 
-def _cell(value: Any) -> cells.Cell:
+def _cell(value: Any) -> Cell:
     return (
-        value if value is None or isinstance(value, bool | int | float | str) else atomic.dump_json(value, indent=None)
+        value if value is None or isinstance(value, bool | int | float | str) else files.dump_json(value, indent=None)
     )
 
 
 def json(columns: Sequence[Column], rows: Sequence[Row], notes: Sequence[str] = ()) -> str:
     """Write raw values as strict JSON with a format version."""
     plain = [{column.key: row.get(column.key) for column in columns} for row in rows]
-    return atomic.dump_json({"format_version": FORMAT_VERSION, "rows": plain, "footnotes": list(notes)})
+    return files.dump_json({"format_version": FORMAT_VERSION, "rows": plain, "footnotes": list(notes)})
 
 
 FORMATS: Registry[Format] = Registry(

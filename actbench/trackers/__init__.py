@@ -18,11 +18,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from actbench.config import Run
-from actbench.config.textfile import readable
 from actbench.config.variant import RECIPE, label
 from actbench.errors import UsageError
 from actbench.registry import Parameter, Registry
 from actbench.store import Store, StoredRun
+from actbench.text import readable
 
 if TYPE_CHECKING:
     from actbench.engine.measure import Row
@@ -59,13 +59,13 @@ class Kind:
 
 
 def _tensorboard(target: str | None, results: Path) -> Tracker:
-    from actbench.trackers.to_tensorboard import TensorBoard
+    from actbench.trackers.tensorboard import TensorBoard
 
     return TensorBoard(Path(target) if target else results / "tensorboard")
 
 
 def _mlflow(target: str | None, results: Path) -> Tracker:
-    from actbench.trackers.to_mlflow import MLflow
+    from actbench.trackers.mlflow import MLflow
 
     return MLflow(target, results / "mlflow")
 

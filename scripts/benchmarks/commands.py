@@ -19,7 +19,7 @@ from actbench import cli, datasets
 load = datasets.load
 def load_and_watch(*args, **options):
     dataset = load(*args, **options)
-    from actbench.engine.stack import LaneStack
+    from actbench.engine.lanes import LaneStack
     train_step = LaneStack.step
     def first_step(self, index):
         train_step(self, index)

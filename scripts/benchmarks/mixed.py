@@ -7,7 +7,7 @@ import itertools
 from actbench import sweeps
 from actbench.config import Run
 from actbench.datasets import Dataset
-from actbench.sweeps.plans import cpu_lanes
+from actbench.sweeps.plan import cpu_lanes
 from benchmarks.epochs import loaded, train
 from benchmarks.setting import COMMAND_LINE, Part, Setting, results_folder, run, timed
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from actbench.errors import StoreError
-from actbench.store import atomic
-from actbench.store.cells import Cell, Row, format_table, parse_table
+from actbench.store import files
+from actbench.store.csv import Cell, Row, format_table, parse_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,14 +75,14 @@ class RunRecord:
 
     def files(self) -> dict[str, bytes]:
         """Return the content of every file of the run folder by name."""
-        files = {
+        contents = {
             CONFIG: self.config_yaml.encode(errors="backslashreplace"),
             EPOCHS: format_table(self.epochs).encode(errors="backslashreplace"),
             LAYERS: format_table(self.layer_rows).encode(errors="backslashreplace"),
             NEURONS: format_table(self.neurons).encode(errors="backslashreplace"),
         }
         if self.weights is not None:
-            files[MODEL] = _weights_to_bytes(self.weights)
+            contents[MODEL] = _weights_to_bytes(self.weights)
         result = {
             "format_version": FORMAT_VERSION,
             "run_id": self.run_id,
@@ -94,10 +94,10 @@ class RunRecord:
             "timing": self.timing,
             "provenance": self.provenance,
             "error": self.error,
-            "files": {name: {"sha256": _sha256(data), "bytes": len(data)} for name, data in files.items()},
+            "files": {name: {"sha256": _sha256(data), "bytes": len(data)} for name, data in contents.items()},
         }
-        files[RESULT] = _sealed(atomic.dump_json(result).removesuffix("\n}").encode())
-        return files
+        contents[RESULT] = _sealed(files.dump_json(result).removesuffix("\n}").encode())
+        return contents
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ class StoredRun:
         if stored is None:
             raise StoreError(f"{self.folder}: has no {name} (status: {self.status})")
         try:
-            data = atomic.read_bytes(self.folder / name)
+            data = files.read_bytes(self.folder / name)
         except FileNotFoundError:
             raise StoreError(f"{self.folder}: {name} is missing") from None
         except (OSError, ValueError) as error:
@@ -215,7 +215,7 @@ class StoredRun:
 def read_run(folder: Path) -> StoredRun | StoredProblem:
     """Read the run in `folder`; the checksum and the shape of its result.json are checked."""
     try:
-        data = atomic.read_bytes(f"{folder}/{RESULT}", _RESULT_LIMIT)
+        data = files.read_bytes(f"{folder}/{RESULT}", _RESULT_LIMIT)
     except FileNotFoundError:
         return StoredProblem(folder, f"has no {RESULT}")
     except NotADirectoryError:
@@ -226,7 +226,7 @@ def read_run(folder: Path) -> StoredRun | StoredProblem:
         return StoredProblem(folder, f"{RESULT} {error}")
     whole = data == _sealed(data[:-_SEAL_LENGTH])
     try:
-        result = atomic.load_json(data)
+        result = files.load_json(data)
     except ValueError:
         state = "is empty" if not data else "is truncated, or not JSON"
         return StoredProblem(folder, f"{RESULT} {state}")
@@ -283,9 +283,9 @@ _SEAL_LENGTH = len(_sealed(b""))
 
 def _scalars(values: Mapping[str, Any]) -> dict[str, Cell]:
     """Return plain scalars; what is a list (the hidden widths) becomes its JSON text."""
-    simple = {key: atomic.plain(value) for key, value in values.items()}
+    simple = {key: files.plain(value) for key, value in values.items()}
     return {
-        key: value if type(value) in _SCALARS else atomic.dump_json(value, indent=None) for key, value in simple.items()
+        key: value if type(value) in _SCALARS else files.dump_json(value, indent=None) for key, value in simple.items()
     }
 
 

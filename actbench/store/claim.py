@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from actbench.errors import StoreError
-from actbench.store import atomic, index
-from actbench.store.records import RunRecord, StoredProblem, StoredRun, find_run
+from actbench.store import files, index
+from actbench.store.run import RunRecord, StoredProblem, StoredRun, find_run
 
 DAMAGED = ".damaged"
 LOCK = "lock"
@@ -24,17 +24,17 @@ LOCK = "lock"
 _MAGIC = b"actbench checkpoint 1\n"
 
 
-def lock_run(root: Path, run_id: str) -> atomic.Lock | None:
+def lock_run(root: Path, run_id: str) -> files.Lock | None:
     """Lock the claim of a run, made when missing; None when a live process holds it. Raises StoreError."""
     folder = root / index.RUNNING / run_id
-    with atomic.explained("claim", folder):
+    with files.explained("claim", folder):
         for _ in range(100):
             for path in (folder.parent, folder, folder / LOCK):
-                atomic.refuse_link(path)
+                files.refuse_link(path)
             folder.mkdir(parents=True, exist_ok=True)
             # The last holder may be removing the folder at this very moment.
             with contextlib.suppress(FileNotFoundError):
-                return atomic.try_lock(folder / LOCK)
+                return files.try_lock(folder / LOCK)
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
@@ -44,7 +44,7 @@ class Claim:
     MOVED_ASIDE = ".old.*"
 
     def __init__(
-        self, root: Path, run_id: str, lock: atomic.Lock, note: Callable[[str], None], *, force: bool = False
+        self, root: Path, run_id: str, lock: files.Lock, note: Callable[[str], None], *, force: bool = False
     ) -> None:
         self.root, self.run_id, self.note, self.force = root, run_id, note, force
         self.folder = root / index.RUNNING / run_id
@@ -57,7 +57,7 @@ class Claim:
             return
         digest = hashlib.sha256(data).hexdigest().encode()
         try:
-            atomic.write_bytes(self.folder / name, b"".join((_MAGIC, digest, b"\n", data)))
+            files.write_bytes(self.folder / name, b"".join((_MAGIC, digest, b"\n", data)))
         except StoreError:
             if self._still_ours():
                 raise
@@ -66,7 +66,7 @@ class Claim:
         """Return the checkpoint, or None when there is none; a damaged one is noted and discarded."""
         path = self.folder / name
         try:
-            head, _, data = atomic.read_bytes(path).removeprefix(_MAGIC).partition(b"\n")
+            head, _, data = files.read_bytes(path).removeprefix(_MAGIC).partition(b"\n")
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
@@ -90,11 +90,11 @@ class Claim:
         """
         if record.run_id != self.run_id:
             raise ValueError(f"the record of {record.run_id} cannot finish the claim of {self.run_id}")
-        files = record.files()
+        contents = record.files()
         if not self._still_ours():
             return False
         try:
-            placed = self._write(files, failed=record.status == "failed")
+            placed = self._write(contents, failed=record.status == "failed")
         except StoreError:
             if self._still_ours():
                 raise
@@ -108,33 +108,33 @@ class Claim:
         self._lock.release()
         return placed
 
-    def _write(self, files: dict[str, bytes], *, failed: bool) -> bool:
-        new = self.folder / atomic.temporary_name("new")
-        atomic.write_folder(new, files)
+    def _write(self, contents: dict[str, bytes], *, failed: bool) -> bool:
+        new = self.folder / files.temporary_name("new")
+        files.write_folder(new, contents)
         try:
             return self._place(new, failed=failed)
         finally:
-            atomic.remove_folder(new)  # only there when it was not placed
+            files.remove_folder(new)  # only there when it was not placed
 
     def _place(self, new: Path, *, failed: bool) -> bool:
-        atomic.refuse_link(self._target)
+        files.refuse_link(self._target)
         stored = find_run(self.root, self.run_id)
         if stored is None:
-            if atomic.place_folder(new, self._target):
+            if files.place_folder(new, self._target):
                 return True
             stored = find_run(self.root, self.run_id)
         if isinstance(stored, StoredRun):
             if is_result(stored) and (failed or not self.force):
                 return False
-            atomic.swap_folder(new, self._target, self.folder / atomic.temporary_name("old"))
+            files.swap_folder(new, self._target, self.folder / files.temporary_name("old"))
             return True
         if stored is None or stored.kind == "unreadable":
             raise StoreError(f"cannot write {stored or self._target}; it is left as it is")
         aside = self.root / DAMAGED / f"{self.run_id}.{secrets.token_hex(4)}"
-        atomic.refuse_link(aside.parent)
-        with atomic.explained("create", aside.parent):
+        files.refuse_link(aside.parent)
+        with files.explained("create", aside.parent):
             aside.parent.mkdir(exist_ok=True)
-        atomic.swap_folder(new, self._target, aside)
+        files.swap_folder(new, self._target, aside)
         self.note(f"{stored}; the run was trained again, the old folder is now {aside}")
         return True
 
@@ -152,8 +152,8 @@ class Claim:
         Raises StoreError.
         """
         for old in self.folder.glob(self.MOVED_ASIDE):
-            atomic.place_folder(old, self._target)
-        with atomic.explained("clean up", self.folder):
+            files.place_folder(old, self._target)
+        with files.explained("clean up", self.folder):
             for path in self.folder.iterdir():
                 if path.name.startswith(".") or not (keep_checkpoint or path.name == LOCK):
                     _remove(path)
@@ -175,7 +175,7 @@ def is_result(stored: StoredRun | StoredProblem | None) -> bool:
 
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
-        atomic.remove_folder(path)
+        files.remove_folder(path)
     else:
         with contextlib.suppress(OSError):
             path.unlink()

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from actbench.errors import UsageError
-from actbench.lazy import LazyModule
-from actbench.registry import Parameter, Value
+from actbench.registry import LazyModule, Parameter, Value
 
 if TYPE_CHECKING:
     import numpy as np

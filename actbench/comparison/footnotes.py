@@ -11,19 +11,10 @@ from typing import Any
 
 from actbench import stats
 from actbench.comparison.contrasts import Contrast
-from actbench.comparison.groups import (
-    CONFIG_KEYS,
-    ENVIRONMENT,
-    Grouping,
-    is_diverged,
-    listed,
-    order,
-    setting,
-    shown,
-    varying,
-)
+from actbench.comparison.groups import CONFIG_KEYS, ENVIRONMENT, Grouping, is_diverged, order, setting, varying
 from actbench.comparison.quantities import Quantity, Row
 from actbench.metrics import UNITS
+from actbench.text import comma_list, value_text
 
 __all__ = ["ENVIRONMENT", "on_epoch", "on_margin", "on_method", "on_power", "on_runs", "on_settings"]
 
@@ -33,7 +24,7 @@ def on_epoch(asked: Sequence[Quantity], epoch: int | None) -> list[str]:
     if epoch is None:
         return []
     whole = [one.name for one in asked if ":" in one.name]
-    but = f" but those of {listed(whole)}" if whole else ""
+    but = f" but those of {comma_list(whole)}" if whole else ""
     return [f"All values{but} are those after epoch {epoch}, not after the last one."]
 
 
@@ -91,7 +82,9 @@ def on_settings(grouping: Grouping, *, by_variant: bool, besides: Collection[str
     """
     texts = []
     if grouping.mixed:
-        values = "; ".join(f"{key}: {listed([shown(v) for v in found])}" for key, found in grouping.mixed.items())
+        values = "; ".join(
+            f"{key}: {comma_list([value_text(v) for v in found])}" for key, found in grouping.mixed.items()
+        )
         texts.append(
             f"Rows average over settings that vary within them ({values}); see --by and --filter. "
             "n counts runs, intervals count seeds."
@@ -108,9 +101,11 @@ def on_settings(grouping: Grouping, *, by_variant: bool, besides: Collection[str
         runs = [group.runs[0] for group in grouping.groups if group.runs and group.dataset == dataset]
         differing |= dict.fromkeys(key for key in varying(runs, CONFIG_KEYS) if key not in known)
     if named and len(differing) > 1:
-        texts.append(f"Rows differ in {listed([*differing])}: a difference may come from any of them, or from several.")
+        texts.append(
+            f"Rows differ in {comma_list([*differing])}: a difference may come from any of them, or from several."
+        )
     elif differing and not named:
-        texts.append(f"Rows differ in {listed([*differing])} too, unasked: a difference may come from that.")
+        texts.append(f"Rows differ in {comma_list([*differing])} too, unasked: a difference may come from that.")
     if len(datasets) > 1:
         texts.append(f"{len(datasets)} datasets: rows are compared within each, and nothing is averaged over them.")
     return texts
@@ -140,7 +135,7 @@ def on_runs(grouping: Grouping) -> list[str]:
         )
     runs: list[Row] = [row for group in grouping.groups for row in group.runs]
     for key, values in varying(runs, ENVIRONMENT).items():
-        texts.append(f"The runs differ in {key}: {listed([shown(value) for value in values])}.")
+        texts.append(f"The runs differ in {key}: {comma_list([value_text(value) for value in values])}.")
     return texts
 
 

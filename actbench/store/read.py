@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from actbench.errors import StoreError, UsageError, suggestion
-from actbench.store import Store, atomic, index
-from actbench.store.cells import Row
+from actbench.store import Store, files, index
+from actbench.store.csv import Row
 from actbench.store.foreign import read_csv
-from actbench.store.records import RESULT, StoredProblem, StoredRun, read_run
+from actbench.store.run import RESULT, StoredProblem, StoredRun, read_run
 
 
 def read_results(paths: Sequence[str], fallback: Path) -> tuple[list[StoredRun], list[StoredProblem]]:
@@ -111,7 +111,7 @@ def find_one(name: str, results: Path) -> StoredRun:
         if isinstance(found, StoredProblem):
             raise StoreError(str(found))
         return found
-    with atomic.explained("read", results):
+    with files.explained("read", results):
         ids = index.run_ids(results)
     matches = [name] if name in ids else [run_id for run_id in ids if run_id.startswith(name)]
     if len(matches) == 1:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from actbench.config import Run
 from actbench.store import StoredRun
-from actbench.store.cells import Row as Neuron
+from actbench.store.csv import Row as Neuron
 from actbench.trackers import numbers, settings
 
 if TYPE_CHECKING:

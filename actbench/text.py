@@ -1,0 +1,59 @@
+"""Words and numbers as people read them: the helpers that every message, table and page shares.
+
+Standard library only. Text that came from outside (names, paths, server answers) goes through `readable` at the point
+where it is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+_MAX_QUOTED = 60
+
+
+def readable(text: str) -> str:
+    """Return `text` with every character a terminal might act on (control codes, bidirectional marks) escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def readable_lines(text: str) -> str:
+    """Return `text` made `readable` line by line, with its line breaks kept."""
+    return "\n".join(readable(line) for line in text.splitlines())
+
+
+def quoted(value: object) -> str:
+    """Return a value as an error message quotes it: on one line, at most 60 characters, close to its YAML form."""
+    if value is None or isinstance(value, bool):
+        return {None: "nothing", True: "true", False: "false"}[value]
+    text = repr(value)
+    return text if len(text) <= _MAX_QUOTED else text[: _MAX_QUOTED - 3] + "..."
+
+
+def value_text(value: object) -> str:
+    """Return a setting as YAML would write it: `true`, `none`, `0.001`."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def comma_list(texts: Sequence[str], most: int = 6) -> str:
+    """Return `a, b, c`: at most `most` items, then how many more there are."""
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
+
+
+def split_commas(text: str | None) -> list[str] | None:
+    """Return the non-empty parts of `a,b`, stripped; None stays None."""
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def plural(count: int, noun: str) -> str:
+    """Return `1 run` or `2 runs`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def duration(seconds: float) -> str:
+    """Return a rough time: `40 s`, `12 min` or `3.5 h`."""
+    if seconds < 90:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
