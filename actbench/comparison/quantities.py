@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from actbench.errors import UnknownNameError, UsageError
 from actbench.metrics import METRICS, UNITS, Better, Kind, Metric
+from actbench.store.csv import Row as Row
 
-Row: TypeAlias = Mapping[str, Any]
 Curve: TypeAlias = Callable[[Row], Sequence[Row]]
 """Gives the epochs of a run, one mapping an epoch, in order; each has at least `epoch`."""
 

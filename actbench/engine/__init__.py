@@ -30,7 +30,7 @@ from actbench.config import Run
 from actbench.datasets import Dataset
 from actbench.engine.checkpoint import restore_lane, save_lane
 from actbench.engine.lanes import CLASSES, Arrays, LaneStack
-from actbench.engine.measure import SAMPLE, Measurer, NamedRow, Row, diverged
+from actbench.engine.measure import SAMPLE, Measurer, Row, diverged
 from actbench.errors import DeviceError
 from actbench.model import Structure
 
@@ -49,9 +49,9 @@ class Outcome:
 
     status: Literal["done", "diverged", "failed"]
     rows: list[Row]
-    metrics: NamedRow = field(default_factory=dict)
-    layers: list[NamedRow] = field(default_factory=list)
-    layer_rows: list[NamedRow] = field(default_factory=list)
+    metrics: Row = field(default_factory=dict)
+    layers: list[Row] = field(default_factory=list)
+    layer_rows: list[Row] = field(default_factory=list)
     neurons: list[Row] = field(default_factory=list)
     weights: dict[str, Tensor] | None = None
     error: str | None = None

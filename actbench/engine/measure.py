@@ -18,11 +18,7 @@ from actbench.compute import side_by_side, usable_threads
 from actbench.config import Variant
 from actbench.engine.lanes import LaneStack
 from actbench.neurons import Chunk, DeathLedger, HealthMeter, LayerHealth, SampleHealth, summarize
-
-Row = dict[str, float | int | None]
-"""One epoch of one run, as epochs.csv has it; epoch 0 is the untrained network."""
-NamedRow = dict[str, float | int | str | None]
-"""Numbers of a run or of a layer, and texts that say of what."""
+from actbench.store.csv import Row as Row
 
 _BATCH = 500  # images an evaluation call; fixed, since it is part of what decides a result's last bit
 SAMPLE = 1000
@@ -35,7 +31,7 @@ class Measurer:
     def __init__(self, stack: LaneStack) -> None:
         self.stack = stack
         self.rows: list[list[Row]] = [[] for _ in stack.runs]
-        self.layer_rows: list[list[NamedRow]] = [[] for _ in stack.runs]
+        self.layer_rows: list[list[Row]] = [[] for _ in stack.runs]
         self.ledger: DeathLedger | None = None
         self.health: list[LayerHealth] = []
         self.sample = SampleHealth([], [], [])
@@ -144,7 +140,7 @@ class Measurer:
         deaths, revivals = self.ledger.update(dead, epoch)
         return deaths.tolist(), revivals.tolist()
 
-    def final_metrics(self, lane: int) -> NamedRow:
+    def final_metrics(self, lane: int) -> Row:
         """Return a run's numbers for runs.csv: those of the last epoch, deaths over all, and the time."""
         rows = self.rows[lane]
         last, trained = rows[-1], rows[1:]
@@ -164,7 +160,7 @@ class Measurer:
             "widths": self.stack.network.structure.widths,
         }
 
-    def layers(self, lane: int) -> list[NamedRow]:
+    def layers(self, lane: int) -> list[Row]:
         """Return the numbers of each layer after the last epoch, by name; the output layer is the last."""
         names = [*(layer.name for layer in self.stack.network.structure.layers), "output"]
         by_layer = summarize(self.health, self.sample, lane)[1]

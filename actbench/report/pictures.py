@@ -84,15 +84,15 @@ def neurons(run: StoredRun, most: int = 8) -> tuple[list[Neuron], list[Neuron]]:
     rows = [row for row in run.neurons() if row["layer"] == 0]
     dead = [row for row in rows if row["dead"] is True][:most]
     alive = [row for row in rows if row["dead"] is False and isinstance(row.get("rms"), int | float)]
-    active = sorted(alive, key=lambda row: -float(row["rms"]))[:most]  # type: ignore[arg-type]
+    active = sorted(alive, key=lambda row: -float(row["rms"]))[:most]
 
     def picture(row: Row, caption: str) -> Neuron:
-        unit = int(row["unit"])  # type: ignore[arg-type]
+        unit = int(row["unit"])
         return Neuron(unit, caption, _png(np.asarray(weights[unit], dtype=np.float64).reshape(_SIDE, _SIDE)))
 
     return (
         [picture(row, _died(row)) for row in dead],
-        [picture(row, f"fires for {100 * float(row['firing_rate']):.0f}%") for row in active],  # type: ignore[arg-type]
+        [picture(row, f"fires for {100 * float(row['firing_rate']):.0f}%") for row in active],
     )
 
 

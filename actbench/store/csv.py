@@ -6,9 +6,11 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 Cell = None | bool | int | float | str
-Row = dict[str, Cell]
+Row: TypeAlias = Mapping[str, Any]
+"""One row of a table: its cells by column name. Any stands for Cell: the column decides the type of its cells."""
 
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?", re.ASCII)
 _WORDS: dict[str, Cell] = {

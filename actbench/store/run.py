@@ -144,7 +144,7 @@ class StoredRun:
         for key in _ENVIRONMENT:  # "device" here is what `auto` has become
             if isinstance(value := self.provenance.get(key), str | int):
                 found[key] = value
-        row: Row = {key: found.get(key) for key in COLUMNS}
+        row = {key: found.get(key) for key in COLUMNS}
         row.update((key, found[key]) for key in sorted(found.keys() - row.keys()))
         return row
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,8 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
+from actbench.store.csv import Row as Row
 from actbench.text import readable, value_text
-
-Row = Mapping[str, Any]
 
 ROOMY = 6
 """Columns that are needed this little stand only where there is room: not in Markdown and LaTeX."""
