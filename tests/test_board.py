@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from actbench.cli.board import ASCII_BLOCKS, BLOCKS, Board, spark
-from actbench.cli.common import Streams
-from actbench.cli.progress import LiveWatcher, watcher
+from actbench.cli.console import Streams
+from actbench.cli.live import ASCII_BLOCKS, BLOCKS, Board, LiveWatcher, spark, watcher
 from actbench.config import Run, Variant
 from tests.configs import HOSTILE
 

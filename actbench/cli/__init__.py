@@ -1,9 +1,8 @@
-"""The command line: thin commands, and the only package that prints (layer 5).
+"""The command line: one file per command, and the only package that prints.
 
-`train` (train, sweep), `results` (compare, show), `plot`, `report`, `reproduce`, `claims`, `cost`, `look` (list,
-validate, schema, data, doctor) hold the commands, `progress` and `board` the live view, `completion` what Tab offers,
-`common` what they share. Nothing here imports torch at import time: a shell loop pays for it only where something is
-trained.
+`options` declares what commands share, `console` prints, `live` shows runs while they train, `notes` says what a
+training will do and did, `completion` answers the Tab key. Nothing here imports torch at import time: a shell loop
+pays for torch only where something is trained.
 """
 
 from __future__ import annotations
@@ -11,14 +10,31 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
 import actbench
-from actbench.cli import claims, completion, cost, look, plot, report, reproduce, results, train
-from actbench.cli.common import streams
+from actbench.cli import (
+    claims,
+    compare,
+    completion,
+    cost,
+    data,
+    doctor,
+    plot,
+    report,
+    reproduce,
+    schema,
+    show,
+    sweep,
+    train,
+    validate,
+)
+from actbench.cli import list as listing
+from actbench.cli.console import streams
 from actbench.errors import ActbenchError
 
 app = typer.Typer(
@@ -47,7 +63,9 @@ def _options(
     """Hold the options of actbench itself."""
 
 
-for module in (train, results, plot, report, reproduce, claims, look, cost):
+for module in (
+    train, sweep, compare, show, plot, report, reproduce, claims, listing, validate, schema, doctor, data, cost
+):  # fmt: skip
     module.register(app)
 
 
@@ -56,7 +74,7 @@ def main() -> None:
     sys.exit(run())
 
 
-def run(arguments: list[str] | None = None) -> int:
+def run(arguments: Sequence[str] | None = None) -> int:
     """Carry out a command; return its exit code. Errors a person can cause are told without a traceback."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

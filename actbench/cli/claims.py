@@ -10,7 +10,10 @@ import typer
 
 from actbench import claims, datasets, sweeps
 from actbench.claims import layout
-from actbench.cli.common import (
+from actbench.cli.console import Streams, plain_json, streams
+from actbench.cli.live import PlainWatcher, watcher
+from actbench.cli.notes import failures
+from actbench.cli.options import (
     DataDirOption,
     DeviceOption,
     JsonOption,
@@ -20,13 +23,8 @@ from actbench.cli.common import (
     QuietOption,
     ResultsOption,
     SeedsOption,
-    Streams,
     ThreadsOption,
-    plain_json,
-    streams,
 )
-from actbench.cli.plans import failures
-from actbench.cli.progress import PlainWatcher, watcher
 from actbench.cli.signals import stopping
 from actbench.config import Run
 from actbench.store import Store

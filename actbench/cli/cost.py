@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from actbench.activations import ACTIVATIONS
-from actbench.cli.common import JsonOption, QuietOption, plain_json, streams
+from actbench.cli.console import plain_json, streams
+from actbench.cli.options import JsonOption, QuietOption
 from actbench.tables import FORMATS, Column
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ import typer
 from actbench import figures
 from actbench.activations import ACTIVATIONS, check_chain
 from actbench.cli import completion
-from actbench.cli.common import ResultsOption, Streams, say_problems, streams
+from actbench.cli.console import Streams, say_problems, streams
+from actbench.cli.options import ResultsOption
 from actbench.comparison.groups import select
 from actbench.comparison.quantities import Curve, Row
 from actbench.config.fields import Chain, Choice

@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 
 from actbench.cli import completion
-from actbench.cli.common import ResultsOption, read_results, say_problems, streams
+from actbench.cli.console import say_problems, streams
+from actbench.cli.options import ResultsOption
 from actbench.errors import UsageError
 from actbench.store import Store, files
+from actbench.store.read import read_results
 from actbench.text import split_commas
 
 

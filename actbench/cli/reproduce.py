@@ -9,7 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from actbench import sweeps, tables
-from actbench.cli.common import (
+from actbench.cli.console import Streams, plain_json, streams
+from actbench.cli.live import watcher
+from actbench.cli.options import (
     DataDirOption,
     DeviceOption,
     JsonOption,
@@ -18,12 +20,8 @@ from actbench.cli.common import (
     QuietOption,
     ResultsOption,
     RunArgument,
-    Streams,
     ThreadsOption,
-    plain_json,
-    streams,
 )
-from actbench.cli.progress import watcher
 from actbench.cli.signals import stopping
 from actbench.errors import CheckFailed
 from actbench.metrics import METRICS

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from actbench.cli.common import Streams
+from actbench.cli.console import Streams
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The commands that train: train and sweep, which share their options (layer 5)."""
+"""The command train, and what it shares with sweep."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from typing import Annotated
 import typer
 
 from actbench import comparison, config, sweeps, tables
-from actbench.cli import completion
-from actbench.cli.common import (
+from actbench.cli.console import Streams, plain_json, streams
+from actbench.cli.live import watcher
+from actbench.cli.notes import announcement, failures, show_plan, version_notes
+from actbench.cli.options import (
     ConfigOption,
     DataDirOption,
     DeviceOption,
@@ -25,17 +27,12 @@ from actbench.cli.common import (
     SeedOption,
     SeedsOption,
     SetOption,
-    Streams,
     ThreadsOption,
     TrackOption,
-    plain_json,
-    streams,
     with_fields_of,
 )
-from actbench.cli.plans import announcement, failures, show_plan, version_notes
-from actbench.cli.progress import watcher
 from actbench.cli.signals import stopping
-from actbench.config import Config, grid
+from actbench.config import Config
 from actbench.errors import UsageError
 from actbench.store import Store, StoredRun
 from actbench.text import plural
@@ -105,9 +102,8 @@ class Flags:
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands to the application."""
+    """Add the command to the application."""
     app.command("train")(with_fields_of(Flags)(train))
-    app.command("sweep")(with_fields_of(Flags)(run_sweep))
 
 
 def train(
@@ -131,29 +127,10 @@ def train(
             raise UsageError(f"--print-config prints one config, but {len(loaded)} were given")
         streams().out.file.write(config.to_yaml(loaded[0].variant, loaded[0].seeds))
         return
-    _run(loaded, flags)
+    train_or_preview(loaded, flags)
 
 
-def run_sweep(
-    flags: Flags,
-    grids: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--grid", "-g", metavar="KEY=V1,V2,...", help="Vary a key over values.", autocompletion=completion.column
-        ),
-    ] = None,
-) -> None:
-    """Expand sweep files and grids into variants, and train every seed of each that is not done.
-
-    Example: actbench sweep -c configs/relu.yaml -g activation=relu,tanh -g lr=1e-4,1e-3 --seeds 6
-    """
-    loaded = grid.load_sweep(
-        flags.configs, flags.changes or (), grids or (), seeds=flags.seeds, seed=flags.seed, device=flags.device
-    )
-    _run(loaded, flags)
-
-
-def _run(configs: Sequence[Config], flags: Flags) -> None:
+def train_or_preview(configs: Sequence[Config], flags: Flags) -> None:
     """Show what is open, or train it; end with the exit code."""
     to = streams()
     store = Store(flags.results, note=to.note)

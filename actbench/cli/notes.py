@@ -12,7 +12,7 @@ from pathlib import Path
 
 import actbench
 from actbench import sweeps
-from actbench.cli.common import Streams, plain_json
+from actbench.cli.console import Streams, plain_json
 from actbench.config import Run
 from actbench.store import Store
 from actbench.sweeps.preview import ROUGH_RATE, Preview, preview
