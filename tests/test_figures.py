@@ -25,9 +25,12 @@ from actbench import figures, stats
 from actbench.activations import ACTIVATIONS, chain_function
 from actbench.config.fields import Choice
 from actbench.errors import UnknownNameError, UsageError
-from actbench.figures import look, shapes, units
-from actbench.figures.arrangement import arrange, told_apart
+from actbench.figures import theme
+from actbench.figures.activations import shape
 from actbench.figures.measured import measure
+from actbench.figures.neurons import picture
+from actbench.figures.panels import arrange, told_apart
+from actbench.figures.theme import MOST_SERIES
 
 Row = dict[str, Any]
 HOSTILE = (
@@ -146,26 +149,26 @@ def test_every_group_is_drawn_once_and_never_beside_another_dataset(rows: list[R
 
 @given(st.lists(st.text(max_size=80), unique=True, max_size=20), st.integers(12, 40))
 def test_shortened_names_stay_different_printable_and_short(names: list[str], limit: int) -> None:
-    found = look.short_all(names, limit)
+    found = theme.short_all(names, limit)
     assert len(set(found.values())) == len(names)
     assert all(name.isprintable() and len(name) <= limit for name in found.values())
 
 
 @given(st.lists(st.floats(-50, 250), min_size=1, max_size=12))
 def test_labels_are_spread_without_overlap_in_the_order_of_their_lines(wanted: list[float]) -> None:
-    places = look.spread(wanted, 15, 0, 200)
+    places = theme.spread(wanted, 15, 0, 200)
     order = sorted(range(len(wanted)), key=lambda i: wanted[i])
     assert all(places[b] - places[a] >= 15 - 1e-6 for a, b in pairwise(order))
     assert all(-1e-6 <= place <= 200 + 1e-6 for place in places)
 
 
 def test_labels_with_room_stay_where_their_lines_end() -> None:
-    assert look.spread([120.0, 10.0, 60.0], 15, 0, 200) == [120.0, 10.0, 60.0]
+    assert theme.spread([120.0, 10.0, 60.0], 15, 0, 200) == [120.0, 10.0, 60.0]
 
 
 @pytest.mark.parametrize("log", [False, True])
 def test_a_place_in_pixels_and_its_value_are_each_others_inverse(log: bool) -> None:
-    assert look.value(look.pixel(3.0, [1, 9], 200, log=log), [1, 9], 200, log=log) == pytest.approx(3.0)
+    assert theme.value(theme.pixel(3.0, [1, 9], 200, log=log), [1, 9], 200, log=log) == pytest.approx(3.0)
 
 
 # --- what is measured --------------------------------------------------------------------------------------------
@@ -325,12 +328,12 @@ def choice(name: str, **parameters: Any) -> tuple[Choice, ...]:
 
 
 def test_saturated_regions_are_where_the_definition_puts_them() -> None:
-    assert shapes.shape(choice("relu")).zero == [(-8.0, pytest.approx(0.0, abs=0.03))]
-    left, right = shapes.shape(choice("tanh")).saturated
+    assert shape(choice("relu")).zero == [(-8.0, pytest.approx(0.0, abs=0.03))]
+    left, right = shape(choice("tanh")).saturated
     edge = math.acosh(10)  # tanh' = 1 / cosh^2 = 0.01
     assert (left[1], right[0]) == (pytest.approx(-edge, abs=0.03), pytest.approx(edge, abs=0.03))
-    assert shapes.shape(choice("tanh")).zero == []
-    assert shapes.shape(choice("identity")).saturated == []
+    assert shape(choice("tanh")).zero == []
+    assert shape(choice("identity")).saturated == []
 
 
 @pytest.mark.parametrize("name", list(ACTIVATIONS))
@@ -338,7 +341,7 @@ def test_the_points_kept_of_an_activation_show_it_to_a_thousandth(name: str) -> 
     chosen = choice(name)
     entry, params = ACTIVATIONS[name], chosen[0].params
     inputs, _ = entry.ratio(params)
-    drawn = shapes.shape(chosen).outputs[0]
+    drawn = shape(chosen).outputs[0]
     assert len(drawn) < 400
     for (z0, y0), (z1, y1) in pairwise(drawn):
         if y0 is None or y1 is None or z0 == z1:
@@ -351,7 +354,7 @@ def test_the_points_kept_of_an_activation_show_it_to_a_thousandth(name: str) -> 
 
 
 def test_a_jump_is_a_gap_at_the_jump() -> None:
-    slope = shapes.shape(choice("relu")).slope
+    slope = shape(choice("relu")).slope
     gap = next(i for i, (_, y) in enumerate(slope) if y is None)
     assert slope[gap][0] == pytest.approx(0, abs=1e-6)
     assert (slope[gap - 1][1], slope[gap + 1][1]) == (0, 1)
@@ -395,7 +398,7 @@ def test_weights_of_dead_and_of_the_most_active_units_are_pictured_with_one_scal
 def test_a_picture_shows_each_weight_at_its_place_dark_below_zero_and_light_above() -> None:
     weights = np.zeros(784)
     weights[0], weights[-1], weights[29] = -1.0, 5.0, np.nan
-    address = units.picture(weights, 1.0)
+    address = picture(weights, 1.0)
     pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))))
     assert pixels.shape == (112, 112, 3)
     assert tuple(pixels[0, 0]) == (0, 34, 78)
@@ -535,7 +538,7 @@ def test_letters_and_lines_stand_out_from_the_paper(theme: figures.Theme) -> Non
     assert contrast(config["title"]["color"], paper) > 12
     assert contrast(config["axis"]["labelColor"], paper) > 4.5
     assert all(contrast(colour, paper) > 2.2 for colour in config["range"]["category"])
-    assert len(set(config["range"]["category"])) == look.MOST_SERIES
+    assert len(set(config["range"]["category"])) == MOST_SERIES
 
 
 def test_every_ending_gives_a_file_of_that_kind() -> None:

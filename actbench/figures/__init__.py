@@ -7,13 +7,13 @@ Imports `comparison`, `stats`, `metrics`, `config`; altair and vl-convert when u
     figures.specification(chart, theme=None)                     # Vega-Lite, for vegaEmbed with a `configuration`
 """
 
-from actbench.figures.costs import cost
+from actbench.figures.activations import activations
+from actbench.figures.cost import cost
 from actbench.figures.curves import curves, dead
 from actbench.figures.drawing import ENDINGS, check_ending, render, specification
-from actbench.figures.look import Chart, Theme, configuration
-from actbench.figures.maps import heatmap, landscape
-from actbench.figures.shapes import activations
-from actbench.figures.units import neurons
+from actbench.figures.heatmap import heatmap, landscape
+from actbench.figures.neurons import neurons
+from actbench.figures.theme import Chart, Theme, configuration
 
 __all__ = [
     "ENDINGS",

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from actbench.comparison.quantities import Curve, Row
-from actbench.figures import look
-from actbench.figures.arrangement import MOST_PANELS, Arrangement, Panel, arrange
-from actbench.figures.look import MOST_SERIES, Chart, alt
+from actbench.figures import theme
 from actbench.figures.measured import Measured, measure
+from actbench.figures.panels import MOST_PANELS, Arrangement, Panel, arrange
+from actbench.figures.theme import MOST_SERIES, Chart, alt
 
 DEAD_METRICS = {
     "dead_ratio": "Dead hidden units",
@@ -67,7 +67,7 @@ def curves(
     whole = drawn[0] if len(drawn) == 1 else alt.concat(*drawn, columns=columns)
     title = f"{measured.title} over the epochs: {found.summary}"
     notes = [found.compared, _explained(found, [measured]), *found.notes(), *measured.notes()]
-    return look.titled(whole, title, notes, max(600, min(len(drawn), columns) * width))
+    return theme.titled(whole, title, notes, max(600, min(len(drawn), columns) * width))
 
 
 def dead(rows: Sequence[Row], curve: Curve, *, by: Sequence[str] | None = None) -> Chart:
@@ -96,7 +96,7 @@ def dead(rows: Sequence[Row], curve: Curve, *, by: Sequence[str] | None = None) 
     notes.append("Dead: no training image can change the unit's incoming weights (max |f′| = 0). Near-dead: max |f′| ≤ "
                  "0.1% of sup |f′|. Deaths and revivals are counts of hidden units.")  # fmt: skip
     title = f"Dead hidden units over the epochs: {found.summary}"
-    return look.titled(alt.concat(*drawn, columns=len(measured)), title, notes, 950)
+    return theme.titled(alt.concat(*drawn, columns=len(measured)), title, notes, 950)
 
 
 def _sizes(panels: int) -> tuple[int, int, int]:
@@ -136,8 +136,8 @@ def _axes(found: Arrangement, panel: Panel, measured: Measured, domain: Sequence
     last = measured.last_of([group for group in found.groups if group.dataset == panel.dataset])
     first = min(measured.first, last - 1)
     scale = alt.Scale(domain=domain, type="log" if frame.log else "linear", nice=False, zero=False)
-    axis = look.axis(measured.kind, 7 if frame.height > 300 else 4, domain[1])
-    title = look.axis_title(measured.title, measured.kind) if frame.titled_y else None
+    axis = theme.axis(measured.kind, 7 if frame.height > 300 else 4, domain[1])
+    title = theme.axis_title(measured.title, measured.kind) if frame.titled_y else None
     return Axes(
         x=alt.X(
             "epoch:Q",
@@ -146,7 +146,7 @@ def _axes(found: Arrangement, panel: Panel, measured: Measured, domain: Sequence
             axis=alt.Axis(format="d", tickMinStep=1, tickCount=8 if frame.width >= 200 else 4, grid=False),
         ),
         y=lambda field: alt.Y(f"{field}:Q", title=title, scale=scale, axis=axis),
-        marks=look.series_scales([""] if found.alone else found.series, _legend(found, frame)),
+        marks=theme.series_scales([""] if found.alone else found.series, _legend(found, frame)),
         domain=domain,
     )
 
@@ -159,14 +159,14 @@ def _panel(found: Arrangement, panel: Panel, measured: Measured, domain: Sequenc
     context = [row for group in panel.context for row in measured.mean_rows(group.label, group)]
     layers = []
     if context:
-        grey = alt.Chart(look.records(context)).mark_line(style="context", strokeWidth=0.8, clip=True)
+        grey = alt.Chart(theme.records(context)).mark_line(style="context", strokeWidth=0.8, clip=True)
         layers.append(grey.encode(x=axes.x, y=axes.y("mean"), detail="line:N"))
     layers += _spread_layers(means, threads, axes, measured, frame)
     if means:
         layers += _mean_layers(means, axes, measured, frame)
     if means and frame.ends:
         layers += _names(means, axes, frame)
-    return look.headed(alt.layer(*layers).properties(width=frame.width, height=frame.height), panel.title)
+    return theme.headed(alt.layer(*layers).properties(width=frame.width, height=frame.height), panel.title)
 
 
 def _spread_layers(
@@ -177,14 +177,14 @@ def _spread_layers(
     colour = {"color": axes.marks["color"]}
     floor = axes.domain[0] if frame.log else -math.inf  # there is no 0 on a logarithmic axis
     if bands := [{**row, "low": max(row["low"], floor)} for row in means if row["low"] is not None]:
-        band = alt.Chart(look.records(bands)).mark_area(opacity=0.16, clip=True)
+        band = alt.Chart(theme.records(bands)).mark_area(opacity=0.16, clip=True)
         layers.append(band.encode(x=axes.x, y=axes.y("low"), y2="high:Q", **colour))
     if threads := [row for row in threads if not measured.single or row["diverged"]]:
-        thin = alt.Chart(look.records(threads)).mark_line(strokeWidth=0.7, opacity=0.45, clip=True)
+        thin = alt.Chart(theme.records(threads)).mark_line(strokeWidth=0.7, opacity=0.45, clip=True)
         layers.append(thin.encode(x=axes.x, y=axes.y("value"), detail="run:N", **colour))
     low, high = axes.domain
     if crosses := [row for row in threads if row["broke"] and low <= row["value"] <= high]:
-        cross = alt.Chart(look.records(crosses)).mark_point(shape=look.CROSS, size=60, strokeWidth=1.6)
+        cross = alt.Chart(theme.records(crosses)).mark_point(shape=theme.CROSS, size=60, strokeWidth=1.6)
         tooltip = _told(measured, "value", "diverged after epoch")
         layers.append(cross.encode(x=axes.x, y=axes.y("value"), **colour, tooltip=tooltip))
     return layers
@@ -193,11 +193,11 @@ def _spread_layers(
 def _mean_layers(means: list[dict[str, Any]], axes: Axes, measured: Measured, frame: Frame) -> list[Chart]:
     """Draw the means: a dashed line, its shape at some of the epochs, and something to point at on all of them."""
     place = {"x": axes.x, "y": axes.y("mean")}
-    line = alt.Chart(look.records(means)).mark_line(strokeWidth=2.2, clip=True)
+    line = alt.Chart(theme.records(means)).mark_line(strokeWidth=2.2, clip=True)
     every = max(1, round((measured.last - measured.first) / (frame.width / 70)))
     some = [row for row in means if (measured.last - row["epoch"]) % every == 0]
-    shapes = alt.Chart(look.records(some)).mark_point(filled=True, size=42, opacity=1)
-    points = alt.Chart(look.records(means)).mark_point(filled=True, size=150, opacity=0)
+    shapes = alt.Chart(theme.records(some)).mark_point(filled=True, size=42, opacity=1)
+    points = alt.Chart(theme.records(means)).mark_point(filled=True, size=150, opacity=0)
     return [
         line.encode(**place, color=axes.marks["color"], strokeDash=axes.marks["strokeDash"]),
         shapes.encode(**place, color=axes.marks["color"], shape=axes.marks["shape"]),
@@ -207,7 +207,7 @@ def _mean_layers(means: list[dict[str, Any]], axes: Axes, measured: Measured, fr
 
 def _told(measured: Measured, field: str, when: str) -> list[Any]:
     """Return what pointing at a mark shows."""
-    form = look.exact_format(measured.kind)
+    form = theme.exact_format(measured.kind)
     told = [
         alt.Tooltip("variant:N"),
         alt.Tooltip("epoch:Q", title=when, format="d"),
@@ -226,19 +226,19 @@ def _legend(found: Arrangement, frame: Frame) -> Any:
     """Return the legend, or None where the lines are named otherwise, or there is only one."""
     if frame.ends or found.alone or len(found.series) == 1:
         return None
-    return look.legend(found.key, len(found.series))
+    return theme.legend(found.key, len(found.series))
 
 
 def _names(means: list[dict[str, Any]], axes: Axes, frame: Frame) -> list[Chart]:
     """Write each line's name beside its end, moved apart where they would overlap."""
     last = {row["series"]: row for row in means}
-    wanted = [look.pixel(row["mean"], axes.domain, frame.height, log=frame.log) for row in last.values()]
-    places = look.spread(wanted, _LABEL_GAP, 0, frame.height)
+    wanted = [theme.pixel(row["mean"], axes.domain, frame.height, log=frame.log) for row in last.values()]
+    places = theme.spread(wanted, _LABEL_GAP, 0, frame.height)
     ends = [
-        {**row, "place": look.value(place, axes.domain, frame.height, log=frame.log)}
+        {**row, "place": theme.value(place, axes.domain, frame.height, log=frame.log)}
         for row, place in zip(last.values(), places, strict=True)
     ]
-    data, edge, y = look.records(ends), alt.value(frame.width), axes.y("place")
+    data, edge, y = theme.records(ends), alt.value(frame.width), axes.y("place")
     rule = alt.Chart(data).mark_rule(strokeWidth=0.8, xOffset=6, x2Offset=_LABEL_OFFSET - 3)
     sign = alt.Chart(data).mark_point(filled=True, size=42, opacity=1, xOffset=_LABEL_OFFSET + 3)
     text = alt.Chart(data).mark_text(align="left", baseline="middle", dx=_LABEL_OFFSET + 11)

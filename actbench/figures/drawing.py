@@ -13,7 +13,7 @@ import json
 from typing import Any
 
 from actbench.errors import UsageError
-from actbench.figures.look import Chart, Theme, alt, configuration
+from actbench.figures.theme import Chart, Theme, alt, configuration
 from actbench.registry import LazyModule
 
 vl_convert: Any = LazyModule("vl_convert")

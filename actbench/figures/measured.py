@@ -12,8 +12,8 @@ from actbench.comparison.contrasts import estimate, sample
 from actbench.comparison.groups import Group, columns_of, is_diverged
 from actbench.comparison.quantities import Curve, Quantity, Row, quantity
 from actbench.errors import UsageError
-from actbench.figures.arrangement import Arrangement
-from actbench.figures.look import capital, metric_title
+from actbench.figures.panels import Arrangement
+from actbench.figures.theme import capital, metric_title
 from actbench.metrics import Kind
 from actbench.text import value_text
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from actbench.comparison.quantities import number
 from actbench.errors import UsageError
-from actbench.figures import look
-from actbench.figures.look import Chart, alt
+from actbench.figures import theme
+from actbench.figures.theme import Chart, alt
 
 _PASSES = ("forward", "backward")
 
@@ -26,7 +26,7 @@ def cost(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any] | None =
         if not isinstance(row.get("activation"), str) or any(number(row.get(f"{one}_ns")) is None for one in _PASSES):
             raise UsageError(f"row {i + 1} of the costs has no activation, forward_ns or backward_ns")
     ordered = sorted(rows, key=lambda row: float(row["forward_ns"]) + float(row["backward_ns"]))
-    names = look.short_all([row["activation"] for row in ordered], 30)
+    names = theme.short_all([row["activation"] for row in ordered], 30)
     height = max(60, 17 * len(names))
     y = alt.Y(
         "activation:N", title=None, sort=list(names.values()), axis=alt.Axis(grid=True, ticks=False, domain=False)
@@ -43,7 +43,7 @@ def cost(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any] | None =
         whole = alt.hconcat(whole, _shares(shares, bare).properties(width=190, height=height), spacing=24)
     notes = ["Mark: mean of the rounds. Bar: its 95% t interval. Cheapest first.", *_settings(settings or {})]
     title = f"Time per element of {len(names)} activation{'s' * (len(names) > 1)}, forward and backward"
-    return look.titled(whole, title, notes, 640)
+    return theme.titled(whole, title, notes, 640)
 
 
 def _time(row: Mapping[str, Any], names: Mapping[str, str], one: str) -> dict[str, Any]:
@@ -54,9 +54,9 @@ def _time(row: Mapping[str, Any], names: Mapping[str, str], one: str) -> dict[st
 
 
 def _times(times: list[dict[str, Any]], y: Any) -> Chart:
-    marks = look.series_scales(_PASSES, look.legend("pass", 2))
+    marks = theme.series_scales(_PASSES, theme.legend("pass", 2))
     x = alt.X("ns:Q", title="time per element (ns)", scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=6))
-    data = look.records(times)
+    data = theme.records(times)
     tooltip = [
         alt.Tooltip("activation:N"), alt.Tooltip("series:N", title="pass"), alt.Tooltip("ns:Q", format=".3f"),
         alt.Tooltip("low:Q", title="95% from", format=".3f"), alt.Tooltip("high:Q", title="to", format=".3f"),
@@ -70,8 +70,8 @@ def _shares(shares: list[dict[str, Any]], y: Any) -> Chart:
     most = max(row["share"] for row in shares)
     x = alt.X("share:Q", title="share of a training step", scale=alt.Scale(domain=[0, 1.25 * most or 1], nice=False),
               axis=alt.Axis(format="~%", tickCount=4))  # fmt: skip
-    bars = alt.Chart(look.records(shares)).mark_bar(height=9, style="bar-quiet").encode(x=x, y=y)
-    texts = alt.Chart(look.records(shares)).mark_text(align="left", dx=4, fontSize=10).encode(x=x, y=y, text="text:N")
+    bars = alt.Chart(theme.records(shares)).mark_bar(height=9, style="bar-quiet").encode(x=x, y=y)
+    texts = alt.Chart(theme.records(shares)).mark_text(align="left", dx=4, fontSize=10).encode(x=x, y=y, text="text:N")
     return alt.layer(bars, texts)
 
 
@@ -83,5 +83,7 @@ def _settings(settings: Mapping[str, Any]) -> list[str]:
         "rounds": "{} rounds",
         "device": "on {}",
     }
-    told = [form.format(look.short(str(settings[key]))) for key, form in known.items() if settings.get(key) is not None]
+    told = [
+        form.format(theme.short(str(settings[key]))) for key, form in known.items() if settings.get(key) is not None
+    ]
     return [f"Measured: {', '.join(told)}."] if told else []

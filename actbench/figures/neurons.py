@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from actbench.comparison.quantities import Row, number
 from actbench.errors import UsageError
-from actbench.figures import look
-from actbench.figures.look import Chart, alt
+from actbench.figures import theme
+from actbench.figures.theme import Chart, alt
 from actbench.registry import LazyModule
 from actbench.text import value_text
 
@@ -59,14 +59,14 @@ def neurons(row: Row, units: Sequence[Row], weights: NDArray[Any] | None = None)
         parts += _galleries(first, weights)
     else:
         notes.append("No pictures of weights: the first hidden layer sees no 28x28 image, or they are not stored.")
-    title = f"Hidden units of {look.short(value_text(row.get('name')), 50)}, seed {value_text(row.get('seed'))}"
+    title = f"Hidden units of {theme.short(value_text(row.get('name')), 50)}, seed {value_text(row.get('seed'))}"
     whole = alt.vconcat(*(parts or [_text("nothing to draw")]), spacing=26)
-    return look.titled(whole.resolve_scale(color="independent"), title, notes, 640)
+    return theme.titled(whole.resolve_scale(color="independent"), title, notes, 640)
 
 
 def _text(text: str) -> Chart:
     """Draw words in place of a chart."""
-    found = alt.Chart(look.records([{"text": text}])).mark_text(style="quiet").encode(text="text:N")
+    found = alt.Chart(theme.records([{"text": text}])).mark_text(style="quiet").encode(text="text:N")
     return found.properties(width=560, height=40)
 
 
@@ -98,7 +98,7 @@ def _histograms(units: Sequence[Row], convolutions: int) -> Chart:
         name = f"convolution {i + 1}" if i < convolutions else f"hidden layer {i + 1 - convolutions}"
         panel = _histogram(_bars(found), last=i == len(layers) - 1, small=len(layers) > 2)
         panels.append(
-            look.headed(panel, f"{name}, {len(found)} unit{'s' * (len(found) > 1)}" if len(layers) > 1 else "")
+            theme.headed(panel, f"{name}, {len(found)} unit{'s' * (len(found) > 1)}" if len(layers) > 1 else "")
         )
     return panels[0] if len(panels) == 1 else alt.vconcat(*panels, spacing=14)
 
@@ -134,7 +134,7 @@ def _histogram(rows: list[dict[str, Any]], *, last: bool, small: bool) -> Chart:
         "state:N", sort=None, scale=alt.Scale(domain=list(_STATES), range=list(_STATES.values())),
         legend=alt.Legend(title="hidden units", orient="right", symbolType="square"),
     )  # fmt: skip
-    bars = alt.Chart(look.records(rows)).mark_rect().encode(
+    bars = alt.Chart(theme.records(rows)).mark_rect().encode(
         x=x, x2="to:Q", y=y, y2="high:Q", color=colour,
         tooltip=[alt.Tooltip("rates:N", title="firing rate"), alt.Tooltip("state:N"), alt.Tooltip("units:Q")],
     )  # fmt: skip
@@ -183,7 +183,7 @@ def _gallery(text: str, units: Sequence[Row], weights: NDArray[Any], limit: floa
                      "rate": "" if rate is None else "never fires" if rate == 0 else f"fires {rate:.0%}"})  # fmt: skip
     width = (_SHOWN + 6) * PICTURES
     x = alt.X("at:Q", axis=None, scale=alt.Scale(domain=[0, PICTURES], nice=False))
-    data = look.records(rows)
+    data = theme.records(rows)
     key = alt.Color(
         "weight:Q",
         scale=alt.Scale(domain=[-limit, 0, limit], range=[_hex(end) for end in _ENDS], interpolate="rgb"),
@@ -198,7 +198,7 @@ def _gallery(text: str, units: Sequence[Row], weights: NDArray[Any], limit: floa
         for field, down in (("unit", 10), ("rate", 22))
     ]
     chart = alt.layer(invisible, images, *names).properties(width=width, height=_SHOWN + 28)
-    return look.headed(chart, text)
+    return theme.headed(chart, text)
 
 
 def picture(incoming: NDArray[Any], limit: float) -> str:

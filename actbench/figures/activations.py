@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from actbench.activations import ACTIVATIONS, Chain, chain_function, chain_slope, chain_sup_slope
 from actbench.config.fields import Choice
-from actbench.figures import look
-from actbench.figures.look import Chart, alt
+from actbench.figures import theme
+from actbench.figures.theme import Chart, alt
 from actbench.registry import LazyModule
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ def activations(chains: Sequence[Sequence[Choice]] = ()) -> Chart:
     held = {choice.name for chain in drawn for choice in chain if choice.name in _SEVERAL}
     notes += dict.fromkeys(_SEVERAL[name] for name in _SEVERAL if name in held)
     whole = panels[0] if len(panels) == 1 else alt.concat(*panels, columns=columns)
-    title = f"{look.short(label, 60)} and {'its slope' if len(drawn) == 1 else 'their slopes'}"
-    return look.titled(whole, title, notes, 225 * max(columns, 2))
+    title = f"{theme.short(label, 60)} and {'its slope' if len(drawn) == 1 else 'their slopes'}"
+    return theme.titled(whole, title, notes, 225 * max(columns, 2))
 
 
 _SEVERAL = {
@@ -182,16 +182,16 @@ def _panel(chain: Sequence[Choice], *, titled_x: bool, titled_y: bool, large: bo
     legend = alt.Legend(title=None, orient="top", symbolType="stroke", symbolSize=400, symbolStrokeWidth=2.4, offset=4)
     scales = {"color": alt.Scale(domain=list(_CURVES)), "dash": alt.Scale(domain=list(_CURVES), range=[[1, 0], [6, 3]])}
     layers = [
-        alt.Chart(look.records([{"from": low, "to": high} for low, high in spans]))
+        alt.Chart(theme.records([{"from": low, "to": high} for low, high in spans]))
         .mark_rect(style="shade")
         .encode(x=alt.X("from:Q"), x2="to:Q")
         for spans in (found.saturated, found.zero)
     ]
-    origin = look.records([{"at": 0}])
+    origin = theme.records([{"at": 0}])
     layers.append(alt.Chart(origin).mark_rule(strokeWidth=0.8).encode(x=alt.X("at:Q")))
     layers.append(alt.Chart(origin).mark_rule(strokeWidth=0.8).encode(y=alt.Y("at:Q")))
     layers.append(
-        alt.Chart(look.records(_rows(found, domain)))
+        alt.Chart(theme.records(_rows(found, domain)))
         .mark_line(strokeWidth=2.4, clip=True)
         .encode(
             x=x, y=y, order="order:Q", detail="part:N",
@@ -203,7 +203,7 @@ def _panel(chain: Sequence[Choice], *, titled_x: bool, titled_y: bool, large: bo
     chart = alt.layer(*layers)
     formula = ACTIVATIONS[chain[0].name].formula if len(chain) == 1 else ""
     below = textwrap.wrap(formula, 72 if large else 36)[:2]
-    return look.headed(chart.properties(width=width, height=height), look.short(_label(chain)), below)
+    return theme.headed(chart.properties(width=width, height=height), theme.short(_label(chain)), below)
 
 
 def _rows(found: Shape, domain: Sequence[float]) -> list[dict[str, Any]]:

@@ -14,9 +14,9 @@ from actbench.comparison.contrasts import estimate, sample
 from actbench.comparison.groups import Group, Grouping, columns_of, group_runs, is_diverged, order
 from actbench.comparison.quantities import Curve, Quantity, Row, quantity
 from actbench.errors import UnknownNameError, UsageError
-from actbench.figures import look
-from actbench.figures.arrangement import Arrangement, arrange, differing, seeds
-from actbench.figures.look import Chart, alt
+from actbench.figures import theme
+from actbench.figures.panels import Arrangement, arrange, differing, seeds
+from actbench.figures.theme import Chart, alt
 from actbench.text import value_text
 
 MOST_CELLS = 60
@@ -59,15 +59,14 @@ def heatmap(
     for dataset in datasets:
         chosen = [cell for cell in cells if dataset is None or cell["dataset"] == dataset]
         drawn = _map(chosen, (down, across), one, scale)
-        maps.append(look.headed(drawn, look.short(value_text(dataset)) if len(datasets) > 1 else ""))
-    title = (
-        f"{look.capital(look.metric_title(one))} by {look.short(down)} and {look.short(across)}: {seeds(found.groups)}"
-    )
+        maps.append(theme.headed(drawn, theme.short(value_text(dataset)) if len(datasets) > 1 else ""))
+    what = theme.capital(theme.metric_title(one))
+    title = f"{what} by {theme.short(down)} and {theme.short(across)}: {seeds(found.groups)}"
     notes = [f"{found.compared} · mean over the seeds", *found.notes()]
     if any(cell["mean"] is not None and cell["diverged"] for cell in cells):
         notes.append("* some runs of the cell diverged; it is the mean over the others.")
     whole = maps[0] if len(maps) == 1 else alt.concat(*maps, columns=2)
-    return look.titled(whole, title, notes, 560 if len(maps) == 1 else 900)
+    return theme.titled(whole, title, notes, 560 if len(maps) == 1 else 900)
 
 
 def _chosen(rows: Sequence[Row], down: str | None, across: str | None) -> tuple[str, str]:
@@ -87,7 +86,7 @@ def _cell(
     nothing: Curve = lambda _: []  # noqa: E731 - without curves no quantity asks for one
     found = estimate(sample(group, one, curve or nothing, tuple(grouping.mixed)), one, 0.95)
     low, high = found.interval or (None, None)
-    text = "" if found.mean is None else look.cell_text(found.mean, one.kind)
+    text = "" if found.mean is None else theme.cell_text(found.mean, one.kind)
     if found.mean is None:
         text = "diverged" if group.diverged else "none" if one.threshold else ""
     elif group.diverged:
@@ -119,7 +118,7 @@ class Colours:
     def of(cls, means: Sequence[float], one: Quantity) -> Colours:
         """Return the colours of these values."""
         low, high = (min(means), max(means)) if means else (0.0, 1.0)
-        return cls(low, high if high > low else low + 1e-9 + abs(low) * 1e-6, look.spans_decades(means, one.kind))
+        return cls(low, high if high > low else low + 1e-9 + abs(low) * 1e-6, theme.spans_decades(means, one.kind))
 
     def is_light(self, value: float) -> bool:
         """Whether dark letters are read best on the colour of `value`."""
@@ -135,7 +134,7 @@ class Colours:
 def _map(cells: list[dict[str, Any]], keys: tuple[str, str], one: Quantity, colours: Colours) -> Chart:
     """Draw the cells of one dataset, with their numbers where there is room."""
     sides = {side: sorted({cell[side] for cell in cells}, key=order) for side in ("down", "across")}
-    names = {side: look.short_all([value_text(value) for value in values], 28) for side, values in sides.items()}
+    names = {side: theme.short_all([value_text(value) for value in values], 28) for side, values in sides.items()}
     widest = max(len(cell["text"]) for cell in cells)
     room = len(sides["across"]) <= 20 and len(sides["down"]) <= 40
     width = max(44, 7 * widest + 12) if room else max(12, 900 // len(sides["across"]))
@@ -146,36 +145,36 @@ def _map(cells: list[dict[str, Any]], keys: tuple[str, str], one: Quantity, colo
         for cell in cells
     ]  # fmt: skip
     axes = {
-        side: {"title": look.short(key), "sort": list(names[side].values()), "scale": alt.Scale(paddingInner=0.04)}
+        side: {"title": theme.short(key), "sort": list(names[side].values()), "scale": alt.Scale(paddingInner=0.04)}
         for side, key in zip(("down", "across"), keys, strict=True)
     }
     flat = max(len(name) for name in names["across"].values()) * 6.2 < width
     plain = alt.Axis(grid=False, domain=False, ticks=False, labelPadding=6)
     turned = alt.Axis(grid=False, domain=False, ticks=False, labelPadding=6, labelAngle=0 if flat else -40)
     x, y = alt.X("across:N", axis=turned, **axes["across"]), alt.Y("down:N", axis=plain, **axes["down"])
-    title = look.axis_title(look.capital(look.metric_title(one)), one.kind)
+    title = theme.axis_title(theme.capital(theme.metric_title(one)), one.kind)
     colour = alt.Color(
         "mean:Q",
         scale=colours.scale,
-        legend=alt.Legend(title=title, gradientLength=130, tickCount=4, **look.number_format(one.kind, colours.high)),
+        legend=alt.Legend(title=title, gradientLength=130, tickCount=4, **theme.number_format(one.kind, colours.high)),
     )
-    filled = alt.Chart(look.records([row for row in rows if row["mean"] is not None])).mark_rect()
-    empty = alt.Chart(look.records([row for row in rows if row["mean"] is None])).mark_rect(style="empty")
+    filled = alt.Chart(theme.records([row for row in rows if row["mean"] is not None])).mark_rect()
+    empty = alt.Chart(theme.records([row for row in rows if row["mean"] is None])).mark_rect(style="empty")
     tooltip = _told(keys, one)
     layers = [empty.encode(x=x, y=y, tooltip=tooltip), filled.encode(x=x, y=y, color=colour, tooltip=tooltip)]
     if room:
         for ink, style in (("light", {"fill": "#ffffff"}), ("dark", {"fill": "#111111"}), ("none", {"style": "quiet"})):
             some = [row for row in rows if row["ink"] == ink]
-            layers.append(alt.Chart(look.records(some)).mark_text(**style).encode(x=x, y=y, text="text:N"))
+            layers.append(alt.Chart(theme.records(some)).mark_text(**style).encode(x=x, y=y, text="text:N"))
     return alt.layer(*layers).properties(width=alt.Step(width), height=alt.Step(height))
 
 
 def _told(keys: tuple[str, str], one: Quantity) -> list[Any]:
-    form = look.exact_format(one.kind)
+    form = theme.exact_format(one.kind)
     return [
-        alt.Tooltip("down:N", title=look.short(keys[0])),
-        alt.Tooltip("across:N", title=look.short(keys[1])),
-        alt.Tooltip("mean:Q", title=look.short(look.metric_title(one)), format=form),
+        alt.Tooltip("down:N", title=theme.short(keys[0])),
+        alt.Tooltip("across:N", title=theme.short(keys[1])),
+        alt.Tooltip("mean:Q", title=theme.short(theme.metric_title(one)), format=form),
         alt.Tooltip("low:Q", title="95% from", format=form),
         alt.Tooltip("high:Q", title="to", format=form),
         alt.Tooltip("n:Q", title="seeds", format="d"),
@@ -201,7 +200,7 @@ def landscape(
     ones = quantity(x, columns), quantity(y, columns)
     nothing: Curve = lambda _: []  # noqa: E731
     points = [
-        {"series": name, "variant": look.short(group.label), "dataset": group.dataset,
+        {"series": name, "variant": theme.short(group.label), "dataset": group.dataset,
          "seed": value_text(row.get("seed")), **dict(zip(("x", "y"), values, strict=True))}
         for panel in found.panels for name, group in panel.members for row in group.runs
         if not is_diverged(row)
@@ -212,23 +211,23 @@ def landscape(
     drawn = []
     for panel in found.panels:
         chosen = [point for point in points if point["dataset"] == panel.dataset]
-        drawn.append(look.headed(_scatter(chosen, found, ones, alone=len(found.panels) == 1), panel.title))
-    title = f"{look.capital(look.metric_title(ones[1]))} against {look.metric_title(ones[0])}: {found.summary}"
+        drawn.append(theme.headed(_scatter(chosen, found, ones, alone=len(found.panels) == 1), panel.title))
+    title = f"{theme.capital(theme.metric_title(ones[1]))} against {theme.metric_title(ones[0])}: {found.summary}"
     notes = [f"{found.compared} · one mark a run", *found.notes()]
     whole = drawn[0] if len(drawn) == 1 else alt.concat(*drawn, columns=2)
-    return look.titled(whole, title, notes, 620 if len(drawn) == 1 else 900)
+    return theme.titled(whole, title, notes, 620 if len(drawn) == 1 else 900)
 
 
 def _axis(values: Sequence[float], one: Quantity) -> dict[str, Any]:
     """Return an axis a little longer than its values, so that no mark is cut."""
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    log = look.spans_decades(values, one.kind)
+    log = theme.spans_decades(values, one.kind)
     span = high - low or abs(high) * 0.1 or 0.01
     domain = [low / 2, high * 2] if log else [low - 0.05 * span, high + 0.05 * span]
     return {
-        "title": look.axis_title(look.capital(look.metric_title(one)), one.kind),
+        "title": theme.axis_title(theme.capital(theme.metric_title(one)), one.kind),
         "scale": alt.Scale(domain=domain, type="log" if log else "linear", nice=False, zero=False),
-        "axis": look.axis(one.kind, 6, high),
+        "axis": theme.axis(one.kind, 6, high),
     }
 
 
@@ -238,13 +237,13 @@ def _scatter(
     """Draw the runs of one dataset."""
     axes = {side: _axis([point[side] for point in points], one) for side, one in zip(("x", "y"), ones, strict=True)}
     several = len(found.series) > 1
-    marks = look.series_scales(found.series, look.legend(found.key, len(found.series)) if several else None)
+    marks = theme.series_scales(found.series, theme.legend(found.key, len(found.series)) if several else None)
     tooltip = [alt.Tooltip("variant:N"), alt.Tooltip("seed:N")]
     tooltip += [
-        alt.Tooltip(f"{side}:Q", title=look.short(look.metric_title(one)), format=look.exact_format(one.kind))
+        alt.Tooltip(f"{side}:Q", title=theme.short(theme.metric_title(one)), format=theme.exact_format(one.kind))
         for side, one in zip(("x", "y"), ones, strict=True)
     ]
-    mark = alt.Chart(look.records(points)).mark_point(filled=True, size=70, opacity=0.75)
+    mark = alt.Chart(theme.records(points)).mark_point(filled=True, size=70, opacity=0.75)
     chart = mark.encode(
         x=alt.X("x:Q", **axes["x"]), y=alt.Y("y:Q", **axes["y"]), color=marks["color"], shape=marks["shape"],
         tooltip=tooltip,

@@ -15,7 +15,7 @@ from actbench.comparison import footnotes
 from actbench.comparison.groups import Group, Grouping, group_runs, order
 from actbench.comparison.quantities import Row
 from actbench.errors import UsageError
-from actbench.figures.look import MOST_SERIES, listed, short, short_all
+from actbench.figures.theme import MOST_SERIES, listed, short, short_all
 from actbench.text import value_text
 
 MOST_PANELS = 36
