@@ -16,7 +16,7 @@ from claim_runs import CLAIM, claim, store_runs
 
 from actbench import claims, cli, datasets
 from actbench.activations import ACTIVATIONS
-from actbench.claims import Claim, Flags, Results, Study, Verdict, evidence, layout, load_all, measures
+from actbench.claims import Claim, Flags, RunCache, Study, Verdict, evidence, load_all, measures, writeup
 from actbench.config import Run, Variant
 from actbench.datasets import Dataset
 from actbench.errors import ConfigError, UnknownNameError, UsageError
@@ -206,7 +206,7 @@ def test_a_verdict_follows_from_stored_runs(tmp_path: Path) -> None:
     found = judged(of, store)
     (reading,) = found.claims[0].readings
     assert reading.verdict is Verdict.SUPPORTED
-    assert "+5.00 [5.00, 5.00], p <0.001, n 13" in layout.evidence(reading.parts[0])
+    assert "+5.00 [5.00, 5.00], p <0.001, n 13" in writeup.evidence_text(reading.parts[0])
     assert (found.family, found.known, found.environment) == (1, 1, {})
 
 
@@ -215,14 +215,14 @@ def test_the_evidence_of_sameness_shows_the_test_that_shows_it(tmp_path: Path) -
     store_runs(store, of, lambda arm, seed: {"metrics": {"test_accuracy": 0.95 + (seed % 3) / 1e4 * (arm == "a")}})
     (reading,) = judged(of, store).claims[0].readings
     assert reading.verdict is Verdict.SAME
-    assert ", equivalence p <0.001, n 13" in layout.evidence(reading.parts[0])
+    assert ", equivalence p <0.001, n 13" in writeup.evidence_text(reading.parts[0])
 
 
 def test_runs_that_are_not_there_leave_a_claim_undecided(tmp_path: Path) -> None:
     of = claim(tmp_path / "c")
     (reading,) = judged(of, Store(tmp_path / "nowhere")).claims[0].readings
     assert reading.verdict is Verdict.OPEN
-    assert "26 runs are not trained yet" in layout.evidence(reading.parts[0])
+    assert "26 runs are not trained yet" in writeup.evidence_text(reading.parts[0])
 
 
 def test_a_run_that_diverged_is_counted_and_never_dropped(tmp_path: Path) -> None:
@@ -231,13 +231,13 @@ def test_a_run_that_diverged_is_counted_and_never_dropped(tmp_path: Path) -> Non
     store_runs(store, of, lambda arm, seed: {**good(arm, seed), **({"status": "diverged"} if seed == 4 else {})})
     (reading,) = judged(of, store).claims[0].readings
     assert reading.verdict is Verdict.OPEN
-    assert "1 of 13 pairs have no value" in layout.evidence(reading.parts[0])
+    assert "1 of 13 pairs have no value" in writeup.evidence_text(reading.parts[0])
 
 
 def test_runs_from_different_machines_are_told(tmp_path: Path) -> None:
     of, store = claim(tmp_path / "c"), Store(tmp_path / "r")
     store_runs(store, of, lambda arm, seed: {**accuracies(a=1, b=0)(arm, seed), "provenance": {"threads": seed % 2}})
-    assert "The runs differ in threads: 0, 1." in layout.footnotes(judged(of, store))
+    assert "The runs differ in threads: 0, 1." in writeup.footnotes(judged(of, store))
 
 
 def curve(values: list[float]) -> list[dict[str, Any]]:
@@ -256,7 +256,7 @@ def test_a_run_that_never_gets_there_has_its_length_as_a_bound(tmp_path: Path) -
         assert one.finding.never == (0, 13)
         assert one.finding.means == (bound / 3 if bound == 3 else 2.0, bound)
         assert one.verdict is Verdict.SUPPORTED
-        assert "or more (13 runs never got there)" in layout.evidence(one)
+        assert "or more (13 runs never got there)" in writeup.evidence_text(one)
 
 
 def test_times_of_runs_that_shared_every_call_on_cuda_are_not_compared(tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_times_of_runs_that_shared_every_call_on_cuda_are_not_compared(tmp_path:
     store_runs(store, of, lambda arm, seed: {"epochs": curve([0.1, 0.5, 0.6]), "provenance": {"device": "cuda:0"}})
     (one,) = judged(of, store).claims[0].readings[0].parts
     assert one.verdict is Verdict.OPEN
-    assert "share every call" in layout.evidence(one)
+    assert "share every call" in writeup.evidence_text(one)
 
 
 def test_sides_are_read_after_their_epoch_and_in_their_layer_and_best_is_the_best(tmp_path: Path) -> None:
@@ -291,7 +291,7 @@ def test_logarithms_compare_ratios_and_nothing_positive_has_none(tmp_path: Path)
     of, store = claim(tmp_path / "c", text), Store(tmp_path / "r")
     store_runs(store, of, accuracies(a=0.8, b=0.4))
     (one,) = judged(of, store).claims[0].readings[0].parts
-    assert "ratio 2 [" in layout.evidence(one)
+    assert "ratio 2 [" in writeup.evidence_text(one)
     assert one.verdict is Verdict.SUPPORTED
     zero = Store(tmp_path / "zero")
     store_runs(zero, of, lambda arm, seed: {"metrics": {"test_accuracy": 0.0}})
@@ -309,7 +309,7 @@ def test_the_ladder_and_other_metrics_are_shown_beside_the_evidence(tmp_path: Pa
     )
     of, store = claim(tmp_path / "c", text), Store(tmp_path / "r")
     store_runs(store, of, lambda arm, seed: {"metrics": {"test_accuracy": of.arms[arm].lr / 10}})
-    lines = "\n".join(layout.text(judged(of, store), 120))
+    lines = "\n".join(writeup.terminal_lines(judged(of, store), 120))
     assert "along the ladder: a s = 10.00, a t = 20.00, a u = 30.00" in lines
     assert "test accuracy, %: a u = 30.00, a s = 10.00" in lines
 
@@ -322,14 +322,14 @@ def test_other_claims_that_are_stored_whole_count_and_the_rest_count_as_unknown(
         store_runs(store, of, accuracies(a=0.95, b=0.9))
     found = claims.judge(loaded, loaded[:1], store, no_data)
     assert (found.family, found.known) == (3, 2)
-    assert claims.ready(loaded, Results(store, no_data)) == loaded[:2]
-    assert any("2 of these 3 contrasts" in note for note in layout.footnotes(found))
+    assert claims.ready(loaded, RunCache(store, no_data)) == loaded[:2]
+    assert any("2 of these 3 contrasts" in note for note in writeup.footnotes(found))
 
 
 # --- what is measured on weights -----------------------------------------------------------------------------
 
 
-def network(activation: str, widths: tuple[int, ...]) -> tuple[list[measures.Layer], torch.Tensor]:
+def network(activation: str, widths: tuple[int, ...]) -> tuple[list[measures.LayerPass], torch.Tensor]:
     """Random weights with random images passed through, as `measures.structure` does it."""
     draws = torch.Generator().manual_seed(3)
     x, layers = torch.randn(50, 20, generator=draws), []
@@ -337,7 +337,7 @@ def network(activation: str, widths: tuple[int, ...]) -> tuple[list[measures.Lay
         weight = torch.randn(outputs, inputs, generator=draws) / inputs**0.5
         bias = torch.randn(outputs, generator=draws)
         out = torch.nn.functional.linear(x, weight, bias)
-        layers.append(measures.Layer(x, out, weight, bias))
+        layers.append(measures.LayerPass(x, out, weight, bias))
         x = ACTIVATIONS[activation].function(out) if k < len(widths) else out
     return layers, torch.randint(10, (50,), generator=draws)
 
@@ -397,14 +397,14 @@ def test_no_text_of_a_claim_file_can_harm_a_page_a_table_or_a_terminal(tmp_path:
     store = Store(tmp_path / "r")
     store_runs(store, of, accuracies(a=0.95, b=0.9))
     found = judged(of, store)
-    assert json.loads(layout.write(found, "json"))["claims"][0]["claim"] == text
+    assert json.loads(writeup.write(found, "json"))["claims"][0]["claim"] == text
     for name in FORMATS:
-        written = layout.write(found, name)
+        written = writeup.write(found, name)
         assert "\x1b" not in written or name in ("json", "csv")
         if name == "md":
             assert "<script>" not in written
             assert len([line for line in written.splitlines() if line.startswith("|")]) == 3
-    assert all(line.isprintable() for line in layout.text(found, 80))
+    assert all(line.isprintable() for line in writeup.terminal_lines(found, 80))
 
 
 def test_an_unknown_format_is_refused_before_anything_is_trained(
@@ -459,7 +459,7 @@ def test_stored_weights_give_the_network_that_was_trained(tmp_path: Path, monkey
     of = claim(tmp_path / "c", replaced(CLAIM, ("seeds: 13", "seeds: 1"), ("epochs: 2", "epochs: 1, hidden: [8]")))
     folder, results = tmp_path / "c", tmp_path / "r"
     assert run("claims", "1", "--claims", folder, "--results", results, "-q") == 0
-    stored = Results(Store(results), no_data).run(Run(of.arms["b"], 0))
+    stored = RunCache(Store(results), no_data).run(Run(of.arms["b"], 0))
     assert stored is not None
     seen: list[float] = []
 
@@ -467,7 +467,7 @@ def test_stored_weights_give_the_network_that_was_trained(tmp_path: Path, monkey
         seen.append(float((layers[-1].out.argmax(dim=1) == labels).double().mean()))
         return seen[0]
 
-    measure = measures.Measure("collapse_error", "", "number", "", accuracy)
+    measure = measures.WeightMeasure("collapse_error", "", "number", "", accuracy)
     monkeypatch.setitem(measures.MEASURES._entries, "collapse_error", measure)
     measures.structure("measured:collapse_error", of.arms["b"], stored, datasets.load("digits"))
     assert seen == [pytest.approx(stored.metrics["test_accuracy"])]
@@ -482,5 +482,5 @@ def test_structure_is_refused_where_layers_are_not_all_there_is(tmp_path: Path) 
 def test_evidence_is_made_of_what_runs_measured_and_none_of_it_is_invented(tmp_path: Path) -> None:
     of, store = claim(tmp_path / "c"), Store(tmp_path / "r")
     store_runs(store, of, lambda arm, seed: {"metrics": {"test_loss": 1.0}})  # no accuracy was measured
-    (finding,) = evidence.findings(of, Results(store, no_data))
+    (finding,) = evidence.findings(of, RunCache(store, no_data))
     assert (finding.n, finding.lost, finding.found) == (0, 13, None)

@@ -16,7 +16,7 @@ from actbench import stats
 from actbench.claims.evidence import Finding
 from actbench.claims.measures import quantity
 from actbench.claims.model import Expect, Part, Side
-from actbench.claims.verdict import Verdict, combine, demonstrate, judge
+from actbench.claims.verdict import Verdict, combine, demonstrate, judge_parts
 
 SEEDS = 13
 
@@ -41,7 +41,7 @@ def around(mean: float, spread: float, n: int = SEEDS, seed: int = 0) -> list[fl
 
 
 def verdict(one: Finding, family: int = 1) -> Verdict:
-    return judge([one], family)[0].verdict
+    return judge_parts([one], family)[0].verdict
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_part_of_log_has_a_margin_in_logarithms() -> None:
 def test_few_seeds_cannot_decide_one_of_many_and_it_says_how_many_could() -> None:
     clear = finding(around(0.1, 0.001, n=10))
     assert verdict(clear, family=25) is Verdict.SUPPORTED
-    judged = judge([clear], 100)[0]
+    judged = judge_parts([clear], 100)[0]
     assert judged.verdict is Verdict.OPEN
     assert judged.why == "10 seeds cannot decide one of 100 contrasts, 12 can"
 
@@ -94,7 +94,7 @@ def test_thirteen_seeds_decide_one_of_all_our_contrasts() -> None:
 
 @pytest.mark.parametrize("change", [{"lost": 1}, {"untrained": 3, "found": None, "equivalence_p": None}])
 def test_what_is_missing_leaves_a_part_undecided_and_is_named(change: dict[str, Any]) -> None:
-    judged = judge([finding(around(0.1, 0.001), **change)], 1)[0]
+    judged = judge_parts([finding(around(0.1, 0.001), **change)], 1)[0]
     assert judged.verdict is Verdict.OPEN
     assert judged.why
 
@@ -135,7 +135,7 @@ def studies(mean: float, margin: float, *, count: int = 150, parts: int = 12) ->
     """The verdicts of many studies whose differences all have this true mean, in units of their spread."""
     draws = np.random.default_rng(7).normal(mean, 1.0, size=(count, parts, SEEDS))
     return [
-        [one.verdict for one in judge([finding(d.tolist(), part("higher", margin)) for d in study], parts)]
+        [one.verdict for one in judge_parts([finding(d.tolist(), part("higher", margin)) for d in study], parts)]
         for study in draws
     ]
 
@@ -159,8 +159,8 @@ def test_large_differences_and_true_equality_are_found() -> None:
 def test_a_part_of_a_study_never_says_more_than_the_whole(values: list[list[float]], data: st.DataObject) -> None:
     all_findings = [finding(one) for one in values]
     known = data.draw(st.lists(st.sampled_from(range(len(values))), min_size=1, unique=True))
-    whole = judge(all_findings, len(values))
-    for k, judged in zip(known, judge([all_findings[k] for k in known], len(values)), strict=True):
+    whole = judge_parts(all_findings, len(values))
+    for k, judged in zip(known, judge_parts([all_findings[k] for k in known], len(values)), strict=True):
         assert judged.adjusted_p is not None
         assert whole[k].adjusted_p is not None
         assert judged.adjusted_p >= whole[k].adjusted_p - 1e-12

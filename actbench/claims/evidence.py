@@ -1,8 +1,9 @@
-"""What the runs say about the parts of a claim, before any verdict (layer 4; imports `measures`, `stats`, the store).
+"""What the stored runs say about each part of a claim, before any verdict.
 
-A pair is one seed. A run that diverged has no value, and a pair without two values is lost: it is counted, and its
-part stays undecided, since runs that break are not missing by chance. A run that never reaches a threshold
-(`epochs_to:...`) has more than its own length: that bound is its value, which makes the difference smaller than it is.
+A pair is one seed. A diverged run has no value, and a pair with a missing value is lost. Lost pairs are counted and
+leave their part undecided, because runs do not diverge at random. A run that never reaches a threshold
+(`epochs_to:...`) needs more than all of its training, so its value is that lower bound; this understates the
+difference.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from actbench import stats
 from actbench.claims import measures
@@ -24,10 +24,15 @@ from actbench.store import Store, StoredRun
 if TYPE_CHECKING:
     from actbench.datasets import Dataset
 
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+Values = list[float | None]
+"""One value per seed; None if the seed has none."""
+
 
 @dataclass(frozen=True)
-class Rung:
-    """One arm of a ladder: its mean, with an interval from two seeds on."""
+class ArmMean:
+    """The mean of a metric over one arm's seeds. `interval` needs at least two seeds."""
 
     arm: str
     n: int
@@ -39,10 +44,10 @@ class Rung:
 class Finding:
     """What is known about one part.
 
-    n: pairs. wanted: seeds asked for. untrained: runs that have not ended. lost: pairs without two values.
-    never: runs of either side that never reached the threshold, though their partner did: bounds from below. means: of
-    both sides (geometric ones of a `log` part). found: of the logarithms there. ladders: those of the two sides.
-    why: what else keeps the sides from being compared.
+    n: pairs. wanted: seeds asked for. untrained: runs that have not ended. lost: pairs with a missing value.
+    never: for each side, the runs that never reached the threshold although their partner did (their values are lower
+    bounds). means: the means of both sides, geometric if the part has `log`. found: the difference, of logarithms if
+    the part has `log`. ladders: the means along each side's ladder. why: any other reason that prevents a comparison.
     """
 
     part: Part
@@ -54,7 +59,7 @@ class Finding:
     means: tuple[float | None, float | None] = (None, None)
     found: Difference | None = None
     equivalence_p: float | None = None
-    ladders: tuple[tuple[Rung, ...], ...] = ()
+    ladders: tuple[tuple[ArmMean, ...], ...] = ()
     why: str = ""
 
     @property
@@ -63,9 +68,15 @@ class Finding:
         return math.log(self.part.margin) if self.part.log else self.part.margin
 
 
+def _once(known: dict[Key, Value], key: Key, make: Callable[[], Value]) -> Value:
+    if key not in known:
+        known[key] = make()
+    return known[key]
+
+
 @dataclass
-class Results:
-    """Stored runs, each read once; `dataset` gives the images for what is measured on weights."""
+class RunCache:
+    """Stored runs, each file read once. `dataset` loads the images that measurements on weights need."""
 
     store: Store
     dataset: Callable[[str], Dataset]
@@ -73,43 +84,35 @@ class Results:
     _curves: dict[str, Sequence[Row]] = field(default_factory=dict)
     _layers: dict[str, Sequence[Row]] = field(default_factory=dict)
     _measured: dict[tuple[str, str], float] = field(default_factory=dict)
-    _loaded: dict[str, Dataset] = field(default_factory=dict)
+    _datasets: dict[str, Dataset] = field(default_factory=dict)
 
     def run(self, run: Run) -> StoredRun | None:
-        """Return a run that is done or diverged."""
-        if run.run_id not in self._runs:
-            self._runs[run.run_id] = self.store.result(run.run_id)
-        return self._runs[run.run_id]
+        """Return a run that is done or diverged; None if it has not ended."""
+        return _once(self._runs, run.run_id, lambda: self.store.result(run.run_id))
 
     def curve(self, run: StoredRun) -> Sequence[Row]:
-        """Return the epochs of a run."""
-        if run.run_id not in self._curves:
-            self._curves[run.run_id] = run.epochs()
-        return self._curves[run.run_id]
+        """Return one row per epoch."""
+        return _once(self._curves, run.run_id, run.epochs)
 
     def layers(self, run: StoredRun) -> Sequence[Row]:
-        """Return one row an epoch and layer of a run."""
-        if run.run_id not in self._layers:
-            self._layers[run.run_id] = run.layer_rows()
-        return self._layers[run.run_id]
+        """Return one row per epoch and layer."""
+        return _once(self._layers, run.run_id, run.layer_rows)
 
-    def structure(self, spec: str, run: Run, stored: StoredRun) -> float:
-        """Measure something on the weights of a run."""
-        key, name = (spec, run.run_id), run.variant.dataset
-        if key not in self._measured:
-            if name not in self._loaded:
-                self._loaded[name] = self.dataset(name)
-            self._measured[key] = measures.structure(spec, run.variant, stored, self._loaded[name])
-        return self._measured[key]
+    def structure(self, metric: str, run: Run, stored: StoredRun) -> float:
+        """Return a `measured:` metric of the run's weights."""
 
+        def measure() -> float:
+            name = run.variant.dataset
+            images = _once(self._datasets, name, lambda: self.dataset(name))
+            return measures.structure(metric, run.variant, stored, images)
 
-Values = list[float | None]
+        return _once(self._measured, (metric, run.run_id), measure)
 
 
-def findings(claim: Claim, results: Results) -> list[Finding]:
-    """Return what is known about each part of `claim`, in order; costs are measured now."""
+def findings(claim: Claim, runs: RunCache) -> list[Finding]:
+    """Return what is known about each part of `claim`, in order. Costs are measured by this call."""
     if not claim.measured:
-        return [_of_runs(claim, part, results) for part in claim.parts]
+        return [_of_runs(claim, part, runs) for part in claim.parts]
     rows = measures.costs(claim.arms, len(claim.seeds))
 
     def values(part: Part, side: Side) -> Values:
@@ -120,115 +123,103 @@ def findings(claim: Claim, results: Results) -> list[Finding]:
     return [_compare(part, values(part, part.arm), values(part, part.against)) for part in claim.parts]
 
 
-def means(claim: Claim, arms: Sequence[str], metric: Quantity, results: Results) -> list[Rung]:
-    """Return the mean of a metric after the last epoch, arm by arm; runs without a value are left out."""
-    return [_rung(arm, _values(claim, metric.name, Side(arm), results), metric) for arm in arms]
+def means(claim: Claim, arms: Sequence[str], metric: Quantity, runs: RunCache) -> list[ArmMean]:
+    """Return each arm's mean of a metric after the last epoch, over the runs that have a value."""
+    return [_arm_mean(arm, _values(claim, metric.name, Side(arm), runs), metric) for arm in arms]
 
 
-def _of_runs(claim: Claim, part: Part, results: Results) -> Finding:
+def _of_runs(claim: Claim, part: Part, runs: RunCache) -> Finding:
     arms = dict.fromkeys(side.arm for side in part.sides if side.arm is not None)
-    runs = [Run(claim.arms[arm], seed) for arm in arms for seed in claim.seeds]
-    if untrained := sum(results.run(run) is None for run in runs):
+    stored = [runs.run(Run(claim.arms[arm], seed)) for arm in arms for seed in claim.seeds]
+    if untrained := sum(run is None for run in stored):
         return Finding(part, 0, len(claim.seeds), untrained)
-    if part.metric.startswith("seconds_to") and any(_on_cuda(results.run(run)) for run in runs):
-        return Finding(part, 0, len(claim.seeds), why="on CUDA the runs of a group share every call, and so their time")
-    a, b = (_values(claim, part.metric, side, results) for side in part.sides)
+    on_cuda = any(str(run.row.get("device")).startswith("cuda") for run in stored if run is not None)
+    if part.metric.startswith("seconds_to") and on_cuda:
+        why = "on CUDA the runs of a group share every call, so one run has no time of its own"
+        return Finding(part, 0, len(claim.seeds), why=why)
+    a, b = (_values(claim, part.metric, side, runs) for side in part.sides)
     never = (0, 0)
     if part.quantity.threshold:
-        lengths = [_lengths(claim, part, side, results) for side in part.sides]
-        a, b, never = _bounded(a, b, *lengths)
+        bounds = [_bounds(claim, part, side, runs) for side in part.sides]
+        (a, never_a), (b, never_b) = _bounded(a, b, bounds[0]), _bounded(b, a, bounds[1])
+        never = (never_a, never_b)
     ladders = {rungs: side for side in reversed(part.sides) if (rungs := claim.ladder_of(side))}
 
-    def rung(arm: str, side: Side) -> Rung:
-        return _rung(arm, _values(claim, part.metric, replace(side, arm=arm), results), part.quantity)
+    def mean(arm: str, side: Side) -> ArmMean:
+        return _arm_mean(arm, _values(claim, part.metric, replace(side, arm=arm), runs), part.quantity)
 
     return replace(
         _compare(part, a, b),
         never=never,
-        ladders=tuple(tuple(rung(arm, side) for arm in rungs) for rungs, side in ladders.items()),
+        ladders=tuple(tuple(mean(arm, side) for arm in rungs) for rungs, side in ladders.items()),
     )
 
 
-def _on_cuda(run: StoredRun | None) -> bool:
-    return run is not None and str(run.row.get("device")).startswith("cuda")
-
-
-def _values(claim: Claim, metric: str, side: Side, results: Results) -> Values:
-    """Return the value of one side for each seed; None for a run that diverged, or never measured it."""
+def _values(claim: Claim, metric: str, side: Side, runs: RunCache) -> Values:
+    """Return one side's value for each seed; None for a run that diverged or did not measure the metric."""
     if side.arm is None:
         return [side.number for _ in claim.seeds]
     read = measures.quantity(metric, claim.measured, side.epoch).read
-    variant, found = claim.arms[side.arm], list[float | None]()
-    for run in (Run(variant, seed) for seed in claim.seeds):
-        stored = results.run(run)
+
+    def value(run: Run) -> float | None:
+        stored = runs.run(run)
         if stored is None or stored.status == "diverged":
-            found.append(None)
-        elif metric.startswith(measures.PREFIX):
-            found.append(results.structure(metric, run, stored))
-        elif side.layer is not None:
-            found.append(_in_layer(metric, side, results.layers(stored)))
-        else:
-            found.append(read(stored.row, partial(_curve, results, stored)))
-    return found
+            return None
+        if metric.startswith(measures.PREFIX):
+            return runs.structure(metric, run, stored)
+        if side.layer is not None:
+            return _in_layer(metric, side.layer, side.epoch, runs.layers(stored))
+        return read(stored.row, lambda _: runs.curve(stored))
+
+    return [value(Run(claim.arms[side.arm], seed)) for seed in claim.seeds]
 
 
-def _curve(results: Results, run: StoredRun, _row: Row) -> Sequence[Row]:
-    return results.curve(run)
+def _in_layer(metric: str, layer: int, epoch: int | None, rows: Sequence[Row]) -> float | None:
+    """Return the metric of one hidden layer after an epoch (None: the last); None if there is no such layer."""
+    epochs = [number(row["epoch"]) or 0.0 for row in rows]
+    wanted = max(epochs, default=0.0) if epoch is None else epoch
+    hidden = [row for row in rows if row["epoch"] == wanted][:-1]  # the last row is the output layer's
+    return number(hidden[layer].get(metric)) if -len(hidden) <= layer < len(hidden) else None
 
 
-def _in_layer(metric: str, side: Side, rows: Sequence[Row]) -> float | None:
-    """Return the metric of one hidden layer after the side's epoch, or the last one; the last layer is the output."""
-    epochs = [epoch for row in rows if (epoch := number(row["epoch"])) is not None]
-    epoch = max(epochs, default=0.0) if side.epoch is None else side.epoch
-    hidden = [row for row in rows if row["epoch"] == epoch][:-1]
-    assert side.layer is not None
-    return number(hidden[side.layer].get(metric)) if -len(hidden) <= side.layer < len(hidden) else None
-
-
-def _lengths(claim: Claim, part: Part, side: Side, results: Results) -> Values:
-    """Return a bound for runs that never reach the part's threshold: they need more than all of their training."""
+def _bounds(claim: Claim, part: Part, side: Side, runs: RunCache) -> Values:
+    """Return what a run that never reaches the part's threshold exceeds: the length of its training."""
     if side.arm is None:
         return [side.number for _ in claim.seeds]
-    found: Values = []
-    for seed in claim.seeds:
-        stored = results.run(Run(claim.arms[side.arm], seed))
-        rows = results.curve(stored) if stored is not None else ()
-        in_seconds = part.metric.startswith("seconds_to")
-        seconds = math.fsum(number(row.get("train_s")) or 0.0 for row in rows)
-        found.append(seconds if in_seconds else float(len(rows)))  # epoch 0 is a row, so this is one epoch more
-    return found
+    curves = [runs.curve(run) if (run := runs.run(Run(claim.arms[side.arm], seed))) else () for seed in claim.seeds]
+    if part.metric.startswith("seconds_to"):
+        return [math.fsum(number(row.get("train_s")) or 0.0 for row in rows) for rows in curves]
+    return [float(len(rows)) for rows in curves]  # epoch 0 is a row, so this is one epoch more than the run had
 
 
-def _bounded(a: Values, b: Values, a_lengths: Values, b_lengths: Values) -> tuple[Values, Values, tuple[int, int]]:
-    """Put bounds where one of a pair never got there; return both sides, and how many bounds each has."""
-    a_bound = [x is None and y is not None for x, y in zip(a, b, strict=True)]
-    b_bound = [x is not None and y is None for x, y in zip(a, b, strict=True)]
-    new_a = [length if bound else x for x, length, bound in zip(a, a_lengths, a_bound, strict=True)]
-    new_b = [length if bound else y for y, length, bound in zip(b, b_lengths, b_bound, strict=True)]
-    return new_a, new_b, (sum(a_bound), sum(b_bound))
+def _bounded(values: Values, partners: Values, bounds: Values) -> tuple[Values, int]:
+    """Replace a missing value by its bound if the partner has a value; return the values and how many are bounds."""
+    missing = [x is None and y is not None for x, y in zip(values, partners, strict=True)]
+    found = [bound if is_missing else x for x, bound, is_missing in zip(values, bounds, missing, strict=True)]
+    return found, sum(missing)
 
 
 def _compare(part: Part, a: Values, b: Values) -> Finding:
-    """Compare two sides seed by seed, as they are or by their logarithms."""
+    """Compare two sides seed by seed: their values, or with `log` the logarithms of their values."""
     if part.log:
         a, b = ([math.log(v) if v is not None and v > 0 else None for v in values] for values in (a, b))
     pairs = [(x, y) for x, y in zip(a, b, strict=True) if x is not None and y is not None]
-    lost = len(a) - len(pairs)
+    finding = Finding(part, len(pairs), len(a), lost=len(a) - len(pairs))
     if not pairs:
-        return Finding(part, 0, len(a), lost=lost)
+        return finding
     left, right = ([pair[k] for pair in pairs] for k in (0, 1))
     both = (math.fsum(left) / len(pairs), math.fsum(right) / len(pairs))
-    finding = Finding(part, len(pairs), len(a), lost=lost, found=stats.paired(left, right))
     return replace(
         finding,
+        found=stats.paired(left, right),
         means=(math.exp(both[0]), math.exp(both[1])) if part.log else both,
         equivalence_p=stats.tost_paired(left, right, finding.margin),
     )
 
 
-def _rung(arm: str, values: Values, metric: Quantity) -> Rung:
+def _arm_mean(arm: str, values: Values, metric: Quantity) -> ArmMean:
     known = [value for value in values if value is not None]
     interval = stats.t_interval(known)
     if interval is not None and metric.kind == "fraction":
         interval = interval.clipped()
-    return Rung(arm, len(known), stats.mean(known), interval)
+    return ArmMean(arm, len(known), stats.mean(known), interval)

@@ -1,12 +1,10 @@
-"""What a claim may measure beside the metrics of runs: the structure of trained networks, and cost (layer 4).
+"""What a claim can measure beyond the metrics of runs: the structure of trained networks, and cost.
 
-Imports `comparison.quantities`, `registry`; torch, the engine and `cost` when something is measured.
+    best:NAME           a metric at its best epoch, chosen by the test images themselves
+    measured:NAME       a number computed from a run's stored weights, over all test images
+    forward_ns, ...     with `measured: cost`: what `actbench.cost` times, one value per repetition
 
-    best:NAME           a metric at the epoch where it is best, by the test images themselves
-    measured:NAME       a number that is computed from a run's stored weights, over all test images
-    forward_ns, ...     with `measured: cost`: what `cost` times, one value a repetition
-
-A new measurement is one entry of `MEASURES`.
+To add a measurement on weights, add an entry to `MEASURES`.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from actbench.comparison.quantities import Curve, Quantity, Row, number
-from actbench.comparison.quantities import quantity as of_comparison
+from actbench.comparison.quantities import quantity as run_quantity
 from actbench.config import Variant
 from actbench.errors import UnknownNameError, UsageError
 from actbench.metrics import METRICS, Kind
@@ -35,24 +33,24 @@ COST = {
     "step_share": "share of a training step",
 }
 CURVE_COLUMNS = ("epoch", "train_s", "evaluate_s")
-"""Columns of epochs.csv that are no metrics, but can be waited for: `seconds_to:epoch>=10`."""
+"""Columns of epochs.csv that are not metrics but can have a threshold: `seconds_to:epoch>=10`."""
 
 
 @dataclass(frozen=True)
-class Measure:
-    """A number that trained weights have: `compute(layers)` of every layer's inputs and its weights."""
+class WeightMeasure:
+    """A number computed from trained weights: `compute(layers, labels)`, over all test images."""
 
     name: str
     title: str
     kind: Kind
     doc: str
-    compute: Callable[[Sequence[Layer], Tensor], float]
+    compute: Callable[[Sequence[LayerPass], Tensor], float]
     parameters: tuple[Parameter, ...] = ()
 
 
 @dataclass(frozen=True)
-class Layer:
-    """One layer while all test images pass: what it reads x (N, in), gives out (N, out), its weight and bias."""
+class LayerPass:
+    """One linear layer in the forward pass of all test images: input x (N, in), output (N, out), weight, bias."""
 
     x: Tensor
     out: Tensor
@@ -60,12 +58,12 @@ class Layer:
     bias: Tensor
 
 
-def same_sign_share(layers: Sequence[Layer], labels: Tensor) -> float:
-    """Return the share of (image, output unit) whose incoming weights' gradients all have one sign.
+def same_sign_share(layers: Sequence[LayerPass], labels: Tensor) -> float:
+    """Return the share of (image, output unit) pairs in which the gradients of all incoming weights have one sign.
 
-    The gradient of unit c's weights for one image is (softmax_c - [c is the label]) a, so its signs are those of
-    the hidden outputs a, or all the opposite ones. Units without any gradient (a softmax of exactly 0 or 1) do not
-    count. LeCun et al. 1998, "Efficient BackProp", section 4.3.
+    The gradient of unit c's weights for one image is (softmax_c - [c is the label]) a, so its signs are those of the
+    hidden outputs a, or all of them reversed. Units without any gradient (a softmax of exactly 0 or 1) are not
+    counted. LeCun et al. 1998, "Efficient BackProp", section 4.3.
     """
     import torch
 
@@ -76,10 +74,10 @@ def same_sign_share(layers: Sequence[Layer], labels: Tensor) -> float:
     return float((one_sign.unsqueeze(1) & counted).sum() / counted.sum())
 
 
-def collapse_error(layers: Sequence[Layer], labels: Tensor) -> float:
-    """Return max |f(x) - (W x + b)| / max |f(x)|, W and b the product of all layers as if none had an activation.
+def collapse_error(layers: Sequence[LayerPass], labels: Tensor) -> float:
+    """Return max |f(x) - (W x + b)| / max |f(x)|, where W and b compose all layers as if none had an activation.
 
-    About 1e-6, the rounding of float32, for a network that is one linear map; W and b are multiplied in float64.
+    W and b are computed in float64. For a linear network the result is the rounding of float32, about 1e-6.
     """
     weight, bias = layers[0].weight.double(), layers[0].bias.double()
     for layer in layers[1:]:
@@ -89,48 +87,55 @@ def collapse_error(layers: Sequence[Layer], labels: Tensor) -> float:
     return float((logits - collapsed).abs().max() / logits.abs().max())
 
 
-MEASURES: Registry[Measure] = Registry(
+MEASURES: Registry[WeightMeasure] = Registry(
     "measurement",
     [
-        Measure("same_sign_share", "gradients of one sign", "fraction",
-                "share of (test image, output unit) whose incoming weights' gradients all have the same sign",
-                same_sign_share),
-        Measure("collapse_error", "distance from one linear map", "number",
-                "largest |network(x) - (W x + b)| over the test images, by the largest output", collapse_error),
+        WeightMeasure("same_sign_share", "gradients of one sign", "fraction",
+                      "share of (test image, output unit) pairs whose incoming weights' gradients all have one sign",
+                      same_sign_share),
+        WeightMeasure("collapse_error", "distance from one linear map", "number",
+                      "largest |network(x) - (W x + b)| over the test images, divided by the largest output",
+                      collapse_error),
     ],
 )  # fmt: skip
 
 
-def quantity(spec: str, measured: str, epoch: int | None) -> Quantity:
-    """Return what `spec` names: a metric of runs, or a measurement of this module. Raises UsageError."""
+def quantity(metric: str, measured: str, epoch: int | None) -> Quantity:
+    """Return the quantity that `metric` names; `measured` and `epoch` are those of the claim and the side.
+
+    Raises UsageError.
+    """
     if measured == "cost":
-        if spec not in COST:
-            raise UnknownNameError("metric of a cost", spec, COST)
-        return Quantity(spec, COST[spec], "fraction" if spec == "step_share" else "number", "lower", _never)
-    if spec.startswith(PREFIX):
-        measure = MEASURES[spec.removeprefix(PREFIX)]
-        return Quantity(spec, measure.title, measure.kind, "neither", _never)
-    if spec.startswith(BEST):
-        return _best(spec)
-    return of_comparison(spec, CURVE_COLUMNS, epoch)
+        if metric not in COST:
+            raise UnknownNameError("metric of a cost", metric, COST)
+        return Quantity(metric, COST[metric], "fraction" if metric == "step_share" else "number", "lower", _not_in_row)
+    if metric.startswith(PREFIX):
+        measure = MEASURES[metric.removeprefix(PREFIX)]
+        return Quantity(metric, measure.title, measure.kind, "neither", _not_in_row)
+    if metric.startswith(BEST):
+        return _best(metric)
+    return run_quantity(metric, CURVE_COLUMNS, epoch)
 
 
-def _best(spec: str) -> Quantity:
-    metric = METRICS[spec.removeprefix(BEST)]
+def _best(name: str) -> Quantity:
+    metric = METRICS[name.removeprefix(BEST)]
 
     def read(row: Row, curve: Curve) -> float | None:
         values = [value for line in curve(row) if (value := number(line.get(metric.name))) is not None]
         return (min if metric.better == "lower" else max)(values, default=None)
 
-    return Quantity(spec, f"best {metric.title}", metric.kind, metric.better, read, from_curve=True)
+    return Quantity(name, f"best {metric.title}", metric.kind, metric.better, read, from_curve=True)
 
 
-def _never(_row: Any, _curve: Any) -> None:
-    """A measurement is not read from a row."""
+def _not_in_row(_row: Any, _curve: Any) -> None:
+    """Costs and measurements on weights are not stored in a run's row."""
 
 
-def structure(spec: str, variant: Variant, run: StoredRun, dataset: Dataset) -> float:
-    """Measure `spec` on the stored weights of a run. Raises StoreError for weights that are not whole."""
+def structure(metric: str, variant: Variant, run: StoredRun, dataset: Dataset) -> float:
+    """Compute a `measured:` metric from the stored weights of a run.
+
+    Raises UsageError for networks with more than plain linear layers, StoreError for damaged weights.
+    """
     import torch
 
     from actbench.activations import ACTIVATIONS
@@ -138,23 +143,23 @@ def structure(spec: str, variant: Variant, run: StoredRun, dataset: Dataset) -> 
     from actbench.engine.lanes import Arrays
 
     if variant.batch_norm or variant.network != "mlp":
-        raise UsageError(f"{spec} is known for networks of plain linear layers only, not for {variant.name!r}")
+        raise UsageError(f"{metric} needs a network of plain linear layers only; {variant.name!r} has other layers")
     arrays = Arrays.of(dataset, variant, torch.device("cpu"))
     tensors = {name: torch.from_numpy(array) for name, array in run.weights().items()}
-    chain = [(ACTIVATIONS[choice.name], choice.params) for choice in variant.activation]
     if any(".activation." in name for name in tensors):
-        raise UsageError(f"{spec} is not known for activations that learn parameters, such as {variant.name!r}")
+        raise UsageError(f"{metric} needs activations without learned parameters; {variant.name!r} has some")
+    chain = [(ACTIVATIONS[choice.name], choice.params) for choice in variant.activation]
     x, layers = arrays.test_images, []
     for name in (*(f"hidden.{k}" for k in range(len(variant.hidden))), "output"):
         weight, bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
         out = torch.nn.functional.linear(x, weight, bias)  # (N, in) -> (N, out)
-        layers.append(Layer(x, out, weight, bias))
+        layers.append(LayerPass(x, out, weight, bias))
         x = chain_function(out, chain)
-    return MEASURES[spec.removeprefix(PREFIX)].compute(layers, arrays.test_labels)
+    return MEASURES[metric.removeprefix(PREFIX)].compute(layers, arrays.test_labels)
 
 
 def costs(arms: Mapping[str, Variant], repetitions: int) -> dict[str, list[dict[str, Any]]]:
-    """Time the activation of each arm so many times, taking turns; one mapping of `COST` a repetition."""
+    """Time each arm's activation in turns; return its `COST` values, one mapping per repetition."""
     from actbench import cost
 
     names = {arm: variant.activation[0].name for arm, variant in arms.items()}

@@ -1,11 +1,11 @@
-"""What a claim study is: arms, readings, the contrasts that decide them (layer 4; imports `config`, `comparison`).
+"""What a claim study consists of.
 
-    Claim     a sentence that is commonly said, and how it is tested: the arms that are trained, with seeds
-    Reading   one meaning of the sentence; each reading gets a verdict of its own
-    Part      one contrast that the reading needs: a metric, two sides, the direction, the margin
-    Side      an arm after an epoch and in a layer, or a fixed number
+    Claim     a common statement, and how it is tested: the arms to train, and the seeds
+    Reading   one meaning of the statement; each reading gets its own verdict
+    Part      one contrast that a reading needs: a metric, two sides, the direction, the margin
+    Side      an arm after some epoch and in some layer, or a fixed number
 
-A part is a difference of two sides that are paired by seed, and a fixed number is a pair for every seed.
+The two sides of a part are paired by seed; a fixed number is paired with every seed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ Expect = Literal["higher", "lower", "same"]
 class Side:
     """One side of a contrast: an arm, or a `number`.
 
-    epoch: None for the last one. layer: a hidden layer, from 0, or from -1 backwards; None for the whole network.
+    epoch: None means the last one. layer: a hidden layer, counted from 0, or backwards from -1; None means the whole
+    network.
     """
 
     arm: str | None = None
@@ -35,10 +36,10 @@ class Side:
 
 @dataclass(frozen=True)
 class Part:
-    """One contrast: `metric` of `arm` minus that of `against`, and what the claim says of it.
+    """One contrast: `metric` of `arm` minus `metric` of `against`, and what the claim predicts.
 
-    margin: the smallest difference that matters, in the metric's stored unit; with `log`, where ratios are compared
-    instead of differences, the smallest factor that matters, above 1.
+    margin: the smallest difference that matters, in the metric's stored unit. With `log`, ratios are compared instead
+    of differences, and the margin is the smallest factor that matters (above 1).
     """
 
     metric: str
@@ -56,13 +57,13 @@ class Part:
 
     @property
     def is_structural(self) -> bool:
-        """Whether it is measured on the weights of trained networks."""
+        """Whether the metric is measured on the weights of trained networks."""
         return self.metric.startswith("measured:")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One meaning of a claim; every part has to hold. `also` names metrics that are shown beside the evidence."""
+    """One meaning of a claim. All its parts must hold; `also` names metrics to show beside the evidence."""
 
     says: str
     parts: tuple[Part, ...]
@@ -73,8 +74,8 @@ class Reading:
 class Claim:
     """A claim and how it is tested.
 
-    arms: what is trained, by name. ladders: the arms that an arm with a `ladder` stands for, from rung to rung.
-    measured: "cost" where the evidence is a measurement of its own instead of trained runs.
+    arms: the variants to train, by name. ladders: for each arm that has a `ladder`, the names of its rungs in order.
+    measured: "cost" if the evidence is timed when the claim is judged instead of read from trained runs.
     """
 
     number: int
@@ -91,7 +92,7 @@ class Claim:
 
     @property
     def runs(self) -> list[Run]:
-        """What has to be trained, seed by seed: an interrupted study has whole pairs, and pairs train side by side."""
+        """The runs to train, ordered by seed: pairs train side by side, and an interrupted study has whole pairs."""
         arms = self.arms.values() if not self.measured else ()
         return [Run(variant, seed) for seed in self.seeds for variant in arms]
 
@@ -101,5 +102,5 @@ class Claim:
         return [part for reading in self.readings for part in reading.parts]
 
     def ladder_of(self, side: Side) -> tuple[str, ...]:
-        """Return the ladder that a side's arm belongs to; nothing where it belongs to none."""
+        """Return the ladder that a side's arm belongs to; empty if it belongs to none."""
         return next((rungs for rungs in self.ladders.values() if side.arm in rungs), ())

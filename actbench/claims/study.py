@@ -1,7 +1,6 @@
-"""A study: which runs the claims need, who shares them, how long they take, and what they show (layer 4).
+"""A study: which runs the claims need, which runs they share, how long training takes, and what the runs show.
 
-Imports `files`, `evidence`, `verdict`, `sweeps` (for what is done already) and the store. Trains nothing: the runs of
-a `Plan` go to `sweeps.execute`, and `judge` reads what is stored.
+Nothing here trains. The runs of a `StudyPlan` are trained by `sweeps`; `judge` then reads what is stored.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import actbench
 from actbench import sweeps
 from actbench.claims import evidence, verdict
-from actbench.claims.evidence import Results, Rung
+from actbench.claims.evidence import ArmMean, RunCache
 from actbench.claims.model import Claim, Reading
-from actbench.claims.verdict import Judged, Verdict
+from actbench.claims.verdict import JudgedPart, Verdict
 from actbench.comparison.footnotes import ENVIRONMENT
 from actbench.comparison.groups import varying
 from actbench.errors import UnknownNameError, UsageError
@@ -26,19 +25,19 @@ from actbench.sweeps.preview import rough_seconds
 if TYPE_CHECKING:
     from actbench.datasets import Dataset
 
-_AT_ONCE = 2
-"""The cores that times are told for."""
+_CORES = 2
+"""Training times are estimated for this many cores."""
 
 
 def folder() -> Path:
-    """Return where the claim files are: in the checkout, or in the installed package."""
+    """Return the folder of the claim files: in the checkout, or in the installed package."""
     package = Path(actbench.__file__).parent
     beside = package.parent / "configs" / "claims"
     return beside if beside.is_dir() else package / "claims" / "studies"
 
 
 def claim_files(where: Path) -> list[Path]:
-    """Return the claim files in the folder `where`; raises UsageError where there is none."""
+    """Return the claim files in the folder `where`. Raises UsageError if there are none."""
     found = sorted(where.glob("*.yaml")) if where.is_dir() else []
     if not found:
         raise UsageError(f"{where}: holds no claim files (*.yaml)")
@@ -46,25 +45,25 @@ def claim_files(where: Path) -> list[Path]:
 
 
 def select(claims: Sequence[Claim], names: Sequence[str]) -> list[Claim]:
-    """Return the claims that `names` name by number or by the name of their file; all without names.
+    """Return the claims with these numbers or file names, or all claims if there are no `names`.
 
-    Raises `UnknownNameError` for a name that no claim has.
+    Raises UnknownNameError for a name that no claim has.
     """
     known = {name: claim for claim in claims for name in (str(claim.number), claim.slug, Path(claim.path).stem)}
-    chosen = {}
+    chosen = set()
     for name in names:
         key = name.lstrip("0") if name.isdigit() else Path(name).stem if name.endswith(".yaml") else name
         if key not in known:
             raise UnknownNameError("claim", name, known)
-        chosen[known[key].number] = known[key]
+        chosen.add(known[key].number)
     return [claim for claim in claims if not names or claim.number in chosen]
 
 
 @dataclass(frozen=True)
-class Need:
-    """What one claim needs: its runs, those an earlier claim needs as well, those that have ended, and the rest.
+class ClaimRuns:
+    """How many runs one claim needs, and how many of them an earlier claim needs too, have ended, or must be trained.
 
-    seconds: the time of the rest, about, on two cores; runs of earlier claims are counted there.
+    seconds: the estimated time to train the rest. Runs that an earlier claim needs are counted there.
     """
 
     claim: Claim
@@ -76,22 +75,22 @@ class Need:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """All runs of the claims, each once, and what each claim needs of them."""
+class StudyPlan:
+    """The runs of all claims, each once, and what each claim needs."""
 
     runs: sweeps.Plan
-    needs: tuple[Need, ...]
+    needs: tuple[ClaimRuns, ...]
 
     @property
     def seconds(self) -> float:
-        """The time to train what is left, about, on two cores."""
+        """The estimated time to train the remaining runs."""
         return sum(need.seconds for need in self.needs)
 
 
-def plan(claims: Sequence[Claim], store: Store) -> Plan:
-    """Look up what the claims need and what of it has ended. Reads only.
+def plan(claims: Sequence[Claim], store: Store) -> StudyPlan:
+    """Return what the claims need and how much of it has ended. Reads only.
 
-    Runs are in the order of their seeds, so that an interrupted study has whole pairs in every claim.
+    Runs are ordered by seed, so that an interrupted study has whole pairs in every claim.
     """
     found = sweeps.plan(sorted((run for claim in claims for run in claim.runs), key=lambda run: run.seed), store)
     seen: set[str] = set()
@@ -101,32 +100,32 @@ def plan(claims: Sequence[Claim], store: Store) -> Plan:
         new = own.keys() - seen
         left = [run for run_id, run in own.items() if run_id in new and run_id not in found.ended]
         needs.append(
-            Need(
+            ClaimRuns(
                 claim=claim,
                 runs=len(own),
                 shared=len(own) - len(new),
                 done=sum(run_id in found.ended for run_id in own),
                 to_train=len(left),
-                seconds=sum(rough_seconds(run) for run in left) / _AT_ONCE,
+                seconds=sum(map(rough_seconds, left)) / _CORES,
             )
         )
         seen |= new
-    return Plan(found, tuple(needs))
+    return StudyPlan(found, tuple(needs))
 
 
 @dataclass(frozen=True)
 class JudgedReading:
-    """A reading with its evidence and verdict; `beside` are the metrics it only shows, arm by arm."""
+    """A reading with its evidence and verdict. `beside` holds the arms' means of each `also` metric."""
 
     reading: Reading
-    parts: tuple[Judged, ...]
+    parts: tuple[JudgedPart, ...]
     verdict: Verdict
-    beside: tuple[tuple[Rung, ...], ...] = ()
+    beside: tuple[tuple[ArmMean, ...], ...] = ()
 
 
 @dataclass(frozen=True)
 class JudgedClaim:
-    """A claim with the verdict of each reading."""
+    """A claim with its judged readings."""
 
     claim: Claim
     readings: tuple[JudgedReading, ...]
@@ -134,11 +133,11 @@ class JudgedClaim:
 
 @dataclass(frozen=True)
 class Study:
-    """What the claims asked for have come to.
+    """The judged claims.
 
-    family: the parts of all claims, over which tests are adjusted; known: those of them that have a result.
-    demonstration: whether nothing here is a verdict. environment: what the runs of the claims asked for should share,
-    and do not, such as the number of threads, on which times depend.
+    family: the number of parts of all claims, over which tests are adjusted. known: how many of them have a result.
+    demonstration: whether the verdicts are those of a demonstration. environment: settings that the runs of these
+    claims should share but do not, such as the number of threads, on which times depend.
     """
 
     claims: tuple[JudgedClaim, ...]
@@ -156,39 +155,37 @@ def judge(
     *,
     demonstration: bool = False,
 ) -> Study:
-    """Judge the claims `asked` for by what is stored.
+    """Judge the claims `asked` for by the stored runs.
 
-    Results of the other `claims` count in Holm's adjustment where their runs have all ended and need no further
-    measurement. `dataset` gives the images of a dataset, for what is measured on weights.
+    The other `claims` count in Holm's adjustment if all their runs have ended and they need no further measurement.
+    `dataset` loads a dataset by name, for measurements on weights.
     """
-    results = Results(store, dataset)
-    wanted = {claim.number for claim in asked}
-    others = [] if demonstration else ready(claims, results)
-    counted = [claim for claim in claims if claim.number in wanted or claim in others]
-    found = {claim.number: evidence.findings(claim, results) for claim in counted}
-    flat = [finding for claim in counted for finding in found[claim.number]]
+    runs = RunCache(store, dataset)
+    others = [] if demonstration else ready(claims, runs)
+    numbers = {claim.number for claim in (*asked, *others)}
+    counted = [claim for claim in claims if claim.number in numbers]
+    found = [finding for claim in counted for finding in evidence.findings(claim, runs)]
     family = sum(len(claim.parts) for claim in claims)
-    judged = iter(verdict.demonstrate(flat) if demonstration else verdict.judge(flat, family))
-    by_claim = {claim.number: [next(judged) for _ in found[claim.number]] for claim in counted}
-    studied = tuple(_readings(claim, by_claim[claim.number], results) for claim in asked)
-    known = sum(finding.found is not None for finding in flat)
-    rows = [stored.row for claim in asked for run in claim.runs if (stored := results.run(run)) is not None]
+    judged = iter(verdict.demonstrate(found) if demonstration else verdict.judge_parts(found, family))
+    by_claim = {claim.number: [next(judged) for _ in claim.parts] for claim in counted}
+    studied = tuple(_judge_readings(claim, by_claim[claim.number], runs) for claim in asked)
+    known = sum(finding.found is not None for finding in found)
+    rows = [stored.row for claim in asked for run in claim.runs if (stored := runs.run(run)) is not None]
     return Study(studied, family, known, demonstration, varying(rows, ENVIRONMENT))
 
 
-def ready(claims: Sequence[Claim], results: Results) -> list[Claim]:
-    """Return the claims whose evidence lies in the store, whole: nothing is to be trained or measured for them."""
+def ready(claims: Sequence[Claim], runs: RunCache) -> list[Claim]:
+    """Return the claims that the store can decide: all runs have ended, and nothing needs to be measured."""
     stored = [claim for claim in claims if not claim.measured and not any(part.is_structural for part in claim.parts)]
-    return [claim for claim in stored if all(results.run(run) is not None for run in claim.runs)]
+    return [claim for claim in stored if all(runs.run(run) is not None for run in claim.runs)]
 
 
-def _readings(claim: Claim, judged: Sequence[Judged], results: Results) -> JudgedClaim:
+def _judge_readings(claim: Claim, judged: Sequence[JudgedPart], runs: RunCache) -> JudgedClaim:
     readings = []
     for reading in claim.readings:
         parts, judged = tuple(judged[: len(reading.parts)]), judged[len(reading.parts) :]
         arms = list(dict.fromkeys(side.arm for part in reading.parts for side in part.sides if side.arm is not None))
         complete = not any(one.finding.untrained for one in parts)
-        beside = tuple(tuple(evidence.means(claim, arms, one, results)) for one in reading.also if complete)
-        combined = verdict.combine([one.verdict for one in parts])
-        readings.append(JudgedReading(reading, parts, combined, beside))
+        beside = tuple(tuple(evidence.means(claim, arms, one, runs)) for one in reading.also if complete)
+        readings.append(JudgedReading(reading, parts, verdict.combine([one.verdict for one in parts]), beside))
     return JudgedClaim(claim, tuple(readings))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from actbench import claims, datasets, sweeps
-from actbench.claims import layout
+from actbench.claims import writeup
 from actbench.cli.console import Streams, plain_json, streams
 from actbench.cli.live import PlainWatcher, watcher
 from actbench.cli.notes import failures
@@ -109,13 +109,13 @@ def run_claims(
     if output == "table":
         _show(to, study)
     else:
-        text = layout.write(study, output)
+        text = writeup.write(study, output)
         to.result(readable_lines(text) if to.out.is_terminal else text)
     raise typer.Exit(code)
 
 
-def _show_plan(to: Streams, plan: claims.Plan, output: str) -> None:
-    rows = layout.plan_rows(plan)
+def _show_plan(to: Streams, plan: claims.StudyPlan, output: str) -> None:
+    rows = writeup.plan_rows(plan)
     if output == "json":
         to.result(plain_json({"format_version": 1, "claims": rows, "seconds": plan.seconds}))
     elif output == "table":
@@ -125,9 +125,9 @@ def _show_plan(to: Streams, plan: claims.Plan, output: str) -> None:
 
 
 def _show(to: Streams, study: claims.Study) -> None:
-    for line in layout.text(study, to.out.width):
+    for line in writeup.terminal_lines(study, to.out.width):
         to.result(line.encode("ascii", "replace").decode() if to.ascii_only else line)
-    for note in layout.footnotes(study):
+    for note in writeup.footnotes(study):
         to.result(note)
 
 

@@ -57,7 +57,7 @@ def report(
     if not output.parent.is_dir():
         raise UsageError(f"--output {output}: there is no folder {output.parent}")
     from actbench import report as pages  # imports what takes longer than to find a mistake in the options
-    from actbench.claims.layout import stored_verdicts
+    from actbench.claims.writeup import stored_verdicts
 
     to = streams()
     runs, problems = read_results(paths or [], results)
