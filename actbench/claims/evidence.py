@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from actbench import stats
 from actbench.claims import measures
@@ -24,8 +24,7 @@ from actbench.store import Store, StoredRun
 if TYPE_CHECKING:
     from actbench.datasets import Dataset
 
-Key = TypeVar("Key")
-Value = TypeVar("Value")
+Found = TypeVar("Found")
 Values = list[float | None]
 """One value per seed; None if the seed has none."""
 
@@ -68,45 +67,41 @@ class Finding:
         return math.log(self.part.margin) if self.part.log else self.part.margin
 
 
-def _once(known: dict[Key, Value], key: Key, make: Callable[[], Value]) -> Value:
-    if key not in known:
-        known[key] = make()
-    return known[key]
-
-
 @dataclass
 class RunCache:
     """Stored runs, each file read once. `dataset` loads the images that measurements on weights need."""
 
     store: Store
     dataset: Callable[[str], Dataset]
-    _runs: dict[str, StoredRun | None] = field(default_factory=dict)
-    _curves: dict[str, Sequence[Row]] = field(default_factory=dict)
-    _layers: dict[str, Sequence[Row]] = field(default_factory=dict)
-    _measured: dict[tuple[str, str], float] = field(default_factory=dict)
-    _datasets: dict[str, Dataset] = field(default_factory=dict)
+    _known: dict[tuple[str, str], Any] = field(default_factory=dict)
+
+    def _once(self, what: str, key: str, make: Callable[[], Found]) -> Found:
+        if (what, key) not in self._known:
+            self._known[what, key] = make()
+        found: Found = self._known[what, key]
+        return found
 
     def run(self, run: Run) -> StoredRun | None:
         """Return a run that is done or diverged; None if it has not ended."""
-        return _once(self._runs, run.run_id, lambda: self.store.result(run.run_id))
+        return self._once("run", run.run_id, lambda: self.store.result(run.run_id))
 
     def curve(self, run: StoredRun) -> Sequence[Row]:
         """Return one row per epoch."""
-        return _once(self._curves, run.run_id, run.epochs)
+        return self._once("curve", run.run_id, run.epochs)
 
     def layers(self, run: StoredRun) -> Sequence[Row]:
         """Return one row per epoch and layer."""
-        return _once(self._layers, run.run_id, run.layer_rows)
+        return self._once("layers", run.run_id, run.layer_rows)
 
     def structure(self, metric: str, run: Run, stored: StoredRun) -> float:
         """Return a `measured:` metric of the run's weights."""
 
         def measure() -> float:
             name = run.variant.dataset
-            images = _once(self._datasets, name, lambda: self.dataset(name))
+            images = self._once("dataset", name, lambda: self.dataset(name))
             return measures.structure(metric, run.variant, stored, images)
 
-        return _once(self._measured, (metric, run.run_id), measure)
+        return self._once(metric, run.run_id, measure)
 
 
 def findings(claim: Claim, runs: RunCache) -> list[Finding]:

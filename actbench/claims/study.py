@@ -18,6 +18,7 @@ from actbench.claims.model import Claim, Reading
 from actbench.claims.verdict import JudgedPart, Verdict
 from actbench.comparison.footnotes import ENVIRONMENT
 from actbench.comparison.groups import varying
+from actbench.comparison.quantities import Quantity
 from actbench.errors import UnknownNameError, UsageError
 from actbench.store import Store
 from actbench.sweeps.preview import rough_seconds
@@ -115,12 +116,12 @@ def plan(claims: Sequence[Claim], store: Store) -> StudyPlan:
 
 @dataclass(frozen=True)
 class JudgedReading:
-    """A reading with its evidence and verdict. `beside` holds the arms' means of each `also` metric."""
+    """A reading with its evidence and verdict. `beside` has the arms' means of each `also` metric."""
 
     reading: Reading
     parts: tuple[JudgedPart, ...]
     verdict: Verdict
-    beside: tuple[tuple[ArmMean, ...], ...] = ()
+    beside: tuple[tuple[Quantity, list[ArmMean]], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -186,6 +187,6 @@ def _judge_readings(claim: Claim, judged: Sequence[JudgedPart], runs: RunCache) 
         parts, judged = tuple(judged[: len(reading.parts)]), judged[len(reading.parts) :]
         arms = list(dict.fromkeys(side.arm for part in reading.parts for side in part.sides if side.arm is not None))
         complete = not any(one.finding.untrained for one in parts)
-        beside = tuple(tuple(evidence.means(claim, arms, one, runs)) for one in reading.also if complete)
+        beside = tuple((one, evidence.means(claim, arms, one, runs)) for one in reading.also if complete)
         readings.append(JudgedReading(reading, parts, verdict.combine([one.verdict for one in parts]), beside))
     return JudgedClaim(claim, tuple(readings))

@@ -26,9 +26,7 @@ from actbench.text import plural, readable
 FORMAT_VERSION = 1
 COLUMNS = (
     Column("id", "id", str, right=True),
-    Column("claim", "claim"),
-    Column("reading", "reading"),
-    Column("evidence", "evidence"),
+    *(Column(key, key) for key in ("claim", "reading", "evidence")),
     Column("n", "n", str, right=True),
     Column("verdict", "verdict"),
 )
@@ -67,8 +65,8 @@ def _details(reading: JudgedReading) -> Iterator[str]:
         yield evidence_text(one) + (f" [{one.verdict}]" if len(reading.parts) > 1 else "")
         for means in one.finding.ladders:
             yield f"along the ladder: {_means_text(one.finding.part.quantity, means)}"
-    for metric, means in zip(reading.reading.also, reading.beside, strict=False):
-        yield f"{_title(metric)}: {_means_text(metric, means)}"
+    for metric, arms in reading.beside:
+        yield f"{_title(metric)}: {_means_text(metric, arms)}"
 
 
 def _means_text(metric: Quantity, means: Sequence[ArmMean]) -> str:
@@ -198,20 +196,17 @@ def _json(study: Study) -> str:
 
 def _claim_json(study: Study, one: JudgedClaim) -> dict[str, Any]:
     claim = one.claim
-    texts = {"claim": claim.text, "source": claim.source, "note": claim.note}
     readings = [
         {
             "says": reading.reading.says,
             "verdict": verdict_text(study, reading),
             "parts": [_part_json(part) for part in reading.parts],
-            "also": [
-                {"metric": metric.name, "arms": _means_json(means)}
-                for metric, means in zip(reading.reading.also, reading.beside, strict=False)
-            ],
+            "also": [{"metric": metric.name, "arms": _means_json(means)} for metric, means in reading.beside],
         }
         for reading in one.readings
     ]
-    return {"id": claim.number, "name": claim.slug, **texts, "seeds": list(claim.seeds), "readings": readings}
+    texts = {"name": claim.slug, "claim": claim.text, "source": claim.source, "note": claim.note}
+    return {"id": claim.number, **texts, "seeds": list(claim.seeds), "readings": readings}
 
 
 def _part_json(one: JudgedPart) -> dict[str, Any]:
@@ -223,12 +218,8 @@ def _part_json(one: JudgedPart) -> dict[str, Any]:
         "expect": part.expect,
         "margin": part.margin,
         "transform": "log" if part.log else None,
-        "n": finding.n,
-        "lost": finding.lost,
-        "never": list(finding.never),
-        "untrained": finding.untrained,
-        "means": list(finding.means),
-        "verdict": str(one.verdict),
+        **{key: getattr(finding, key) for key in ("n", "lost", "never", "untrained", "means")},
+        "verdict": one.verdict,
         "why": one.why,
         "evidence": evidence_text(one),
         "ladders": [_means_json(means) for means in finding.ladders],
@@ -256,18 +247,15 @@ def _means_json(means: Sequence[ArmMean]) -> list[dict[str, Any]]:
 
 def plan_rows(plan: StudyPlan) -> list[dict[str, Any]]:
     """Return what each claim needs, and a last row with totals in which every run counts once."""
+    counts = ("runs", "shared", "done", "to_train", "seconds")
     found = [
         {
             "id": need.claim.number,
             "claim": need.claim.slug,
             "seeds": len(need.claim.seeds),
             "arms": len(need.claim.arms),
-            "runs": need.runs,
-            "shared": need.shared,
-            "done": need.done,
-            "to_train": need.to_train,
-            "seconds": need.seconds,
         }
+        | {key: getattr(need, key) for key in counts}
         for need in plan.needs
     ]
     whole = {"claim": "all, each run once", "runs": len(plan.runs.runs), "done": len(plan.runs.ended)}
