@@ -1,20 +1,21 @@
-"""What an activation function costs: time per element, and its share of a training step (layer 4).
+"""The cost of an activation function: time per element, and its share of a training step.
 
-Imports the engine's stack, the registry, `config`, `compute`, `stats` and torch. Times what the engine does on CPU,
-as it does it: on one thread, denormals flushed, on z (1, B, H) of standard normal numbers that fit the caches.
+It times what the engine does on CPU, in the same way: on one thread, with denormals flushed, on z (1, B, H) of
+standard normal numbers that fit the caches.
 
-    forward   a = f(z), with drawing the random numbers of a slope that is random in training
-    backward  g <- g f'(z) in place, with the exact slope; autograd's backward of f where that does not suffice
-              (learned parameters, or a width that changes), whose forward then records, too
-    step      a whole training step, forward, backward and Adam, of a network 784-H-10 with f at batch size B
+    forward   a = f(z), including the random numbers of a slope that is random during training
+    backward  g <- g f'(z) in place, with the exact slope; autograd's backward if that is not enough (learned
+              parameters, or an output of another width), in which case the forward pass records for it
+    step      a whole training step (forward, backward, Adam) of a 784-H-10 network with f at batch size B
 
-Other programs disturb every measurement. So the activations take turns in each round, in an order that turns round
-from one to the next: what slows a machine down slows all of them. A round's value is the median of a few calls, and
-the interval says how much the rounds differ.
+Other programs disturb every measurement, so the activations take turns within each round, and the order reverses from
+round to round: anything that slows the machine down slows all of them. The value of a round is the median of a few
+calls; the interval shows how much the rounds differ.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -34,32 +35,31 @@ from actbench.model import generator
 
 BASELINE = "relu"
 CALLS, STEPS = 20, 5
-"""How many calls of a function, and how many training steps, a round takes the median of."""
+"""The value of a round is the median of this many calls or training steps."""
 
 _MOST = 2**20
 
 
 class Elements(NamedTuple):
-    """The elements that an activation function gets in a training step: batch size x hidden width."""
+    """The size of the input to an activation function in a training step: batch size x hidden width."""
 
     batch: int
     width: int
 
     @classmethod
     def parse(cls, text: str) -> Elements:
-        """Read `64x512`. Raises UsageError for anything else, and for more than 2^20 elements."""
-        sides = text.lower().split("x")
-        if len(sides) == 2 and all(side.isascii() and side.isdigit() for side in sides):
-            found = cls(int(sides[0][:9]), int(sides[1][:9]))
+        """Parse `64x512`. Raises UsageError for anything else, and for more than 2^20 elements."""
+        if match := re.fullmatch(r"(\d{1,5})x(\d{1,5})", text.lower(), re.ASCII):
+            found = cls(int(match[1]), int(match[2]))
             if min(found) >= 1 and max(found) <= 16_384 and found.batch * found.width <= _MOST:
                 return found
         raise UsageError(
-            f"--elements must be BATCHxWIDTH such as 64x512, each from 1 to 16384, at most {_MOST:,} together, "
+            f"--elements must be BATCHxWIDTH such as 64x512, each from 1 to 16384, product at most {_MOST:,}; "
             f"got {text[:60]!r}"
         )
 
     def __str__(self) -> str:
-        """Write it as it is read."""
+        """Return the text that `parse` accepts."""
         return f"{self.batch}x{self.width}"
 
 
@@ -68,10 +68,10 @@ RECIPE = Elements(64, 512)
 
 @dataclass(frozen=True)
 class Cost:
-    """What one activation costs, in nanoseconds per element of z, each a mean over rounds with its 95% t interval.
+    """The cost of one activation in nanoseconds per element of z: means over rounds with their 95% t intervals.
 
-    step_share: time of forward and backward over that of the whole training step, 0-1. by_slope: whether backward
-    is the product with the exact slope (else autograd's).
+    step_share: the time of forward and backward divided by that of a whole training step, 0-1. by_slope: whether
+    backward multiplies by the exact slope; otherwise it is autograd's.
     """
 
     activation: str
@@ -86,7 +86,7 @@ class Cost:
 
     @property
     def row(self) -> dict[str, Any]:
-        """The numbers, as CSV and JSON have them."""
+        """The numbers for CSV and JSON."""
         return {key: value for key, value in asdict(self).items() if key != "by_slope"}
 
 
@@ -98,22 +98,22 @@ def measure(
     rounds: int = 10,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[Cost]:
-    """Time each activation of `names` in `rounds` (>= 2) interleaved rounds, after one that warms up.
+    """Time the activations in `rounds` (>= 2) interleaved rounds, after one warm-up round.
 
-    `threads` share the products of a training step, as in training; an activation always takes one. `clock` gives
-    seconds. Raises `UnknownNameError` for a name that the registry does not know.
+    threads: these share the matrix products of a training step, as in training; an activation always uses one.
+    clock: returns seconds. Raises UnknownNameError for an unknown activation.
     """
     engine.configure()
     with compute.training_thread():
-        subjects = [_Subject(name, elements, threads) for name in names]
+        timed = [_TimedActivation(name, elements, threads) for name in names]
         for number in range(rounds + 1):
-            for subject in subjects if number % 2 else reversed(subjects):
-                subject.take(clock, keep=number > 0)
-    return [subject.cost() for subject in subjects]
+            for one in timed if number % 2 else reversed(timed):
+                one.time_round(clock, keep=number > 0)
+    return [one.cost() for one in timed]
 
 
-class _Subject:
-    """One activation with its default parameters, ready to be timed."""
+class _TimedActivation:
+    """One activation with its default parameters, and the times measured so far."""
 
     def __init__(self, name: str, elements: Elements, threads: int) -> None:
         self.name, self._entry = name, ACTIVATIONS[name]
@@ -133,22 +133,19 @@ class _Subject:
             parameter: torch.full((1, *shape), float(defaults[parameter]), requires_grad=True)
             for parameter, (_, shape) in zip(self._entry.learned(defaults), structure.learned, strict=True)
         }
-        self._noise = {"noise": torch.zeros_like(self._z)} if self._entry.noise else {}
-        self._params = {**defaults, **self._learned, **self._noise}
+        self._noise = torch.zeros_like(self._z) if self._entry.noise else None
+        self._params = {**defaults, **self._learned, **({} if self._noise is None else {"noise": self._noise})}
 
-    def take(self, clock: Callable[[], float], *, keep: bool) -> None:
-        """Time one round; `keep` its medians."""
+    def time_round(self, clock: Callable[[], float], *, keep: bool) -> None:
+        """Time one round and `keep` its medians, or drop them."""
         forward, backward, step = [], [], []
         with torch.set_grad_enabled(not self._by_slope):
             for _ in range(CALLS):
-                g = self._gradient.clone()
-                start = clock()
-                out = self._forward()
-                middle = clock()
+                g, start = self._gradient.clone(), clock()
+                out, middle = self._forward(), clock()
                 self._backward(out, g)
-                end = clock()
                 forward.append(middle - start)
-                backward.append(end - middle)
+                backward.append(clock() - middle)
         for _ in range(STEPS):
             start = clock()
             self._stack.step(self._batch)
@@ -157,8 +154,8 @@ class _Subject:
             self._seconds.append((median(forward), median(backward), median(step)))
 
     def _forward(self) -> Tensor:
-        for noise in self._noise.values():
-            noise.uniform_(generator=self._draws)
+        if self._noise is not None:
+            self._noise.uniform_(generator=self._draws)
         return self._entry.function(self._z, **self._params)
 
     def _backward(self, out: Tensor, g: Tensor) -> None:
@@ -168,7 +165,7 @@ class _Subject:
             torch.autograd.grad(out, [self._z, *self._learned.values()], g)
 
     def cost(self) -> Cost:
-        """Sum the rounds up."""
+        """Return the summary over all rounds."""
         forward, backward, step = zip(*self._seconds, strict=True)
         return Cost(
             self.name,
@@ -179,10 +176,10 @@ class _Subject:
         )
 
     def _per_element(self, seconds: Sequence[float]) -> tuple[float, float, float]:
-        """Mean and interval in nanoseconds per element; no time is negative."""
+        """Return the mean and the ends of its interval in nanoseconds per element; no time is negative."""
         ns = [1e9 * value / self._z.numel() for value in seconds]
         interval = stats.t_interval(ns)
-        assert interval is not None  # there are two rounds or more
+        assert interval is not None  # there are at least two rounds
         return fmean(ns), max(0.0, interval.low), interval.high
 
 

@@ -1,4 +1,4 @@
-"""What an activation costs: how it is timed and shown. No test asserts a time that was really measured."""
+"""The cost of an activation: how it is timed and shown. No test depends on real times."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class FakeClock:
         return float(self._at(self.readings))
 
 
-def test_a_steady_clock_gives_the_same_time_per_element_to_all_with_an_interval_of_no_width() -> None:
+def test_a_steady_clock_gives_all_the_same_time_per_element_with_an_interval_of_zero_width() -> None:
     for one in measure(["relu", "tanh"], TINY, rounds=3, clock=FakeClock(lambda n: n * 1e-6)):
         for side in ("forward", "backward"):
             found = [getattr(one, f"{side}_{part}") for part in ("low", "ns", "high")]
@@ -40,7 +40,7 @@ def test_a_steady_clock_gives_the_same_time_per_element_to_all_with_an_interval_
         assert one.step_share == pytest.approx(2)  # a tick forward, one backward, one for the step
 
 
-def test_elements_are_counted_in_the_activations_input_whose_width_a_gated_one_chooses() -> None:
+def test_elements_are_those_of_the_input_whose_width_a_gated_activation_chooses() -> None:
     relu, glu = measure(["relu", "glu"], TINY, rounds=2, clock=FakeClock(lambda n: n))
     pre, _ = ACTIVATIONS["glu"].widths(8, 784, 10, {})
     assert glu.forward_ns * 4 * pre == pytest.approx(relu.forward_ns * 32)
@@ -48,7 +48,7 @@ def test_elements_are_counted_in_the_activations_input_whose_width_a_gated_one_c
 
 @settings(deadline=None, max_examples=10)
 @given(names=st.lists(st.sampled_from(["relu", "tanh", "prelu", "identity"]), min_size=1, max_size=3, unique=True))
-def test_a_machine_that_slows_down_steadily_slows_all_activations_alike(names: list[str]) -> None:
+def test_a_machine_that_slows_down_steadily_slows_all_activations_equally(names: list[str]) -> None:
     found = measure(names, TINY, rounds=2, clock=FakeClock(lambda n: n * n))
     assert [one.backward_ns for one in found] == pytest.approx([found[0].backward_ns] * len(names))
     assert [one.forward_ns for one in found] == pytest.approx([found[0].forward_ns] * len(names))
@@ -78,12 +78,12 @@ def test_every_activation_can_be_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [one.activation for one in measure(list(ACTIVATIONS), TINY, rounds=2)] == list(ACTIVATIONS)
 
 
-def test_autograd_goes_back_only_where_the_slope_does_not_suffice() -> None:
+def test_autograd_is_used_only_if_the_exact_slope_is_not_enough() -> None:
     found = {one.activation: one.by_slope for one in measure(["relu", "prelu", "crelu", "swish"], TINY, rounds=2)}
     assert found == {"relu": True, "prelu": False, "crelu": False, "swish": True}
 
 
-def test_timing_leaves_the_threads_and_the_denormals_of_other_code_alone() -> None:
+def test_timing_does_not_change_threads_or_denormals_for_other_code() -> None:
     before = torch.get_num_threads()
     measure(["relu"], TINY, rounds=2)
     assert torch.get_num_threads() == before
@@ -96,7 +96,7 @@ def test_a_row_holds_the_numbers_and_nothing_else() -> None:
     assert replace(one, by_slope=False).row == one.row
 
 
-def test_elements_read_back_as_they_are_written() -> None:
+def test_elements_can_be_parsed_from_their_own_text() -> None:
     assert Elements.parse("64x512") == Elements(64, 512)
     assert str(Elements.parse("64X512")) == "64x512"
 
@@ -104,7 +104,7 @@ def test_elements_read_back_as_they_are_written() -> None:
 @pytest.mark.parametrize(
     "text", ["", "64", "64x", "0x512", "64x-1", "1e3x5", "2048x1024", "1x99999", "²x5", "9" * 5000]
 )
-def test_elements_that_are_none_are_refused_with_what_is_allowed(text: str) -> None:
+def test_invalid_elements_are_refused_and_the_error_says_what_is_allowed(text: str) -> None:
     with pytest.raises(UsageError, match=r"must be BATCHxWIDTH such as 64x512.*got"):
         Elements.parse(text)
 
@@ -121,7 +121,7 @@ def run(*arguments: object) -> int:
     return cli.run(["cost", "--rounds", "2", "--elements", "4x8", *map(str, arguments)])
 
 
-def test_the_command_gives_json_that_begins_with_relu(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_json_output_begins_with_relu(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("tanh", "tanh", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert [list(row) for row in found["rows"]] == [KEYS, KEYS]
@@ -129,7 +129,7 @@ def test_the_command_gives_json_that_begins_with_relu(capsys: pytest.CaptureFixt
     assert found == {"threads": 1, "elements": "4x8", "rounds": 2, "device": "cpu"}
 
 
-def test_the_commands_csv_has_a_line_an_activation(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_csv_output_has_one_line_per_activation(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("gelu", "--format", "csv", "--quiet") == 0
     streams = capsys.readouterr()
     lines = streams.out.splitlines()
@@ -138,7 +138,7 @@ def test_the_commands_csv_has_a_line_an_activation(capsys: pytest.CaptureFixture
     assert streams.err == ""
 
 
-def test_the_table_fits_80_columns_and_says_whose_backward_is_autograds(
+def test_the_table_fits_80_columns_and_marks_activations_that_need_autograd(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def found(names: list[str], *_: object, **__: object) -> list[Cost]:
@@ -156,5 +156,5 @@ def test_the_table_fits_80_columns_and_says_whose_backward_is_autograds(
 @pytest.mark.parametrize(
     "arguments", [["tahn"], ["--elements", "0x1"], ["--rounds", "1"], ["--threads", "0"], ["--format", "xml"]]
 )
-def test_what_cannot_be_timed_is_refused_before_anything_is(arguments: list[str]) -> None:
+def test_bad_arguments_are_refused_before_anything_is_timed(arguments: list[str]) -> None:
     assert run(*arguments) == 2
