@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from actbench.comparison import expressions
+from actbench import expressions
 from actbench.comparison.results import Comparison, ComparisonRow
 
 
@@ -37,10 +37,10 @@ def unproven(comparison: Comparison, condition: str) -> tuple[ComparisonRow, ...
     )
 
 
-def _about_rows(comparison: Comparison, condition: str) -> expressions.Expression:
+def _about_rows(comparison: Comparison, condition: str) -> expressions.Condition:
     names = [one.name for one in comparison.quantities]
     keys = dict.fromkeys(key for row in comparison.rows for key in row.keys)
-    return expressions.parse(condition, [*names, "label", "dataset", "n", "diverged", "failed", *keys])
+    return expressions.condition(condition, [*names, "label", "dataset", "n", "diverged", "failed", *keys])
 
 
 def _facts(row: ComparisonRow, *, only_significant: bool) -> dict[str, Any]:

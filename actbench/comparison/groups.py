@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from actbench.comparison import expressions
+from actbench import expressions
 from actbench.comparison.quantities import Row
 from actbench.errors import UnknownNameError, UsageError
 from actbench.text import value_text
@@ -86,7 +86,7 @@ def select(rows: Sequence[Row], condition: str | None) -> list[Row]:
         raise UsageError("there are no runs to compare; train some first, or give other results folders")
     if condition is None:
         return list(rows)
-    expression = expressions.parse(condition, columns_of(rows))
+    expression = expressions.condition(condition, columns_of(rows))
     kept = [row for row in rows if expression.holds(row)]
     if not kept:
         raise UsageError(f"--filter {condition!r} leaves none of the {len(rows)} runs")
