@@ -232,7 +232,7 @@ def test_a_damaged_run_is_refused_and_the_damage_named(
     path = stored.folder / name
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     assert command("tiny", "--results", results, "-q") == 1
-    assert f"cannot be compared with: {name} was changed since it was written" in capsys.readouterr().err
+    assert f"cannot be compared with: {name} has changed since it was written" in capsys.readouterr().err
 
 
 def test_a_damaged_result_is_named_whether_asked_for_by_id_or_folder(

@@ -14,7 +14,7 @@ import pytest
 from fake_runs import record, rows_of, run_id, store_run
 
 from actbench.errors import StoreError
-from actbench.store import RunRecord, Store, StoredProblem, files
+from actbench.store import RunRecord, Store, StoredProblem, files, index
 from actbench.store.csv import parse_table
 
 HEAVY = ("torch", "torchvision", "sklearn", "ray", "scipy", "numpy", "safetensors", "pydantic", "filelock")
@@ -217,7 +217,7 @@ def test_a_claim_deleted_under_a_running_process_fails_that_run_only(store: Stor
         assert other is not None
         shutil.rmtree(claim.folder)
         for act in (lambda: claim.save_checkpoint(b"x"), lambda: claim.finish(record())):
-            with pytest.raises(StoreError, match="was deleted or replaced while the run was trained"):
+            with pytest.raises(StoreError, match="was deleted or replaced during training"):
                 act()
         with store.claim(run_id()) as thief:
             assert thief is not None
@@ -273,7 +273,7 @@ def test_a_run_that_cannot_be_read_just_now_is_not_taken_for_damaged(
 ) -> None:
     store_run(store.root)
     monkeypatch.setattr("actbench.store.run.RESULT", "x" * 300)
-    with pytest.raises(StoreError, match="File name too long; it is left as it is"), store.claim(run_id()):
+    with pytest.raises(StoreError, match="File name too long; it stays untouched"), store.claim(run_id()):
         pass
     assert "cannot be read: File name too long" in store.rows()[1][0].reason
 
@@ -327,11 +327,11 @@ def test_a_strange_claim_of_a_finished_run_does_not_stop_the_next_start(store: S
     ["", ".", "..", "../x", "/etc", "a/b", "relu", "Relu-s0-0123456789", "relu-s0-0123456789\n", "r\x00-s0-0123456789"],
 )
 def test_only_the_id_of_a_run_is_taken_for_one(store: Store, name: str) -> None:
-    with pytest.raises(StoreError, match="is not the id of a run"):
+    with pytest.raises(StoreError, match="is not a run id"):
         store.load(name)
-    with pytest.raises(StoreError, match="is not the id of a run"):
+    with pytest.raises(StoreError, match="is not a run id"):
         store.status(name)
-    with pytest.raises(StoreError, match="is not the id of a run"), store.claim(name):
+    with pytest.raises(StoreError, match="is not a run id"), store.claim(name):
         pass
 
 
@@ -358,18 +358,19 @@ def test_whole_runs_load_beside_all_that_is_not_one(store: Store) -> None:
     assert [(problem.path.name, problem.reason.split(";")[0]) for problem in problems] == [
         (run_id(4), "has no result.json"),
         (run_id(5), "is not a folder"),
-        (run_id(6), f"result.json belongs to the run {run_id(0)!r}: the folder was renamed or copied"),
+        (run_id(6), f"result.json belongs to run {run_id(0)!r}: the folder was renamed or copied"),
         ("Relu-s1-0123456789", "is not named like a run"),
         ("best run", "is not named like a run"),
     ]
     assert store.rows() == ([run.row for run in runs], problems)
-    store.rebuild_index()
+    (root / "runs.csv").unlink()
+    store.catch_up()
     assert rows_of(root) == [run_id(0), run_id(2), run_id(10)]
 
 
 def test_a_folder_that_is_not_there_is_not_an_empty_one(tmp_path: Path) -> None:
     store = Store(tmp_path / "resluts")
-    for act in (store.load_all, store.rows, store.rebuild_index):
+    for act in (store.load_all, store.rows, lambda: index.update(store.root)):
         with pytest.raises(StoreError, match="resluts"):
             act()
     assert store.status(run_id()) is None
@@ -388,7 +389,7 @@ def test_a_folder_that_cannot_hold_results_is_said_before_training(
         Store(tmp_path / "file" / "results").prepare()
     usage = shutil.disk_usage(tmp_path)._replace(free=3 * 2**20)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
-    with pytest.raises(StoreError, match="3 MiB are free on this disk, 16 MiB are needed; free some space"):
+    with pytest.raises(StoreError, match="this disk has 3 MiB free, but 16 MiB are needed; free some space"):
         Store(tmp_path / "results").prepare()
     Store(tmp_path / "results").prepare(need_bytes=2**20)
 

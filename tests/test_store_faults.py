@@ -277,10 +277,10 @@ def as_nobody() -> Iterator[Path]:
 def test_read_only_results_can_be_read_and_say_so_before_training() -> None:
     with as_nobody() as root:
         store = Store(root)
-        with pytest.raises(StoreError, match=r"cannot write .*: Permission denied \(choose a folder"):
+        with pytest.raises(StoreError, match=r"cannot write .*: Permission denied \(choose a writable folder"):
             store.prepare()
         with (
-            pytest.raises(StoreError, match=r"cannot claim .*: Permission denied \(choose a folder"),
+            pytest.raises(StoreError, match=r"cannot claim .*: Permission denied \(choose a writable folder"),
             store.claim(run_id(1)),
         ):
             pass

@@ -30,7 +30,7 @@ from actbench.config.yaml_source import Document, Place
 from actbench.errors import UsageError
 from actbench.store import Store, StoredRun
 from actbench.store.csv import Row
-from actbench.store.read import NOTHING, read_rows
+from actbench.store.read import ReadRows, read_rows
 from actbench.sweeps import Options, execute, plan
 from actbench.trackers import Tracking
 from actbench.watchers import Lines, Several
@@ -267,7 +267,7 @@ def _rows_in(results: Any) -> tuple[list[Row], Curve]:
             paths.append(os.fspath(one) if one is not None else str(_results_folder(None)))
         else:
             raise UsageError(f"compare takes runs, paths or lists of them, not {type(one).__name__}")
-    read = read_rows(paths, _results_folder(None)) if paths else NOTHING
+    read = read_rows(paths, _results_folder(None)) if paths else ReadRows()
     for problem in read.problems:
         warnings.warn(f"skipped {problem}", RuntimeWarning, stacklevel=3)
     given = {id(run.row): run for run in found.values()}

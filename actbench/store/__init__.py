@@ -1,14 +1,12 @@
-"""The results folder: each run is claimed, trained once, and stored whole (layer 2).
-
-Imports `running`, `records`, `index`, `cells`, `atomic` and `errors`. Nothing else writes result files.
+"""The results folder: each run is claimed, trained once, and stored completely. Nothing else writes result files.
 
     results/runs.csv              derived from the run folders, see `index`
-    results/<run_id>/             an ended run, see `records`; renamed into place when it is complete
-    results/.running/<run_id>/    a claim: `lock` (held while its process lives) and `checkpoint`
+    results/<run_id>/             an ended run, see `run`; renamed into place when it is complete
+    results/.running/<run_id>/    a run in training, see `claim`: `lock` and `checkpoint`
     results/.damaged/             run folders that could not be read, moved here when trained again
 
-Other folders are ignored, unless their name ends like that of a run (`-s<seed>-<10 hex digits>`) or they
-hold a result.json: those are named as problems. So `results/benchmarks/` may hold whatever it likes.
+Any other folder is ignored, so `results/benchmarks/` may hold whatever you like. The exception is a folder that looks
+like a renamed run: if its name ends in `-s<seed>-<10 hex digits>`, or it holds a result.json, it is reported.
 """
 
 from __future__ import annotations
@@ -39,51 +37,17 @@ MIN_FREE_BYTES = 16 * 2**20
 _LIKE_A_RUN = re.compile(r".*-s[0-9]+-[0-9a-f]{10}", re.DOTALL | re.IGNORECASE)
 
 
-def _ignore(_text: str) -> None:
-    pass
-
-
-@contextlib.contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Keep the garbage collector from walking thousands of runs again and again: it doubles the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
-def _read_settled(folder: Path) -> StoredRun | StoredProblem | None:
-    """Read a run that another process may be replacing or deleting at this moment; None when it is gone."""
-    for _ in range(10):
-        before = _inode(folder)
-        found = read_run(folder)
-        if isinstance(found, StoredRun) or (before is not None and before == _inode(folder)):
-            return found
-        time.sleep(0.001)
-    return None
-
-
-def _inode(path: Path) -> int | None:
-    try:
-        return path.lstat().st_ino
-    except OSError:
-        return None
-
-
 class Store:
-    """The results folder `root`; `note` is told in one line what a person may want to know."""
+    """The results folder `root`; `note` is called with one-line messages that a person may want to see."""
 
-    def __init__(self, root: Path | str, note: Callable[[str], None] = _ignore) -> None:
+    def __init__(self, root: Path | str, note: Callable[[str], None] = lambda _: None) -> None:
         self.root = Path(root)
         self.note = note
 
     def prepare(self, need_bytes: int = MIN_FREE_BYTES) -> None:
-        """Make the folder ready for training: create it, try to write, put right what a crash has left.
+        """Prepare the folder for training: create it, test that it is writable, clean up after a crash.
 
-        Raises StoreError when it cannot be written or fewer than `need_bytes` are free.
+        Raises StoreError if it cannot be written or has fewer than `need_bytes` free.
         """
         running = self.root / RUNNING
         if self.root.exists() and not self.root.is_dir():
@@ -95,7 +59,7 @@ class Store:
             free = shutil.disk_usage(self.root).free
         if free < need_bytes:
             raise StoreError(
-                f"{self.root}: {free / 2**20:.0f} MiB are free on this disk, {need_bytes / 2**20:.0f} MiB "
+                f"{self.root}: this disk has {free / 2**20:.0f} MiB free, but {need_bytes / 2**20:.0f} MiB "
                 "are needed; free some space, or choose a folder on another disk with --results"
             )
         with files.explained("write", running), tempfile.TemporaryFile(dir=running) as probe:
@@ -105,9 +69,9 @@ class Store:
         self._heal()
 
     def status(self, run_id: str) -> Status | None:
-        """Return how the run ended, else whether a live process trains it; None when nothing is known of it.
+        """Return how the run ended or whether a live process is training it; None for an unknown run.
 
-        `damaged` and `newer` are run folders that this actbench cannot read: see `load` for the reason.
+        `damaged` and `newer` are run folders that this version cannot read; `load` gives the reason.
         """
         stored = find_run(self.root, run_id)
         if isinstance(stored, StoredRun) and is_result(stored):
@@ -120,18 +84,18 @@ class Store:
         return stored.status if stored is not None else None
 
     def result(self, run_id: str) -> StoredRun | None:
-        """Return the run if it has ended for good (done or diverged), else None: it is to be trained."""
+        """Return the run if it has ended for good (done or diverged), else None: it is still to be trained."""
         stored = find_run(self.root, run_id)
         return stored if isinstance(stored, StoredRun) and is_result(stored) else None
 
     @contextlib.contextmanager
     def claim(self, run_id: str, *, force: bool = False) -> Iterator[Claim | None]:
-        """Claim a run for training; gives None when a live process holds it or it is done or diverged.
+        """Claim a run for training; gives None if a live process holds it, or if it is done or diverged.
 
-        Failed and damaged runs may be claimed. `force` also allows those that are done, diverged or written
-        by a newer actbench, and forgets a checkpoint; what is stored stays until `finish` replaces it.
-        Leaving without `finish` keeps the checkpoint: the run is interrupted. Raises StoreError when the
-        folder cannot be written, for symbolic links, and for runs of a newer actbench.
+        Failed and damaged runs can be claimed. `force` also claims runs that are done, diverged or from a newer
+        actbench, and discards the checkpoint; the stored run stays until `finish` replaces it. Leaving without
+        `finish` keeps the checkpoint: the run is interrupted. Raises StoreError if the folder cannot be written, for
+        symbolic links, and for runs from a newer actbench.
         """
         lock = None if self._is_over(run_id, force) else lock_run(self.root, run_id)
         try:
@@ -143,14 +107,14 @@ class Store:
             if not self._is_over(run_id, force):
                 yield claim
                 return
-            claim.clear()  # another process has finished the run just before the lock was taken
+            claim.clear()  # another process finished the run just before we took the lock
             yield None
         finally:
             if lock is not None:
                 lock.release()
 
     def load(self, run_id: str) -> StoredRun:
-        """Return the stored run. Raises StoreError when there is none, or when it is damaged."""
+        """Return the stored run. Raises StoreError if there is none or it is damaged."""
         stored = find_run(self.root, run_id)
         if stored is None:
             hint = suggestion(run_id, index.run_ids(self.root))
@@ -160,35 +124,29 @@ class Store:
         return stored
 
     def load_all(self) -> tuple[list[StoredRun], list[StoredProblem]]:
-        """Return all stored runs, by name and seed, and what had to be skipped.
+        """Return all stored runs, sorted by name and seed, and what was skipped.
 
-        Each result.json is read and checked; the other files when they are asked for. Raises StoreError when
-        the folder is missing or cannot be read.
+        Every result.json is read and checked now, the other files on demand. Raises StoreError if the folder is
+        missing or cannot be read.
         """
-        with _collector_paused():
+        collecting = gc.isenabled()
+        gc.disable()  # it would walk thousands of runs again and again, which doubles the time
+        try:
             found = list(self._read_all())
+        finally:
+            if collecting:
+                gc.enable()
         runs = [run for run in found if isinstance(run, StoredRun)]
         return runs, [problem for problem in found if isinstance(problem, StoredProblem)]
 
     def rows(self) -> tuple[list[Row], list[StoredProblem]]:
-        """Return the rows of runs.csv, typed, straight from the run folders, and what had to be skipped.
-
-        The same as the `row` of all runs of `load_all`, but keeps no more than the rows. Raises StoreError.
-        """
-        rows, problems = [], []
-        for found in self._read_all():
-            if isinstance(found, StoredRun):
-                rows.append(found.row)
-            else:
-                problems.append(found)
-        return rows, problems
-
-    def rebuild_index(self) -> None:
-        """Write runs.csv anew from all the run folders. Raises StoreError."""
-        index.update(self.root, rebuild=True)
+        """Return the `row` of each run of `load_all`, keeping nothing else in memory, and what was skipped."""
+        found = [one.row if isinstance(one, StoredRun) else one for one in self._read_all()]
+        problems = [one for one in found if isinstance(one, StoredProblem)]
+        return [one for one in found if not isinstance(one, StoredProblem)], problems
 
     def catch_up(self) -> None:
-        """Bring runs.csv up to date where folders came or went since; where that cannot be, a note says so."""
+        """Update runs.csv if run folders have come or gone; if it cannot be written, a note says so."""
         try:
             with files.explained("read", self.root):
                 current = index.is_current(self.root)
@@ -199,7 +157,9 @@ class Store:
 
     def _read_all(self) -> Iterator[StoredRun | StoredProblem]:
         if not self.root.is_dir():
-            raise StoreError(f"{self.root} is no folder; train something first, or choose with --results")
+            raise StoreError(
+                f"{self.root} is not a folder; train something first, or choose another folder with --results"
+            )
         with files.explained("read", self.root):
             run_ids, strange = index.run_ids(self.root), self._strange_folders()
         yield from (found for run_id in run_ids if (found := _read_settled(self.root / run_id)) is not None)
@@ -209,13 +169,13 @@ class Store:
         stored = find_run(self.root, run_id)
         files.refuse_link(self.root / run_id)
         if isinstance(stored, StoredProblem) and stored.kind == "newer" and not force:
-            raise StoreError(f"{stored}; update actbench, or train it anew with --force")
+            raise StoreError(f"{stored}; update actbench, or train the run again with --force")
         if isinstance(stored, StoredProblem) and stored.kind == "unreadable":
-            raise StoreError(f"{stored}; it is left as it is")
+            raise StoreError(f"{stored}; it stays untouched")
         return is_result(stored) and not force
 
     def _heal(self) -> None:
-        """Put back what a killed process had moved aside, bring runs.csv up to date, remove its leftovers."""
+        """Put back what a killed process moved aside, update runs.csv, and remove leftovers."""
         for claim in self._abandoned(lambda folder: any(folder.glob(Claim.MOVED_ASIDE))):
             claim.restore()
         index.update(self.root)
@@ -223,13 +183,13 @@ class Store:
             claim.clear()
 
     def _abandoned(self, wanted: Callable[[Path], bool]) -> Iterator[Claim]:
-        """Lock one wanted claim of a dead process after the other; the rest stay free to be claimed."""
+        """Lock each wanted claim of a dead process in turn; the others stay free to be claimed."""
         for folder in sorted((self.root / RUNNING).iterdir()):
             if not RUN_ID.fullmatch(folder.name) or not wanted(folder):
                 continue
             try:
                 lock = lock_run(self.root, folder.name)
-            except StoreError as error:  # one strange folder keeps no other run from being trained
+            except StoreError as error:  # one bad folder must not keep other runs from training
                 self.note(str(error))
                 continue
             if lock is not None:
@@ -248,3 +208,21 @@ class Store:
                 if _LIKE_A_RUN.fullmatch(entry.name) or os.path.lexists(path / RESULT):
                     found.append(StoredProblem(path, "is not named like a run; was it renamed?"))
         return sorted(found, key=lambda problem: problem.path)
+
+
+def _read_settled(folder: Path) -> StoredRun | StoredProblem | None:
+    """Read a run that another process may be replacing or deleting right now; None if it is gone."""
+    for _ in range(10):
+        before = _inode(folder)
+        found = read_run(folder)
+        if isinstance(found, StoredRun) or (before is not None and before == _inode(folder)):
+            return found
+        time.sleep(0.001)
+    return None
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.lstat().st_ino
+    except OSError:
+        return None

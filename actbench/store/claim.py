@@ -1,7 +1,7 @@
-"""A run while it is trained: claimed, checkpointed, finished (layer 2).
+"""A run while it trains: claimed, checkpointed, finished.
 
-Imports `records`, `index`, `atomic` and `errors`. The claim of a run is the folder `.running/<run_id>/`
-with `lock`, held while its process lives, and `checkpoint`. What is complete is renamed out of it.
+The claim of a run is the folder `.running/<run_id>/`. It holds `lock`, locked as long as the process lives, and
+`checkpoint`. A finished run is written there and then renamed into place.
 """
 
 from __future__ import annotations
@@ -25,21 +25,25 @@ _MAGIC = b"actbench checkpoint 1\n"
 
 
 def lock_run(root: Path, run_id: str) -> files.Lock | None:
-    """Lock the claim of a run, made when missing; None when a live process holds it. Raises StoreError."""
+    """Lock the claim of a run, creating it if needed; None if a live process holds it. Raises StoreError."""
     folder = root / index.RUNNING / run_id
     with files.explained("claim", folder):
         for _ in range(100):
             for path in (folder.parent, folder, folder / LOCK):
                 files.refuse_link(path)
             folder.mkdir(parents=True, exist_ok=True)
-            # The last holder may be removing the folder at this very moment.
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError):  # the last holder may be removing the folder right now
                 return files.try_lock(folder / LOCK)
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
+def is_result(stored: StoredRun | StoredProblem | None) -> bool:
+    """Whether a run has ended for good (done or diverged); a failed run is tried again."""
+    return isinstance(stored, StoredRun) and stored.status != "failed"
+
+
 class Claim:
-    """A run that this process trains; made by `Store.claim`. `folder` is its `.running/<run_id>/`."""
+    """A run that this process is training, made by `Store.claim`; `folder` is its `.running/<run_id>/`."""
 
     MOVED_ASIDE = ".old.*"
 
@@ -63,58 +67,52 @@ class Claim:
                 raise
 
     def load_checkpoint(self, name: str = "checkpoint") -> bytes | None:
-        """Return the checkpoint, or None when there is none; a damaged one is noted and discarded."""
+        """Return the checkpoint, or None if there is none; a damaged one is noted and discarded."""
         path = self.folder / name
         try:
-            head, _, data = files.read_bytes(path).removeprefix(_MAGIC).partition(b"\n")
+            digest, _, data = files.read_bytes(path).removeprefix(_MAGIC).partition(b"\n")
+            if digest == hashlib.sha256(data).hexdigest().encode():
+                return data
+            reason = "its SHA-256 differs"
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            head, data = b"", b""
             reason = str(error)
-        else:
-            if head == hashlib.sha256(data).hexdigest().encode():
-                return data
-            reason = "its SHA-256 differs"
-        self.note(f"{path}: the checkpoint is damaged ({reason}): the run starts from the beginning")
+        self.note(f"{path}: the checkpoint is damaged ({reason}); the run starts from the beginning")
         with contextlib.suppress(OSError):
             path.unlink()
         return None
 
     def finish(self, record: RunRecord) -> bool:
-        """Store the ended run (also a failed one), add it to runs.csv, and give the claim back.
+        """Store the ended run, failed ones included, add it to runs.csv and give up the claim.
 
-        Returns False when another process has stored the run meanwhile, or when a failure would replace a
-        run that is done: what is stored then stays as it is. Raises StoreError when the run cannot be
-        written: what was stored before is kept, and so is the checkpoint.
+        Returns False, changing nothing, if another process has stored the run in the meantime, or if a failure would
+        replace a run that is done. Raises StoreError if the run cannot be written; what was stored before is kept,
+        and so is the checkpoint.
         """
         if record.run_id != self.run_id:
             raise ValueError(f"the record of {record.run_id} cannot finish the claim of {self.run_id}")
         contents = record.files()
         if not self._still_ours():
             return False
+        new = self.folder / files.temporary_name("new")
         try:
-            placed = self._write(contents, failed=record.status == "failed")
+            files.write_folder(new, contents)
+            placed = self._place(new, failed=record.status == "failed")
         except StoreError:
             if self._still_ours():
                 raise
             return False
+        finally:
+            files.remove_folder(new)  # it is still there only if it was not placed
         try:
             index.update(self.root)
         except StoreError as error:
-            self.note(f"{error}; {self.run_id} is stored, runs.csv is put right by the next start")
+            self.note(f"{error}; {self.run_id} is stored, and the next start will update runs.csv")
         else:
             self.clear()
         self._lock.release()
         return placed
-
-    def _write(self, contents: dict[str, bytes], *, failed: bool) -> bool:
-        new = self.folder / files.temporary_name("new")
-        files.write_folder(new, contents)
-        try:
-            return self._place(new, failed=failed)
-        finally:
-            files.remove_folder(new)  # only there when it was not placed
 
     def _place(self, new: Path, *, failed: bool) -> bool:
         files.refuse_link(self._target)
@@ -129,28 +127,25 @@ class Claim:
             files.swap_folder(new, self._target, self.folder / files.temporary_name("old"))
             return True
         if stored is None or stored.kind == "unreadable":
-            raise StoreError(f"cannot write {stored or self._target}; it is left as it is")
+            raise StoreError(f"cannot write {stored or self._target}; it stays untouched")
         aside = self.root / DAMAGED / f"{self.run_id}.{secrets.token_hex(4)}"
         files.refuse_link(aside.parent)
         with files.explained("create", aside.parent):
             aside.parent.mkdir(exist_ok=True)
         files.swap_folder(new, self._target, aside)
-        self.note(f"{stored}; the run was trained again, the old folder is now {aside}")
+        self.note(f"{stored}; the run was trained again, and the old folder is now {aside}")
         return True
 
     def _still_ours(self) -> bool:
-        """Whether the claim stands; False when another process has stored the run (locks did not work)."""
+        """Whether the claim still stands; False if another process has stored the run (locks did not work)."""
         if self._lock.in_place:
             return True
         if is_result(find_run(self.root, self.run_id)):
             return False
-        raise StoreError(f"{self.folder} was deleted or replaced while the run was trained; train it again")
+        raise StoreError(f"{self.folder} was deleted or replaced during training; train the run again")
 
     def restore(self, *, keep_checkpoint: bool = True) -> None:
-        """Undo what a killed process has left half-done: put back what it had moved aside, remove the rest.
-
-        Raises StoreError.
-        """
+        """Put back what a killed process moved aside, and remove what it left half-written. Raises StoreError."""
         for old in self.folder.glob(self.MOVED_ASIDE):
             files.place_folder(old, self._target)
         with files.explained("clean up", self.folder):
@@ -159,18 +154,13 @@ class Claim:
                     _remove(path)
 
     def clear(self) -> None:
-        """Remove the claim's folder, the lock last; what cannot be removed is left to the next start."""
+        """Remove the claim's folder, the lock last; anything that cannot be removed is left to the next start."""
         with contextlib.suppress(OSError):
             for path in self.folder.iterdir():
                 if path.name != LOCK:
                     _remove(path)
             (self.folder / LOCK).unlink()
             self.folder.rmdir()
-
-
-def is_result(stored: StoredRun | StoredProblem | None) -> bool:
-    """Whether a run has ended for good: a failed one is tried again."""
-    return isinstance(stored, StoredRun) and stored.status != "failed"
 
 
 def _remove(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""CSV cells that read back as they were, and that no spreadsheet runs (layer 0; standard library only)."""
+"""CSV that reads back exactly as it was written and that no spreadsheet executes: cells, lines and tables."""
 
 from __future__ import annotations
 
@@ -12,20 +12,27 @@ Cell = None | bool | int | float | str
 Row: TypeAlias = Mapping[str, Any]
 """One row of a table: its cells by column name. Any stands for Cell: the column decides the type of its cells."""
 
-_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?", re.ASCII)
 _WORDS: dict[str, Cell] = {
     "": None, "true": True, "false": False,
     "nan": float("nan"), "inf": float("inf"), "-inf": float("-inf"),
 }  # fmt: skip
-# What a spreadsheet takes for a formula, also behind blanks or in full-width letters; our own apostrophe.
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?", re.ASCII)
+# What spreadsheets and pandas write in addition, in any case: `True`, `NA`, `1E-3`, `.5`, `1.`
+_LOOSE_WORDS: dict[str, Cell] = {
+    "true": True, "false": False, **dict.fromkeys(("nan", "na", "n/a", "null", "none")),
+}  # fmt: skip
+_LOOSE_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
+_LONGEST_NUMBER = 400  # characters; anything longer is text
+# What a spreadsheet takes for a formula, even after spaces or in full-width letters, and our own apostrophe.
 _GUARDED = re.compile(r"[\t\r\n']|\s*[=+\-@＝＋－＠]")
+_QUOTED = re.compile(r'[,"\r\n]')
 
 
 def format_cell(value: Cell) -> str:
-    """Return the text of a cell; `parse_cell` gives the same value back.
+    """Return the text of a cell; `parse_cell` turns it back into the same value.
 
-    None is empty, numbers stay numbers (`repr`, exact), truth values are `true` and `false`. A text that a
-    spreadsheet could run, or that would read back as a number, gets an apostrophe in front.
+    None is empty, booleans are `true` and `false`, and numbers are written exactly. Text that a spreadsheet could
+    execute, or that would read back as something else, gets a leading apostrophe.
     """
     if (item := getattr(value, "item", None)) is not None:  # a scalar of numpy or torch
         return format_cell(item())
@@ -39,27 +46,32 @@ def format_cell(value: Cell) -> str:
     return repr(int(value) if isinstance(value, int) else float(value))
 
 
-def parse_cell(text: str) -> Cell:
-    """Return the value that `format_cell` wrote as `text`."""
+def parse_cell(text: str, *, loose: bool = False) -> Cell:
+    """Return the value that `format_cell` wrote as `text`; with `loose`, accept what other programs write, too."""
+    if loose and not text.startswith("'"):
+        text = text.strip()
     if text.startswith("'"):
         return text[1:]
+    if loose and text.casefold() in _LOOSE_WORDS:
+        return _LOOSE_WORDS[text.casefold()]
     if text in _WORDS:
         return _WORDS[text]
-    number = _NUMBER.fullmatch(text)
-    if number is None or len(text) > 400:
+    number = _LOOSE_NUMBER if loose else _NUMBER
+    if len(text) > _LONGEST_NUMBER or not number.fullmatch(text):
         return text
-    return float(text) if number[1] or number[2] else int(text)
+    return float(text) if any(sign in text for sign in ".eE") else int(text)
 
 
 def format_line(cells: Iterable[Cell]) -> str:
-    """Return one line of CSV without its line end; texts with commas, quotes or line ends are quoted."""
-    texts = [format_cell(cell) for cell in cells]
-    quoted = [f'"{text.replace(chr(34), chr(34) * 2)}"' if _special(text) else text for text in texts]
-    return ",".join(quoted) or '""'
+    """Return one line of CSV without its line end."""
+    texts = map(format_cell, cells)
+    return (
+        ",".join(f'"{text.replace(chr(34), chr(34) * 2)}"' if _QUOTED.search(text) else text for text in texts) or '""'
+    )
 
 
-def format_table(rows: Sequence[Mapping[str, Cell]], columns: Iterable[str] | None = None) -> str:
-    """Return a CSV text; the columns are those given, else all that occur, in the order of first use."""
+def format_table(rows: Sequence[Row], columns: Iterable[str] | None = None) -> str:
+    """Return the rows as CSV with a header; without `columns`, all that occur, in order of first use."""
     names = tuple(columns or dict.fromkeys(key for row in rows for key in row))
     if not names:
         return ""
@@ -68,7 +80,7 @@ def format_table(rows: Sequence[Mapping[str, Cell]], columns: Iterable[str] | No
 
 
 def parse_table(text: str) -> list[Row]:
-    """Return the rows of a CSV text with typed cells. Raises ValueError when it is not whole."""
+    """Return the rows of a table that `format_table` wrote. Raises ValueError when it is not complete."""
     try:
         lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     except csv.Error as error:
@@ -79,7 +91,3 @@ def parse_table(text: str) -> list[Row]:
     if any(len(line) != len(names) for line in lines):
         raise ValueError("has rows of different lengths")
     return [dict(zip(names, map(parse_cell, line), strict=True)) for line in lines[1:]]
-
-
-def _special(text: str) -> bool:
-    return any(sign in text for sign in ',"\r\n')

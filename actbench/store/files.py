@@ -1,8 +1,8 @@
-"""Files and folders that are always whole, locks that die with their holder, strict JSON (layer 0).
+"""Files and folders that are always complete, locks that die with their holder, and strict JSON.
 
-Imports `errors` only. Everything is written beside its place, flushed to the disk and renamed over: whoever
-looks, or comes after a crash, finds the old content or the new one. All writing of results passes through
-the calls of `os` in this module, so that a test can make any of them fail.
+Everything is written to a temporary name, flushed to disk and renamed into place: a reader, or the next start after a
+crash, finds either the old content or the new. All results are written through the `os` calls in this module, so
+that a test can make any one of them fail.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from actbench.errors import StoreError
 
 try:
     import fcntl
-except ImportError:  # a system without flock: everything stays correct, see `try_lock`
+except ImportError:  # no flock on this system: still correct, see `try_lock`
     fcntl = None  # type: ignore[assignment]
 
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -34,18 +34,17 @@ _TAKEN = {errno.ENOTEMPTY, errno.EEXIST}
 _HELD = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES}
 _UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
 _ADVICE = {
-    errno.ENOSPC: "free some space and run the same command again: what is finished is kept",
-    errno.EDQUOT: "free some space and run the same command again: what is finished is kept",
-    errno.EROFS: "choose a folder that can be written with --results",
-    errno.EACCES: "choose a folder that can be written with --results",
-    errno.EPERM: "choose a folder that can be written with --results",
-    errno.ENOENT: "was it deleted or moved meanwhile?",
+    **dict.fromkeys(
+        (errno.ENOSPC, errno.EDQUOT), "free some space and run the same command again; finished runs are kept"
+    ),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "choose a writable folder with --results"),
+    errno.ENOENT: "was it deleted or moved?",
 }
 
 
 @contextlib.contextmanager
 def explained(action: str, path: Path) -> Iterator[None]:
-    """Turn an OSError into a StoreError: what could not be done, to which path, why, what to do next."""
+    """Turn an OSError into a StoreError that says what failed, on which path, why, and what to do next."""
     try:
         yield
     except OSError as error:
@@ -55,10 +54,9 @@ def explained(action: str, path: Path) -> Iterator[None]:
 
 
 def write_bytes(path: Path, data: bytes, *, beside: Path | None = None) -> None:
-    """Write or replace the file `path` in one step; a crash leaves the old content or the new.
+    """Write or replace a file in one step: a crash leaves the old content or the new. Raises StoreError.
 
-    The temporary file lies in the folder `beside` (default: the folder of `path`), which has to be on the
-    same file system. Raises StoreError.
+    The temporary file goes into the folder `beside`, by default that of `path`; it must be on the same file system.
     """
     temporary = (beside or path.parent) / temporary_name(path.name)
     with explained("write", path):
@@ -73,10 +71,7 @@ def write_bytes(path: Path, data: bytes, *, beside: Path | None = None) -> None:
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Create `folder` with these files and flush all of it; nothing is left of it when that fails.
-
-    Raises StoreError.
-    """
+    """Create `folder` with these files and flush everything; on failure nothing is left. Raises StoreError."""
     with explained("write", folder):
         try:
             os.mkdir(folder)  # noqa: PTH102
@@ -88,10 +83,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def place_folder(new: Path, target: Path) -> bool:
-    """Rename the folder `new` to `target`; return False when a folder with content is there already.
-
-    Raises StoreError.
-    """
+    """Rename the folder `new` to `target`; return False if a non-empty folder is in the way. Raises StoreError."""
     with explained("write", target):
         try:
             os.rename(new, target)  # noqa: PTH104
@@ -104,10 +96,9 @@ def place_folder(new: Path, target: Path) -> bool:
 
 
 def swap_folder(new: Path, target: Path, old: Path) -> None:
-    """Move what is at `target` to `old` and `new` to `target`; put it back when the second step fails.
+    """Move `target` to `old` and `new` to `target`; undo the first if the second fails. Raises StoreError.
 
-    A process killed between the two steps leaves both folders whole; `old` has then to be moved back.
-    Raises StoreError.
+    A process killed between the two leaves both folders complete, and `old` has to be moved back.
     """
     with explained("replace", target):
         os.rename(target, old)  # noqa: PTH104
@@ -120,7 +111,7 @@ def swap_folder(new: Path, target: Path, old: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush the names in `folder`, where the system can do that. Raises OSError."""
+    """Flush the directory entries of `folder`, if the system supports it. Raises OSError."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -134,25 +125,25 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove `folder` as far as that is possible; what is left over does no harm."""
+    """Remove as much of `folder` as possible; leftovers do no harm."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def refuse_link(path: Path) -> None:
-    """Raise StoreError when `path` is a symbolic link: what it leads to is not ours to write."""
+    """Raise StoreError if `path` is a symbolic link: its target is not ours to write."""
     if path.is_symlink():
-        raise StoreError(f"{path} is a symbolic link: actbench does not write through it; remove the link")
+        raise StoreError(f"{path} is a symbolic link, and actbench does not write through links; remove it")
 
 
 def temporary_name(name: str) -> str:
-    """Return a name for a temporary file that no other process uses."""
+    """Return a name for a temporary file that no other process will use."""
     return f".{name}.{secrets.token_hex(6)}.tmp"
 
 
 def read_bytes(path: Path | str, limit: int | None = None) -> bytes:
-    """Read an ordinary file of at most `limit` bytes; a pipe or a device cannot make it wait.
+    """Read a regular file of at most `limit` bytes, without ever blocking on a pipe or device.
 
-    Raises OSError, or ValueError for what is no ordinary file or too large.
+    Raises OSError, or ValueError if the file is too large or not a regular one.
     """
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     try:
@@ -176,41 +167,41 @@ def _write_files(files: Mapping[Path, bytes]) -> None:
             rest = memoryview(data)
             while rest:
                 rest = rest[os.write(descriptors[-1], rest) :]
-        for descriptor in descriptors:  # after all writes: the disk flushes them together
+        for descriptor in descriptors:  # after all writes, so that the disk flushes them together
             os.fsync(descriptor)
 
 
 @dataclass
 class Lock:
-    """A lock on the file `path`, held until `release` or the death of the process, however it dies."""
+    """A lock on the file `path`, held until `release` or until the process ends in any way."""
 
     path: Path
     descriptor: int | None
 
     @property
     def in_place(self) -> bool:
-        """Whether the locked file is still the one at `path`, not deleted or replaced meanwhile."""
+        """Whether the locked file is still the one at `path`, neither deleted nor replaced."""
         return self.descriptor is not None and _is_at(self.descriptor, self.path)
 
     def release(self) -> None:
-        """Give the lock back; a second call does nothing."""
+        """Release the lock; calling it again does nothing."""
         if self.descriptor is not None:
             os.close(self.descriptor)
             self.descriptor = None
 
 
 def try_lock(path: Path) -> Lock | None:
-    """Lock the file `path` (made when missing), or return None when a live process holds it.
+    """Lock the file `path`, creating it if needed; return None if a live process holds the lock. Raises OSError.
 
-    Where the file system knows no locks, the lock is always given: a lock only saves double work here,
-    what is stored stays correct without. Raises OSError.
+    On a file system without locks you always get the lock: locks only avoid duplicate work, and what is stored is
+    correct without them.
     """
     deadline = time.monotonic() + 5.0
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o666)
         try:
             locked = _flock(descriptor, exclusive=True)
-            if locked and _is_at(descriptor, path):  # else the last holder deleted it between open and lock
+            if locked and _is_at(descriptor, path):  # else its last holder deleted it before we locked it
                 lock, descriptor = Lock(path, descriptor), -1
                 return lock
             if not locked and not _flock(descriptor, exclusive=False):
@@ -220,11 +211,11 @@ def try_lock(path: Path) -> Lock | None:
                 os.close(descriptor)
         if time.monotonic() > deadline:
             return None
-        time.sleep(0.001 + 0.01 * secrets.randbelow(100) / 100)  # only an `is_locked` is in the way
+        time.sleep(0.001 + 0.01 * secrets.randbelow(100) / 100)  # only an `is_locked` is looking
 
 
 def wait_for_lock(path: Path, timeout_s: float) -> Lock | None:
-    """Lock the file `path`, waiting at most `timeout_s` seconds for its holder; else None. Raises OSError."""
+    """Lock the file `path`, or return None if it is still held after `timeout_s` seconds. Raises OSError."""
     deadline = time.monotonic() + timeout_s
     while (lock := try_lock(path)) is None and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -232,7 +223,7 @@ def wait_for_lock(path: Path, timeout_s: float) -> Lock | None:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a live process holds the lock on `path`; writes nothing and disturbs no `try_lock`."""
+    """Whether a live process holds the lock on `path`; writes nothing and does not disturb `try_lock`."""
     try:
         descriptor = os.open(path, os.O_RDONLY | _NO_LINK)
     except OSError:
@@ -264,7 +255,7 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def plain(value: object) -> Any:
-    """Return `value` as JSON can hold it: nan and inf become None, numpy's scalars and arrays plain ones."""
+    """Return `value` in JSON's types: nan and inf become None; numpy scalars and arrays become numbers and lists."""
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if value is None or isinstance(value, bool | int | str):
@@ -279,12 +270,12 @@ def plain(value: object) -> Any:
 
 
 def dump_json(value: object, *, indent: int | None = 1) -> str:
-    """Write strict JSON in ASCII: no literal nan or inf (they become null), nothing a terminal obeys."""
+    """Return strict ASCII JSON: nan and inf become null, and no character can control a terminal."""
     return json.dumps(plain(value), indent=indent, allow_nan=False)
 
 
 def load_json(data: bytes) -> Any:
-    """Read strict JSON; raises ValueError for anything else, however it is broken."""
+    """Parse strict JSON. Raises ValueError for anything else."""
     try:
         return json.loads(data, parse_constant=_refuse_constant)
     except RecursionError:

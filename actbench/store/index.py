@@ -1,7 +1,7 @@
-"""runs.csv, the table of all runs (layer 2; imports `records`, `cells`, `atomic`).
+"""runs.csv, the table of all runs.
 
-It is derived from the run folders: rows whose folder is gone are dropped, folders without a row are read.
-So any writer brings it up to date, whatever happened to the ones before.
+It is derived from the run folders: rows whose folder is gone are dropped, and folders without a row are read. So any
+process that updates it makes it complete, whatever happened to the ones before.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LOCK_TIMEOUT_S = 20.0
 
 
 def run_ids(root: Path) -> list[str]:
-    """Return the names of the run folders in `root`, by name and then seed; [] when there is no `root`."""
+    """Return the run ids in `root`, sorted by name and then seed; [] if `root` does not exist."""
     try:
         with os.scandir(root) as entries:
             found = [match for entry in entries if (match := RUN_ID.fullmatch(entry.name))]
@@ -30,30 +30,33 @@ def run_ids(root: Path) -> list[str]:
     return [match[0] for match in sorted(found, key=lambda match: (match[1], int(match[2]), match[3]))]
 
 
-def update(root: Path, *, rebuild: bool = False) -> None:
-    """Bring runs.csv up to date with the run folders; `rebuild` reads all of them again.
+def update(root: Path) -> None:
+    """Bring runs.csv up to date with the run folders. Raises StoreError.
 
-    Runs with a folder in .running are read again: they may have been trained anew. Without a working lock
-    the last writer still writes what is there, as each one lists the folders again after writing. Damaged
-    folders get no row. Raises StoreError.
+    Runs with a folder in .running are read again, because they may have been retrained. Damaged folders get no row.
+    Even without a working lock the table ends up right, because every writer lists the folders again after writing.
     """
     running, path = root / RUNNING, root / RUNS_CSV
     with files.explained("write", path):
         files.refuse_link(running)
         running.mkdir(exist_ok=True)
         with _locked(running / "index.lock") as alone:
-            claimed = _look_into(running, remove_leftovers=alone)
+            claimed = {entry.name for entry in running.iterdir()}
+            if alone:
+                for name in claimed:
+                    if name.startswith(f".{RUNS_CSV}."):  # the temporary file of a writer that was killed
+                        (running / name).unlink(missing_ok=True)
             listed, written = run_ids(root), None
             while written != listed:
                 old = _read_text(path)
-                new = _new_text(root, "" if rebuild else old, listed, claimed)
+                new = _new_text(root, old, listed, claimed)
                 if new != old and (listed or path.exists()):
                     files.write_bytes(path, new.encode(errors="backslashreplace"), beside=running)
                 listed, written = run_ids(root), listed
 
 
 def is_current(root: Path) -> bool:
-    """Whether runs.csv has a row for each run folder and for nothing else."""
+    """Whether runs.csv has one row per run folder and no others."""
     return _lines_by_run(_read_text(root / RUNS_CSV))[1].keys() == set(run_ids(root))
 
 
@@ -61,7 +64,7 @@ def is_current(root: Path) -> bool:
 def _locked(path: Path) -> Iterator[bool]:
     try:
         lock = files.wait_for_lock(path, LOCK_TIMEOUT_S)
-    except OSError:  # made by another user, say: `update` is right without it
+    except OSError:  # it belongs to another user, say; `update` is correct without it
         lock = None
     try:
         yield lock is not None
@@ -70,27 +73,17 @@ def _locked(path: Path) -> Iterator[bool]:
             lock.release()
 
 
-def _look_into(running: Path, *, remove_leftovers: bool) -> set[str]:
-    with os.scandir(running) as entries:
-        names = {entry.name for entry in entries}
-    if remove_leftovers:  # temporary files of writers that died
-        for name in names:
-            if name.startswith(f".{RUNS_CSV}."):
-                (running / name).unlink(missing_ok=True)
-    return names
-
-
 def _read_text(path: Path) -> str:
     try:
         return files.read_bytes(path).decode()
-    except (OSError, ValueError):  # missing or damaged: it is written anew from the folders
+    except (OSError, ValueError):  # missing or damaged: rewrite it from the folders
         return ""
 
 
 def _new_text(root: Path, old: str, listed: list[str], claimed: set[str]) -> str:
     columns, lines = _lines_by_run(old)
     rows = {run_id: _row(root / run_id) for run_id in listed if run_id not in lines or run_id in claimed}
-    if not {key for row in rows.values() for key in row} <= set(columns):  # the table grows wider
+    if not {key for row in rows.values() for key in row} <= set(columns):  # a new column
         rows |= {run_id: _row(root / run_id) for run_id in listed if run_id not in rows}
         columns = (*COLUMNS, *sorted({key for row in rows.values() for key in row} - set(COLUMNS)))
     lines |= {run_id: format_line(map(row.get, columns)) if row else "" for run_id, row in rows.items()}
@@ -104,7 +97,7 @@ def _row(folder: Path) -> Row:
 
 
 def _lines_by_run(text: str) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Return the columns and each run's line, unparsed; no lines at all when anything looks odd."""
+    """Return the columns and each run's line, unparsed; no lines at all if anything looks wrong."""
     nothing: dict[str, str] = {}
     head, _, body = text.partition("\n")
     columns = tuple(head.split(","))
@@ -115,7 +108,7 @@ def _lines_by_run(text: str) -> tuple[tuple[str, ...], dict[str, str]]:
     start = ""
     for piece in body.split("\n")[:-1]:
         line = start + piece
-        if line.count('"') % 2:  # a line end inside a quoted text
+        if line.count('"') % 2:  # a line end inside quoted text
             start = f"{line}\n"
             continue
         start = ""

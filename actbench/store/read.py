@@ -1,110 +1,41 @@
-"""Reads what a person points at: results folders, run folders, CSV files, globs (layer 2).
+"""Reading whatever a person points at: results folders, run folders, globs, and CSV tables that others wrote.
 
-Imports the store, `records`, `foreign` and `errors`.
+A CSV table needs a column `seed` and one that names the variants; all other columns of runs.csv are optional. A cell
+that cannot be what its column holds is reported with its line, and then nothing of the file is used, because half a
+table is worse than none.
 """
 
 from __future__ import annotations
 
+import csv
 import glob
+import io
+import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from actbench.errors import StoreError, UsageError, suggestion
+from actbench.metrics import METRICS
 from actbench.store import Store, files, index
-from actbench.store.csv import Row
-from actbench.store.foreign import read_csv
+from actbench.store.csv import Cell, Row, parse_cell
 from actbench.store.run import RESULT, StoredProblem, StoredRun, read_run
+from actbench.text import comma_list
 
-
-def read_results(paths: Sequence[str], fallback: Path) -> tuple[list[StoredRun], list[StoredProblem]]:
-    """Read the runs in results folders, run folders and globs; `fallback` when no path is given.
-
-    Raises UsageError for a path that is not there, StoreError for a folder that cannot be read.
-    """
-    runs: dict[Path, StoredRun] = {}
-    problems: list[StoredProblem] = []
-    for path in _expanded(paths) if paths else [fallback]:
-        home = path.resolve()
-        if (path / RESULT).exists():
-            found: Iterable[StoredRun | StoredProblem] = [read_run(path)]
-        elif path.is_dir():
-            stored, strange = Store(path).load_all()
-            found = [*stored, *strange]
-        elif paths:
-            raise UsageError(_what_it_is_not(path))
-        else:
-            raise StoreError(f"{path}: there are no results yet; train something, or name a folder with --results")
-        for one in found:
-            if isinstance(one, StoredRun):
-                runs[home if one.folder == path else home / one.run_id] = one
-            else:
-                problems.append(one)
-    return list(runs.values()), problems
-
-
-@dataclass(frozen=True)
-class ReadRows:
-    """Rows of runs, those of folders first, and what had to be skipped."""
-
-    rows: list[Row]
-    problems: list[StoredProblem]
-    stored: Mapping[int, StoredRun]
-    origin: Mapping[int, Path]
-
-    def epochs(self, row: Mapping[str, Any]) -> list[Row]:
-        """Return the epochs of one of the rows. Raises UsageError for one of a CSV file, which has none."""
-        if id(row) in self.stored:
-            return self.stored[id(row)].epochs()
-        path = self.origin[id(row)]
-        raise UsageError(f"{path}: a CSV file has no epochs; compare the results folder that it is from")
-
-
-NOTHING = ReadRows([], [], {}, {})
-
-
-def read_rows(paths: Sequence[str], fallback: Path) -> ReadRows:
-    """Read the rows of runs in results folders, run folders, CSV files and globs; `fallback` without a path.
-
-    Raises UsageError and StoreError.
-    """
-    expanded = _expanded(paths)
-    tables = [path for path in expanded if path.suffix.casefold() == ".csv" and not path.is_dir()]
-    folders = [str(path) for path in expanded if path not in tables]
-    runs, problems = read_results(folders, fallback) if folders or not paths else ([], [])
-    rows = [run.row for run in runs]
-    origin: dict[int, Path] = {}
-    for path in dict.fromkeys(tables):
-        found = read_csv(path)
-        origin |= {id(row): path for row in found}
-        rows += found
-    return ReadRows(rows, problems, {id(run.row): run for run in runs}, origin)
-
-
-def _expanded(paths: Sequence[str]) -> list[Path]:
-    """Expand globs that the shell has left alone."""
-    found: list[Path] = []
-    for path in paths:
-        is_pattern = any(sign in path for sign in "*?[") and not Path(path).exists()
-        matches = sorted(glob.glob(path)) if is_pattern else []  # noqa: PTH207 - Path.glob takes no absolute one
-        found += [Path(match) for match in matches] or [Path(path)]
-    return found
-
-
-def _what_it_is_not(path: Path) -> str:
-    if not os.path.lexists(path):
-        return f"{path}: there is no such file or folder"
-    if path.suffix.casefold() == ".csv":
-        return f"{path}: is a CSV file, which only compare and plot read; give the results folder that it is from"
-    return f"{path}: is neither a results folder, nor a run's folder, nor a CSV file"
+MAX_CSV_BYTES = 256 * 2**20
+_NAMING = ("name", "variant", "activation")  # a table needs one of these; `variant` is read as `name`
+_STATUS = ("done", "diverged", "failed")
+_SIGNED = ("accuracy_gap",)  # fractions that may be negative
+_LARGEST = 1e100
+_MOST_PROBLEMS = 5
 
 
 def find_one(name: str, results: Path) -> StoredRun:
-    """Return the run that `name` means: its folder, its id in `results`, or the beginning of exactly one id.
+    """Return the run that `name` means: a run folder, an id in `results`, or the beginning of exactly one id.
 
-    Raises UsageError where it means none or several, StoreError where it is damaged.
+    Raises UsageError if it means none or several, StoreError if the run is damaged.
     """
     if (Path(name) / RESULT).exists():
         found = read_run(Path(name).resolve())
@@ -117,6 +48,163 @@ def find_one(name: str, results: Path) -> StoredRun:
     if len(matches) == 1:
         return Store(results).load(matches[0])
     if matches:
-        listed = ", ".join(matches[:6]) + (", ..." if len(matches) > 6 else "")
-        raise UsageError(f"{len(matches)} runs begin with {name!r}: {listed}")
+        raise UsageError(f"{len(matches)} runs begin with {name!r}: {comma_list(matches)}")
     raise UsageError(f"{results} holds no run {name!r}{suggestion(name, ids)}")
+
+
+def read_results(paths: Sequence[str], fallback: Path) -> tuple[list[StoredRun], list[StoredProblem]]:
+    """Read the runs in results folders, run folders and globs; without paths, in the results folder `fallback`.
+
+    Raises UsageError for a path that does not exist, StoreError for a folder that cannot be read.
+    """
+    runs: dict[Path, StoredRun] = {}
+    problems: list[StoredProblem] = []
+    for path in _expanded(paths) if paths else [fallback]:
+        home = path.resolve()
+        if (path / RESULT).exists():
+            found: Iterable[StoredRun | StoredProblem] = [read_run(path)]
+        elif path.is_dir():
+            stored, strange = Store(path).load_all()
+            found = [*stored, *strange]
+        elif paths:
+            raise UsageError(_unreadable(path))
+        else:
+            raise StoreError(f"{path}: there are no results yet; train something, or name a folder with --results")
+        for one in found:
+            if isinstance(one, StoredRun):
+                runs[home if one.folder == path else home / one.run_id] = one
+            else:
+                problems.append(one)
+    return list(runs.values()), problems
+
+
+@dataclass(frozen=True)
+class ReadRows:
+    """Rows of runs, those from folders first; what was skipped; and where each row, by its `id`, comes from."""
+
+    rows: list[Row] = field(default_factory=list)
+    problems: list[StoredProblem] = field(default_factory=list)
+    sources: Mapping[int, StoredRun | Path] = field(default_factory=dict)
+
+    def epochs(self, row: Row) -> list[Row]:
+        """Return the epochs of one of the rows. Raises UsageError for a row of a CSV file, which has none."""
+        source = self.sources[id(row)]
+        if isinstance(source, StoredRun):
+            return source.epochs()
+        raise UsageError(f"{source}: a CSV file has no epochs; compare the results folder it came from")
+
+
+def read_rows(paths: Sequence[str], fallback: Path) -> ReadRows:
+    """Read the rows of runs, like `read_results`, and those of CSV files. Raises UsageError and StoreError."""
+    expanded = _expanded(paths)
+    tables = [path for path in expanded if path.suffix.casefold() == ".csv" and not path.is_dir()]
+    folders = [str(path) for path in expanded if path not in tables]
+    runs, problems = read_results(folders, fallback) if folders or not paths else ([], [])
+    found: list[tuple[Row, StoredRun | Path]] = [(run.row, run) for run in runs]
+    found += [(row, path) for path in dict.fromkeys(tables) for row in read_csv(path)]
+    return ReadRows([row for row, _ in found], problems, {id(row): source for row, source in found})
+
+
+def _expanded(paths: Sequence[str]) -> list[Path]:
+    """Expand the globs that the shell has not."""
+    found: list[Path] = []
+    for path in paths:
+        is_pattern = any(sign in path for sign in "*?[") and not Path(path).exists()
+        matches = sorted(glob.glob(path)) if is_pattern else []  # noqa: PTH207 - Path.glob takes no absolute pattern
+        found += [Path(match) for match in matches] or [Path(path)]
+    return found
+
+
+def _unreadable(path: Path) -> str:
+    if not os.path.lexists(path):
+        return f"{path}: there is no such file or folder"
+    if path.suffix.casefold() == ".csv":
+        return f"{path}: only compare and plot read CSV files; give the results folder it came from"
+    return f"{path}: is not a results folder, a run folder or a CSV file"
+
+
+def read_csv(path: Path) -> list[Row]:
+    """Return the typed rows of a CSV file, one per run. Raises UsageError that lists what is wrong, line by line."""
+    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+    problems: list[str] = []
+    rows: list[Row] = []
+    try:
+        names = _names(path, next(reader, []))
+        for line in filter(None, reader):
+            where = f"{path}:{reader.line_num}"
+            if len(line) != len(names):
+                problems.append(f"{where}: has {len(line)} cells, but the header has {len(names)}")
+                continue
+            row = {name: parse_cell(text, loose=True) for name, text in zip(names, line, strict=True) if name}
+            problems += (f"{where}: {problem}" for problem in _problems(row))
+            rows.append(row)
+    except csv.Error as error:
+        raise UsageError(f"{path}:{reader.line_num}: is not valid CSV: {error}") from None
+    if problems:
+        more = [f"and {len(problems) - _MOST_PROBLEMS} more"] if len(problems) > _MOST_PROBLEMS else []
+        raise UsageError("\n".join([*problems[:_MOST_PROBLEMS], *more]))
+    if not rows:
+        raise UsageError(f"{path}: has no rows below its header")
+    return rows
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_CSV_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if len(data) > MAX_CSV_BYTES:
+        raise UsageError(f"{path}: is larger than {MAX_CSV_BYTES // 2**20} MiB; is it a table of runs?")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise UsageError(f"{path}:{line}: is not UTF-8 text; save it as CSV in UTF-8") from None
+
+
+def _names(path: Path, header: list[str]) -> list[str]:
+    """Return the column names; a column without one (the index that pandas writes) gets an empty name."""
+    names = [str(parse_cell(name.strip())) if name.strip() else "" for name in header]
+    if not any(names):
+        raise UsageError(f"{path}: is empty; a table of runs has a header with seed and name")
+    if len(names) == 1 and (sign := next((s for s in ";\t|" if s in names[0]), None)):
+        what = {";": "semicolons", "\t": "tabs", "|": "bars"}[sign]
+        raise UsageError(f"{path}: has {what} between its cells; save it with commas")
+    if twice := sorted({name for name in names if name and names.count(name) > 1}):
+        raise UsageError(f"{path}:1: has the column {twice[0]!r} more than once")
+    if not set(_NAMING) & set(names):
+        raise UsageError(f"{path}:1: has no column that names the variants; add one of {', '.join(_NAMING)}")
+    if "seed" not in names:
+        raise UsageError(
+            f"{path}:1: has no column 'seed', which pairs the runs; if your runs have no seeds, add it with empty cells"
+        )
+    return ["name" if name == "variant" and "name" not in names else name for name in names]
+
+
+def _problems(row: Row) -> Iterator[str]:
+    """Say which cells cannot be what their column holds; inf and nan count as missing numbers."""
+    seed, status = row.get("seed"), row.get("status")
+    if isinstance(seed, bool | str) or (isinstance(seed, float) and not seed.is_integer()):
+        yield f"seed: must be a whole number or empty, got {seed!r}"
+    if status not in (None, *_STATUS):
+        yield f"status: must be {', '.join(_STATUS)} or empty, got {status!r}"
+    for name in filter(row.__contains__, METRICS):
+        value = row[name]
+        if isinstance(value, bool | str):
+            yield f"{name}: must be a number or empty, got {value!r}{_hint(value)}"
+        elif value is None or (isinstance(value, float) and not math.isfinite(value)):
+            continue
+        elif METRICS[name].kind == "fraction" and not (-1 if name in _SIGNED else 0) <= value <= 1:
+            yield f"{name}: must be a fraction from 0 to 1, got {value:g}; divide percents by 100"
+        elif abs(value) > _LARGEST:
+            size = f"one of {len(str(value))} digits" if isinstance(value, int) else f"{value:g}"
+            yield f"{name}: must be a number up to {_LARGEST:g}, got {size}"
+
+
+def _hint(value: Cell) -> str:
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+,\d+", value):
+        return "; write a decimal point"
+    if isinstance(value, str) and value.endswith("%"):
+        return "; write percents as fractions from 0 to 1"
+    return ""

@@ -1,8 +1,7 @@
-"""What a run folder holds, to write it and to read it back with every byte checked (layer 2).
+"""A run folder: what is written into it, and how it is read back with every byte checked.
 
-Imports `atomic`, `cells` and `errors`; numpy and safetensors only when weights are written or read. The
-files of a run are listed in its result.json with their SHA-256; result.json ends with the SHA-256 of
-itself. Nothing that is read is ever executed: JSON, CSV, YAML text and safetensors, no pickle.
+result.json lists the other files with their SHA-256 and ends with its own. Nothing that is read is ever executed:
+the files are JSON, CSV, YAML text and safetensors, never a pickle.
 """
 
 from __future__ import annotations
@@ -30,17 +29,18 @@ RESULT, CONFIG, EPOCHS, LAYERS, NEURONS, MODEL = (
 RUN_ID = re.compile(r"([a-z0-9_-]{1,40})-s([0-9]{1,20})-([0-9a-f]{10})")
 Outcome = Literal["done", "diverged", "failed"]
 
-# runs.csv begins with these; then come the other config keys and metrics, by alphabet.
+# The first columns of runs.csv; the other config keys and metrics follow in alphabetical order.
 COLUMNS = (
     "run_id", "name", "dataset", "network", "activation", "init", "batch_norm", "lr", "optimizer", "epochs",
     "batch_size", "hidden", "seed", "device", "status", "test_accuracy", "test_loss", "train_accuracy",
     "train_loss", "dead_ratio", "near_dead_ratio", "silent_ratio", "saturated_ratio", "sparsity", "deaths",
     "revivals", "epochs_run", "wall_s", "images_per_s",
 )  # fmt: skip
+ENVIRONMENT = ("device", "threads", "torch_version", "actbench_version")
+"""Columns that say where a run was trained; "device" is the one that `auto` chose."""
 
 _RESULT_LIMIT = 64 * 2**20
 _TIMES = ("wall_s", "images_per_s")
-_ENVIRONMENT = ("device", "threads", "torch_version", "actbench_version")  # what makes runs differ unasked
 _SHAPE: dict[str, type | tuple[type, ...]] = {
     "run_id": str, "status": str, "seed": int, "config": dict, "metrics": dict, "layers": list,
     "timing": dict, "provenance": dict, "error": (str, type(None)), "files": dict,
@@ -50,12 +50,12 @@ _SCALARS = {type(None), bool, int, float, str}
 
 @dataclass(frozen=True)
 class RunRecord:
-    """An ended run, as it is handed over to be stored.
+    """An ended run, ready to be stored.
 
-    `flat` are the config columns of runs.csv and `metrics` the final metrics (fractions, counts), both by
-    column; `layers` the raw final metrics per layer; `epochs`, `layer_rows` (one an epoch and layer) and `neurons`
-    the rows of epochs.csv, layers.csv and neurons.csv. `provenance` names versions, device, threads and data, never
-    the environment. nan and inf are stored as null in result.json.
+    `flat` holds the config columns of runs.csv, `metrics` the final metrics (fractions and counts) by column, `layers`
+    the raw final metrics of each layer. `epochs`, `layer_rows` (one per epoch and layer) and `neurons` are the rows of
+    epochs.csv, layers.csv and neurons.csv. `provenance` names versions, device, threads and data, never environment
+    variables. result.json stores nan and inf as null.
     """
 
     run_id: str
@@ -65,22 +65,23 @@ class RunRecord:
     status: Outcome
     metrics: Mapping[str, Any] = field(default_factory=dict)
     layers: Sequence[Mapping[str, Any]] = ()
-    epochs: Sequence[Mapping[str, Cell]] = ()
-    layer_rows: Sequence[Mapping[str, Cell]] = ()
-    neurons: Sequence[Mapping[str, Cell]] = ()
+    epochs: Sequence[Row] = ()
+    layer_rows: Sequence[Row] = ()
+    neurons: Sequence[Row] = ()
     weights: Mapping[str, np.ndarray] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     timing: Mapping[str, Any] = field(default_factory=dict)
     error: str | None = None
 
     def files(self) -> dict[str, bytes]:
-        """Return the content of every file of the run folder by name."""
-        contents = {
-            CONFIG: self.config_yaml.encode(errors="backslashreplace"),
-            EPOCHS: format_table(self.epochs).encode(errors="backslashreplace"),
-            LAYERS: format_table(self.layer_rows).encode(errors="backslashreplace"),
-            NEURONS: format_table(self.neurons).encode(errors="backslashreplace"),
+        """Return the content of each file in the run folder, by name."""
+        texts = {
+            CONFIG: self.config_yaml,
+            EPOCHS: format_table(self.epochs),
+            LAYERS: format_table(self.layer_rows),
+            NEURONS: format_table(self.neurons),
         }
+        contents = {name: text.encode(errors="backslashreplace") for name, text in texts.items()}
         if self.weights is not None:
             contents[MODEL] = _weights_to_bytes(self.weights)
         result = {
@@ -102,9 +103,9 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class StoredProblem:
-    """Something in the results folder that is not a whole run, and why; it is counted and skipped.
+    """Something in the results folder that is not a complete run, and why; it is counted and skipped.
 
-    `unreadable` is what the system did not let us read: it may be whole, so it is never replaced.
+    `unreadable` means that the system did not let us read it. It may be intact, so it is never replaced.
     """
 
     path: Path
@@ -118,10 +119,11 @@ class StoredProblem:
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A stored run: its checked result.json, by field; other files are read and checked when asked for.
+    """A stored run: the checked fields of its result.json, and methods that read and check its other files.
 
-    `config` and `metrics` are plain values by column of runs.csv, `layers` one dict a layer, `error` the
-    traceback of a failed run, `files` the size and SHA-256 of each other file.
+    `config` and `metrics` are plain values by column of runs.csv, `layers` has one dict per layer, `error` is the
+    traceback of a failed run, and `files` gives the size and SHA-256 of each other file. Every method that reads a
+    file raises StoreError if it is missing, damaged or changed.
     """
 
     folder: Path
@@ -138,36 +140,34 @@ class StoredRun:
 
     @cached_property
     def row(self) -> Row:
-        """The run's row of runs.csv: all of COLUMNS (None where missing), then the others by alphabet."""
+        """The run's row of runs.csv: all COLUMNS (None if missing), then the others in alphabetical order."""
         found = {**{key: self.timing.get(key) for key in _TIMES}, **self.metrics, **self.config}
         found |= {"run_id": self.run_id, "seed": self.seed, "status": self.status}
-        for key in _ENVIRONMENT:  # "device" here is what `auto` has become
+        for key in ENVIRONMENT:
             if isinstance(value := self.provenance.get(key), str | int):
                 found[key] = value
-        row = {key: found.get(key) for key in COLUMNS}
-        row.update((key, found[key]) for key in sorted(found.keys() - row.keys()))
-        return row
+        return {key: found.get(key) for key in (*COLUMNS, *sorted(found.keys() - set(COLUMNS)))}
 
     def config_yaml(self) -> str:
-        """Return the resolved config as YAML text. Raises StoreError when the file is damaged."""
+        """Return the resolved config as YAML text."""
         return self._read(CONFIG).decode()
 
     def epochs(self) -> list[Row]:
-        """Return one row an epoch. Raises StoreError when the file is damaged."""
+        """Return one row per epoch."""
         return self._table(EPOCHS)
 
     def layer_rows(self) -> list[Row]:
-        """Return one row an epoch and layer. Raises StoreError when the file is damaged."""
+        """Return one row per epoch and layer."""
         return self._table(LAYERS)
 
     def neurons(self) -> list[Row]:
-        """Return one row a hidden unit. Raises StoreError when the file is damaged."""
+        """Return one row per hidden unit."""
         return self._table(NEURONS)
 
     def weights(self) -> dict[str, np.ndarray]:
-        """Return the trained weights by name. Raises StoreError when they are damaged or were not stored."""
+        """Return the trained weights by name. Raises StoreError also if none were stored."""
         data = self._read(MODEL)
-        import safetensors.numpy  # slow, and not needed to compare
+        import safetensors.numpy  # slow, and comparing does not need it
 
         try:
             return dict(safetensors.numpy.load(data))
@@ -175,7 +175,7 @@ class StoredRun:
             raise StoreError(f"{self.folder}: {MODEL} is damaged: {error}") from None
 
     def verify(self) -> list[StoredProblem]:
-        """Read every file of the run again and return what is wrong; [] when all is as it was written."""
+        """Read all files of the run again and return what is wrong with them: [] if nothing has changed."""
         again = read_run(self.folder)
         if isinstance(again, StoredProblem):
             return [again]
@@ -204,16 +204,15 @@ class StoredRun:
         except (OSError, ValueError) as error:
             raise StoreError(f"{self.folder}: {name} cannot be read: {error}") from None
         if len(data) != stored["bytes"]:
-            raise StoreError(
-                f"{self.folder}: {name} is damaged: it has {len(data)} bytes, {stored['bytes']} were written"
-            )
+            due = stored["bytes"]
+            raise StoreError(f"{self.folder}: {name} is damaged: it has {len(data)} bytes, but {due} were written")
         if _sha256(data) != stored["sha256"]:
-            raise StoreError(f"{self.folder}: {name} was changed since it was written (its SHA-256 differs)")
+            raise StoreError(f"{self.folder}: {name} has changed since it was written (its SHA-256 differs)")
         return data
 
 
 def read_run(folder: Path) -> StoredRun | StoredProblem:
-    """Read the run in `folder`; the checksum and the shape of its result.json are checked."""
+    """Read the run in `folder`, checking the checksum and the structure of its result.json."""
     try:
         data = files.read_bytes(f"{folder}/{RESULT}", _RESULT_LIMIT)
     except FileNotFoundError:
@@ -228,25 +227,24 @@ def read_run(folder: Path) -> StoredRun | StoredProblem:
     try:
         result = files.load_json(data)
     except ValueError:
-        state = "is empty" if not data else "is truncated, or not JSON"
-        return StoredProblem(folder, f"{RESULT} {state}")
+        return StoredProblem(folder, f"{RESULT} is {'truncated, or not JSON' if data else 'empty'}")
     version = result.get("format_version") if isinstance(result, dict) else None
     if type(version) is not int or version < 1:
         return StoredProblem(folder, f"{RESULT} was not written by actbench (it has no format_version)")
     if version > FORMAT_VERSION:
-        reason = f"was written by a newer actbench (format {version}, this one reads {FORMAT_VERSION})"
+        reason = f"was written by a newer actbench (format {version}; this one reads {FORMAT_VERSION})"
         return StoredProblem(folder, reason, "newer")
     if not whole:
-        return StoredProblem(folder, f"{RESULT} was changed since it was written (its checksum differs)")
+        return StoredProblem(folder, f"{RESULT} has changed since it was written (its checksum differs)")
     if wrong := _shape_problem(result, folder.name):
         return StoredProblem(folder, f"{RESULT} {wrong}")
     return StoredRun(folder, **{key: result[key] for key in _SHAPE})
 
 
 def find_run(root: Path, run_id: str) -> StoredRun | StoredProblem | None:
-    """Read a run by its id; None when it has no folder in `root`. Raises StoreError for what is no id."""
+    """Read a run by its id; None if it has no folder in `root`. Raises StoreError if `run_id` is not an id."""
     if not RUN_ID.fullmatch(run_id):
-        raise StoreError(f"{run_id!r} is not the id of a run, which looks like relu-s0-0123456789")
+        raise StoreError(f"{run_id!r} is not a run id; one looks like relu-s0-0123456789")
     folder = root / run_id
     return read_run(folder) if os.path.lexists(folder) else None
 
@@ -256,9 +254,9 @@ def _shape_problem(result: dict[str, Any], name: str) -> str | None:
         if not isinstance(result.get(key), kind) or isinstance(result[key], bool):
             return f"has no valid {key}"
     if result["run_id"] != name or not RUN_ID.fullmatch(name):
-        return f"belongs to the run {result['run_id']!r}: the folder was renamed or copied"
+        return f"belongs to run {result['run_id']!r}: the folder was renamed or copied"
     if result["status"] not in ("done", "diverged", "failed"):
-        return f"has the unknown status {result['status']!r}"
+        return f"has an unknown status {result['status']!r}"
     for key in ("config", "metrics"):
         if not all(type(value) in _SCALARS for value in result[key].values()):
             return f"has no valid {key}"
@@ -270,7 +268,7 @@ def _shape_problem(result: dict[str, Any], name: str) -> str | None:
 
 
 def _sealed(head: bytes) -> bytes:
-    """Return `head`, a JSON object without its end, with the checksum as last field, and the end."""
+    """Complete `head`, a JSON object without its closing brace, with its checksum as the last field."""
     return head + f',\n "checksum": "{_sha256(head)}"\n}}\n'.encode()
 
 
@@ -282,15 +280,13 @@ _SEAL_LENGTH = len(_sealed(b""))
 
 
 def _scalars(values: Mapping[str, Any]) -> dict[str, Cell]:
-    """Return plain scalars; what is a list (the hidden widths) becomes its JSON text."""
+    """Return plain scalars; a list (such as the hidden widths) becomes its JSON text."""
     simple = {key: files.plain(value) for key, value in values.items()}
-    return {
-        key: value if type(value) in _SCALARS else files.dump_json(value, indent=None) for key, value in simple.items()
-    }
+    return {k: v if type(v) in _SCALARS else files.dump_json(v, indent=None) for k, v in simple.items()}
 
 
 def _weights_to_bytes(weights: Mapping[str, np.ndarray]) -> bytes:
-    import numpy as np  # slow, and not needed to compare
+    import numpy as np  # slow, and comparing does not need it
     import safetensors.numpy
 
     dense = {name: np.asarray(array, order="C") for name, array in weights.items()}

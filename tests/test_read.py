@@ -14,8 +14,7 @@ import actbench
 from actbench.comparison import compare
 from actbench.errors import ActbenchError, UsageError
 from actbench.store import Store
-from actbench.store.foreign import read_csv
-from actbench.store.read import read_results, read_rows
+from actbench.store.read import read_csv, read_results, read_rows
 
 
 def written(folder: Path, text: str | bytes, name: str = "runs.csv") -> Path:
@@ -86,14 +85,17 @@ def test_what_pandas_and_spreadsheets_add_does_no_harm(tmp_path: Path) -> None:
         ("", "runs.csv: is empty; a table of runs has a header with seed and name"),
         ("\n", "runs.csv: is empty"),
         ("name,seed,test_accuracy\n", "runs.csv: has no rows below its header"),
-        ("seed,test_accuracy\n0,1\n", "runs.csv:1: has no column that names the variants, one of name, variant, act"),
-        ("name,test_accuracy\na,1\n", "runs.csv:1: has no column 'seed', by which runs are paired; where runs have"),
+        (
+            "seed,test_accuracy\n0,1\n",
+            "runs.csv:1: has no column that names the variants; add one of name, variant, act",
+        ),
+        ("name,test_accuracy\na,1\n", "runs.csv:1: has no column 'seed', which pairs the runs; if your runs have"),
         ("name,seed,seed\na,1,1\n", "runs.csv:1: has the column 'seed' more than once"),
         ("name;seed\na;1\n", "runs.csv: has semicolons between its cells; save it with commas"),
         ("name\tseed\na\t1\n", "runs.csv: has tabs between its cells"),
         ("name,seed\na,1\n\na\n", "runs.csv:4: has 1 cells, but the header has 2"),
-        ('name,seed\n"a,1\n', "runs.csv:2: is not CSV: unexpected end of data"),
-        ("name,seed\n" + "a" * 200_000 + ",1\n", "runs.csv:2: is not CSV: field larger than field limit"),
+        ('name,seed\n"a,1\n', "runs.csv:2: is not valid CSV: unexpected end of data"),
+        ("name,seed\n" + "a" * 200_000 + ",1\n", "runs.csv:2: is not valid CSV: field larger than field limit"),
         ("name,seed\na,x\n", "runs.csv:2: seed: must be a whole number or empty, got 'x'"),
         ("name,seed\na,1.5\n", "runs.csv:2: seed: must be a whole number or empty, got 1.5"),
         ("name,seed\na,true\n", "runs.csv:2: seed: must be a whole number or empty, got True"),
@@ -142,7 +144,7 @@ def test_a_message_shows_no_control_characters(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_too_large_or_no_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("actbench.store.foreign.MAX_BYTES", 10)
+    monkeypatch.setattr("actbench.store.read.MAX_CSV_BYTES", 10)
     assert "is larger than 0 MiB" in refused(tmp_path, "name,seed\na,1\n")
     with pytest.raises(UsageError, match="cannot be read: Is a directory"):
         read_csv(tmp_path)
@@ -200,11 +202,11 @@ def test_the_python_interface_reads_them_too(tmp_path: Path) -> None:
 
 def test_only_compare_reads_csv_files(tmp_path: Path) -> None:
     path = written(tmp_path, "name,seed\na,1\n")
-    with pytest.raises(UsageError, match="is a CSV file, which only compare and plot read"):
+    with pytest.raises(UsageError, match="only compare and plot read CSV files"):
         read_results([str(path)], tmp_path)
     with pytest.raises(UsageError, match="there is no such file or folder"):
         read_results([str(tmp_path / "gone.csv")], tmp_path)
-    with pytest.raises(UsageError, match="is neither a results folder, nor a run's folder, nor a CSV file"):
+    with pytest.raises(UsageError, match="is not a results folder, a run folder or a CSV file"):
         read_rows([str(written(tmp_path, "x", "notes.txt"))], tmp_path)
 
 

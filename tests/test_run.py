@@ -150,10 +150,10 @@ def test_damaged_files_are_an_error_when_they_are_asked_for(tmp_path: Path) -> N
     ):
         if get is not None:
             (folder / name).write_bytes((folder / name).read_bytes().swapcase())
-            with pytest.raises(StoreError, match=f"{name} was changed since it was written"):
+            with pytest.raises(StoreError, match=f"{name} has changed since it was written"):
                 get()
             (folder / name).write_bytes(b"")
-            with pytest.raises(StoreError, match=f"{name} is damaged: it has 0 bytes, [0-9]+ were written"):
+            with pytest.raises(StoreError, match=f"{name} is damaged: it has 0 bytes, but [0-9]+ were written"):
                 get()
 
 
@@ -182,8 +182,8 @@ def test_a_pickle_in_the_place_of_weights_is_never_loaded(tmp_path: Path) -> Non
         (b"[1, 2]", "was not written by actbench"),
         (b'{"accuracy": 1.0}', "was not written by actbench"),
         (b'{"format_version": true}', "was not written by actbench"),
-        (b'{"format_version": 1}', "was changed since it was written"),
-        (b'{"format_version": 2}', "was written by a newer actbench (format 2, this one reads 1)"),
+        (b'{"format_version": 1}', "has changed since it was written"),
+        (b'{"format_version": 2}', "was written by a newer actbench (format 2; this one reads 1)"),
     ],
 )
 def test_what_is_no_result_is_named_with_the_reason(tmp_path: Path, data: bytes, told: str) -> None:
@@ -209,12 +209,12 @@ def test_a_run_folder_that_was_edited_by_hand_or_copied_is_named(tmp_path: Path)
     path = folder / "result.json"
     text = path.read_text()
     path.write_text(text.replace('"test_accuracy": 0.98', '"test_accuracy": 0.99'))
-    assert "was changed since it was written (its checksum differs)" in reason(folder)
+    assert "has changed since it was written (its checksum differs)" in reason(folder)
     path.write_text(text.replace("\n", "\r\n"), newline="")
-    assert "was changed since it was written" in reason(folder)
+    assert "has changed since it was written" in reason(folder)
     path.write_text(text)
     copied = shutil.copytree(folder, tmp_path / run_id(1))
-    assert f"belongs to the run {run_id()!r}: the folder was renamed or copied" in reason(copied)
+    assert f"belongs to run {run_id()!r}: the folder was renamed or copied" in reason(copied)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_a_run_folder_that_was_edited_by_hand_or_copied_is_named(tmp_path: Path)
         (lambda result: result.pop("metrics"), "has no valid metrics"),
         (lambda result: result.update(seed=True), "has no valid seed"),
         (lambda result: result.update(layers={}), "has no valid layers"),
-        (lambda result: result.update(status="great"), "has the unknown status 'great'"),
+        (lambda result: result.update(status="great"), "has an unknown status 'great'"),
         (lambda result: result["metrics"].update(a=[1]), "has no valid metrics"),
         (lambda result: result["config"].update(a={}), "has no valid config"),
         (lambda result: result["files"].update({"../../x": {}}), "has no valid files"),
