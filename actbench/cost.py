@@ -27,7 +27,7 @@ from torch import Tensor
 
 from actbench import compute, engine, stats
 from actbench.activations import ACTIVATIONS
-from actbench.config import Run, Variant
+from actbench.config import Run, Variant, from_mapping
 from actbench.datasets import Dataset, Split
 from actbench.engine.lanes import CLASSES, Arrays, LaneStack
 from actbench.errors import UsageError
@@ -119,7 +119,7 @@ class _TimedActivation:
         self.name, self._entry = name, ACTIVATIONS[name]
         self._seconds: list[tuple[float, float, float]] = []
         self._draws = generator(0, "cost")
-        variant = Variant.model_validate({"activation": name, "hidden": [elements.width]})
+        variant = from_mapping({"activation": name, "hidden": [elements.width]}).variant
         self._stack = LaneStack([Run(variant, 0)], _random_images(elements.batch, variant, self._draws))
         self._stack.network.threads = threads
         self._batch = torch.arange(elements.batch).unsqueeze(0)  # (1, B)

@@ -17,8 +17,7 @@ from typing import Any, Literal
 
 from actbench import config
 from actbench.comparison.quantities import number
-from actbench.config import Run
-from actbench.config.yaml_source import Place, parse
+from actbench.config import Place, Run
 from actbench.errors import ConfigError, StoreError, UsageError
 from actbench.metrics import METRICS
 from actbench.store import Store, StoredRun
@@ -117,7 +116,7 @@ def run_of(stored: StoredRun, device: str | None = None) -> Run:
     if stored.status == "failed":
         raise UsageError(f"{stored.run_id} failed, so there is nothing to compare with; train it again first")
     try:
-        document = parse(stored.config_yaml(), str(stored.folder / CONFIG))
+        document = config.parse(stored.config_yaml(), str(stored.folder / CONFIG))
         if device is not None:
             document.put(("device",), device, Place(f"--device {device}"))
         return Run(config.check(document).variant, stored.seed)

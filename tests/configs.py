@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from actbench.config import Config, check, from_mapping
-from actbench.config.yaml_source import parse
+from actbench.config import Config, check, from_mapping, parse
 from actbench.errors import ConfigError
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from actbench import cli
 from actbench.activations import ACTIVATIONS
 from actbench.cli import completion
-from actbench.config import KEYS
+from actbench.config import FILE_KEYS as KEYS
 from actbench.metrics import METRICS
 from tests.configs import loaded
 from tests.fake_runs import run_id, store_run

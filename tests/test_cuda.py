@@ -8,8 +8,7 @@ from test_engine import Recorder, tiny_dataset, train, variant_of
 from test_options import EVERYTHING
 
 from actbench import engine
-from actbench.config import Run, Variant
-from actbench.config.fields import Choice
+from actbench.config import Choice, Run, Variant
 from actbench.datasets import load
 from actbench.engine import lanes_that_fit, pick_device, train_lanes
 from actbench.engine.lanes import Arrays, LaneStack

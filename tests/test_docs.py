@@ -18,8 +18,8 @@ from actbench import cli
 from actbench.activations import ACTIVATIONS, Activation, Facts
 from actbench.activations.definition import derived_gain
 from actbench.claims import claim_files, load_all
-from actbench.config import KEYS, Variant
-from actbench.config.yaml_source import parse_value
+from actbench.config import FILE_KEYS as KEYS
+from actbench.config import Variant, parse_value
 from actbench.metrics import METRICS
 from actbench.store.csv import parse_table
 

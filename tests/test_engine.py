@@ -14,8 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actbench import compute, engine
-from actbench.config import Run, Variant
-from actbench.config.fields import Choice
+from actbench.config import Choice, Run, Variant
 from actbench.datasets import Dataset, Split
 from actbench.engine import Outcome, pick_device, train_lanes
 from actbench.engine.lanes import Arrays, LaneStack

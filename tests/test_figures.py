@@ -23,7 +23,7 @@ from PIL import Image
 
 from actbench import figures, stats
 from actbench.activations import ACTIVATIONS, chain_function
-from actbench.config.fields import Choice
+from actbench.config import Choice
 from actbench.errors import UnknownNameError, UsageError
 from actbench.figures import theme
 from actbench.figures.activations import shape

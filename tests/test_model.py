@@ -11,8 +11,7 @@ from torch.nn import functional as F
 from twin import give, twin_of, twin_optimizer
 
 from actbench.activations import ACTIVATIONS
-from actbench.config import Run, Variant
-from actbench.config.fields import Choice
+from actbench.config import Choice, Run, Variant
 from actbench.engine.lanes import Arrays, LaneStack
 from actbench.model import LaneNetwork, Structure, generator
 from actbench.optimizers import OPTIMIZERS, bare_step
@@ -190,7 +189,7 @@ def test_a_lane_alone_takes_a_shorter_way_to_the_same_bits(activation: str, hidd
     [{"dropout": 0.1}, {"label_smoothing": 0.1}, {"batch_norm": "before"}, {"network": "cnn"}, {"activation": "rrelu"}],
 )
 def test_what_needs_more_than_slopes_goes_the_general_way(changes: dict[str, Any]) -> None:
-    variant = Variant.model_validate({"hidden": [WIDTH], **changes})
+    variant = Variant(**{"hidden": [WIDTH], **changes})
     assert LaneStack([Run(variant, 0)], small_arrays()).network.alone is None
 
 

@@ -13,8 +13,7 @@ from torch.nn import functional as F
 from twin import twin_of
 
 from actbench.activations import ACTIVATIONS
-from actbench.config import Run, Variant
-from actbench.config.fields import Choice
+from actbench.config import Choice, Run, Variant
 from actbench.engine.lanes import Arrays, LaneStack
 from actbench.engine.measure import Measurer
 from actbench.neurons import DeathLedger, HealthMeter, LayerHealth, SampleHealth, _over_rows, effective_rank, summarize

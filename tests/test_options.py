@@ -14,8 +14,7 @@ from torch.nn import functional as F
 from twin import give, twin_of, twin_optimizer
 
 from actbench.activations import ACTIVATIONS
-from actbench.config import Run, Variant, from_mapping
-from actbench.config.fields import Augment, Choice
+from actbench.config import Augment, Choice, Run, Variant, from_mapping
 from actbench.datasets import Dataset, load
 from actbench.engine import train_lanes
 from actbench.engine.augment import Augmentation

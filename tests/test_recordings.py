@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,8 +13,7 @@ from test_engine import assert_same, tiny_dataset, train, variant_of
 from torch import Tensor
 
 from actbench.activations import ACTIVATIONS
-from actbench.config import Run, Variant
-from actbench.config.fields import Choice
+from actbench.config import Choice, Run, Variant
 from actbench.engine import lone
 from actbench.engine.lanes import Arrays, LaneStack
 
@@ -74,7 +74,7 @@ def test_a_chain_of_activations_and_a_schedule_are_recorded_too(
     recordings: dict[Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chain = (Choice.of("activation", "tanh"), Choice.of("activation", "leaky_relu", negative_slope=0.2))
-    variant = variant_of(schedule=Choice.of("schedule", "cosine")).model_copy(update={"activation": chain})
+    variant = replace(variant_of(schedule=Choice.of("schedule", "cosine")), activation=chain)
     recorded = after_two_epochs(stack_of(variant))
     assert all(recordings.values())
     assert_same_bits(recorded, call_by_call(variant, monkeypatch))
@@ -85,7 +85,7 @@ def test_lanes_that_differ_in_numbers_alone_share_a_recording(recordings: dict[A
     stacks = [stack_of(variant_of(lr=lr), seed) for lr in (0.01, 0.1) for seed in (0, 1)]
     assert len(recordings) == 1
     stack_of(variant_of("leaky_relu"))
-    stack_of(variant_of("leaky_relu").model_copy(update={"activation": (leaky(0.3),)}))
+    stack_of(replace(variant_of("leaky_relu"), activation=(leaky(0.3),)))
     assert len(recordings) == 3
     first, *others = [after_two_epochs(stack)[-1] for stack in stacks]
     assert not any(torch.equal(first, other) for other in others)

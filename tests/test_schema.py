@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actbench.config import Config, Variant, from_mapping, json_schema, resolved, to_yaml
-from actbench.config.fields import REGISTRIES
-from actbench.config.yaml_source import parse
+from actbench.config import REGISTRIES, Config, Variant, from_mapping, json_schema, parse, resolved, to_yaml
+from actbench.config.variant import KEYS
 from actbench.datasets import DATASETS
 from actbench.errors import ConfigError
 from actbench.registry import Parameter
@@ -117,7 +116,7 @@ ANYTHING = st.recursive(
 
 
 @settings(derandomize=True, max_examples=300, deadline=None)
-@given(st.dictionaries(st.sampled_from([*Variant.model_fields, "seeds", "x"]), ANYTHING, max_size=4))
+@given(st.dictionaries(st.sampled_from([*KEYS, "seeds", "x"]), ANYTHING, max_size=4))
 def test_any_values_make_a_config_or_a_list_of_problems(values: dict[str, Any]) -> None:
     try:
         config = from_mapping(values)
@@ -127,13 +126,12 @@ def test_any_values_make_a_config_or_a_list_of_problems(values: dict[str, Any]) 
         assert from_mapping(resolved(config.variant, config.seeds)) == config
         return
     assert all(re.match(r"[a-z_]+[\].\[\w]*: |unknown key ", problem.message) for problem in error.problems)
-    assert "Input should be" not in str(error)  # pydantic's own words
 
 
 def test_the_schema_describes_every_key_and_its_default() -> None:
     schema = json_schema()
     jsonschema.Draft7Validator.check_schema(schema)
-    assert set(schema["properties"]) == {*Variant.model_fields, "seeds", "sweep"}
+    assert set(schema["properties"]) == {*KEYS, "seeds", "sweep"}
     assert all(key_schema["description"] for key_schema in schema["properties"].values())
     defaults = {
         key: key_schema["default"] for key, key_schema in schema["properties"].items() if "default" in key_schema

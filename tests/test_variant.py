@@ -7,13 +7,15 @@ import pickle
 import re
 import subprocess
 import sys
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 from actbench.config import Run, Variant
+from actbench.config.rules import BadValueError
+from actbench.config.variant import KEYS
 from actbench.datasets import DATASETS
 from configs import HOSTILE, problems, problems_of
 
@@ -76,10 +78,10 @@ def test_a_number_that_training_would_take_for_zero_is_refused() -> None:
     assert problems("lr: 5e-324\n") == ["x.yaml:1:5: lr: must be 0 or at least 2.2e-308 in size, got 5e-324"]
 
 
-def test_pydantic_refuses_what_is_given_to_a_variant_directly() -> None:
-    with pytest.raises(ValidationError, match="lr"):
+def test_a_variant_refuses_what_is_given_to_it_directly() -> None:
+    with pytest.raises(BadValueError, match="lr"):
         Variant(lr="fast")
-    with pytest.raises(ValidationError, match="frozen"):
+    with pytest.raises(FrozenInstanceError):
         Variant().lr = 1.0  # type: ignore[misc]  # that it is refused is the test
 
 
@@ -149,7 +151,7 @@ def test_the_cells_of_a_table_are_plain_values() -> None:
     )
     assert flat["train_limit"] is None
     assert Variant(hidden=[]).flat()["hidden"] == "none"
-    assert set(flat) == set(Variant.model_fields)
+    assert set(flat) == set(KEYS)
 
 
 def test_variants_can_be_compared_hashed_and_sent_to_other_processes() -> None:
@@ -158,4 +160,4 @@ def test_variants_can_be_compared_hashed_and_sent_to_other_processes() -> None:
     assert same == variant
     assert hash(same) == hash(variant)
     assert same.activation[0].label == "leaky_relu(negative_slope=0.2)"
-    assert Variant.model_validate(dict(variant)) == variant
+    assert Variant(**vars(variant)) == variant

@@ -24,9 +24,7 @@ from typing import Any, Literal, TypeAlias
 from actbench import comparison, config
 from actbench.api.frames import Comparison, Runs, Table
 from actbench.comparison.quantities import Curve
-from actbench.config import Config, Setting, Variant
-from actbench.config import grid as sweep_files
-from actbench.config.yaml_source import Document, Place
+from actbench.config import Config, Document, Place, Setting, Variant
 from actbench.errors import UsageError
 from actbench.store import Store, StoredRun
 from actbench.store.csv import Row
@@ -227,7 +225,7 @@ def _one(document: Any, changes: Sequence[Setting]) -> Config:
 
 
 def _expanded(document: Any, changes: Sequence[Setting], flags: Sequence[Setting]) -> list[Config]:
-    return sweep_files.with_flags(_changed(document(), changes), flags)
+    return config.with_flags(_changed(document(), changes), flags)
 
 
 def _changed(document: Document, changes: Sequence[Setting]) -> Document:

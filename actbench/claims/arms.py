@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 
 from actbench import config
 from actbench.claims.reader import Reader
-from actbench.config import Setting, Variant
-from actbench.config.yaml_source import Document, Path, Place
+from actbench.config import Document, Path, Place, Setting, Variant
 from actbench.errors import ConfigError
 from actbench.text import quoted
 

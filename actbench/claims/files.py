@@ -33,9 +33,9 @@ from actbench.claims.arms import Arms, read_arms
 from actbench.claims.model import Claim
 from actbench.claims.reader import Reader
 from actbench.claims.readings import ReadingReader
-from actbench.config.fields import Seeds
-from actbench.config.rules import OneOf, Text, integer
-from actbench.config.yaml_source import read
+from actbench.config import read
+from actbench.config.choices import SEEDS
+from actbench.config.rules import integer, one_of, text
 from actbench.errors import ConfigError, Problem
 from actbench.text import readable
 
@@ -72,18 +72,18 @@ def _load(path: FilePath, quick: bool, seeds: tuple[int, ...] | None, device: Se
     """Read one file; raises ConfigError with everything that is wrong with it."""
     reader = Reader(read(path))
     reader.keys((), KEYS, ("id", "claim", "source", "arms", "readings"))
-    measured = reader.take(("measured",), OneOf("measurement", ("cost",)), "")
+    measured = reader.take(("measured",), one_of("measurement", ("cost",)), "")
     arms = read_arms(reader, quick=quick, device=device)
     if measured:
         _check_costs(reader, arms)
-    own = reader.take(("seeds",), Seeds(), tuple(range(DEFAULT_SEEDS)))
+    own = reader.take(("seeds",), SEEDS, tuple(range(DEFAULT_SEEDS)))
     claim = Claim(
-        number=reader.take(("id",), integer(1, 1, 9999), 0),
+        number=reader.take(("id",), integer(1, 9999), 0),
         slug=path.stem.lstrip("0123456789_-") or path.stem,
         path=reader.document.source,
-        text=reader.take(("claim",), Text(), ""),
-        source=reader.take(("source",), Text(), ""),
-        note=reader.take(("note",), Text(), ""),
+        text=reader.take(("claim",), text(), ""),
+        source=reader.take(("source",), text(), ""),
+        note=reader.take(("note",), text(), ""),
         arms=arms.variants,
         ladders=arms.ladders,
         seeds=seeds or (tuple(range(QUICK_SEEDS)) if quick else own),

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from actbench.config.rules import BadValueError, Flaw, Rule
-from actbench.config.yaml_source import Document, Path
+from actbench.config.yaml import Document, Path
 from actbench.errors import Problem, suggestion
 from actbench.text import quoted, readable
 

@@ -14,8 +14,8 @@ from actbench.claims.arms import Arms
 from actbench.claims.model import Part, Reading, Side
 from actbench.claims.reader import Reader
 from actbench.comparison.quantities import Quantity
-from actbench.config.rules import OneOf, Text, integer, number
-from actbench.config.yaml_source import Path
+from actbench.config import Path
+from actbench.config.rules import integer, number, one_of, text
 from actbench.errors import UsageError, suggestion
 from actbench.text import quoted, readable
 
@@ -37,7 +37,7 @@ class ReadingReader:
             path = ("readings", k)
             if not self._reader.keys(path, READING_KEYS, ("says", "parts")):
                 continue
-            says = self._reader.take((*path, "says"), Text(), "")
+            says = self._reader.take((*path, "says"), text(), "")
             parts = [
                 self._part((*path, "parts", i)) for i in self._reader.items((*path, "parts"), "a list of contrasts")
             ]
@@ -60,13 +60,13 @@ class ReadingReader:
         self._reader.keys(path, PART_KEYS, ("metric", "arm", "against", "expect", "margin"))
         if len(self._reader.problems) > before:
             return None
-        epoch = self._reader.take(at["epoch"], integer(0, 0, _MOST_EPOCHS), None) if "epoch" in at else None
+        epoch = self._reader.take(at["epoch"], integer(0, _MOST_EPOCHS), None) if "epoch" in at else None
         layer = self._layer(at["layer"]) if "layer" in at else None
         found = self._quantity(at["metric"], epoch)
         sides = [self._side(at[key], epoch, layer) for key in ("arm", "against")]
-        expect = self._reader.take(at["expect"], OneOf("direction", ("higher", "lower", "same")))
-        log = "transform" in at and self._reader.take(at["transform"], OneOf("transform", ("log",))) == "log"
-        margin = self._reader.take(at["margin"], number(1.0, 1.0 if log else 0.0, 1e9, above=True), math.nan)
+        expect = self._reader.take(at["expect"], one_of("direction", ("higher", "lower", "same")))
+        log = "transform" in at and self._reader.take(at["transform"], one_of("transform", ("log",))) == "log"
+        margin = self._reader.take(at["margin"], number(1.0 if log else 0.0, 1e9, above=True), math.nan)
         if len(self._reader.problems) > before or found is None:
             return None
         if ":" in found.name and any(side.epoch is not None or side.layer is not None for side in sides):
@@ -81,12 +81,12 @@ class ReadingReader:
         value = self._reader.value(path)
         key = str(path[-1])
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return Side(number=self._reader.take(path, number(0.0, -1e9, 1e9), 0.0))
+            return Side(number=self._reader.take(path, number(-1e9, 1e9), 0.0))
         if not isinstance(value, dict):
             return Side(self._arm(path, key), None, self._epoch(path, value, epoch), layer)
         self._reader.keys(path, SIDE_KEYS, ("arm",))
         if "epoch" in value:
-            epoch = self._reader.take((*path, "epoch"), integer(0, 0, _MOST_EPOCHS), 0)
+            epoch = self._reader.take((*path, "epoch"), integer(0, _MOST_EPOCHS), 0)
         if "layer" in value:
             layer = self._layer((*path, "layer"))
         arm = self._arm((*path, "arm"), f"{key}.arm") if "arm" in value else ""
@@ -114,11 +114,11 @@ class ReadingReader:
         value = self._reader.value(path)
         if isinstance(value, str) and value in ("first", "last"):
             return 0 if value == "first" else -1
-        found: int | None = self._reader.take(path, integer(0, 0, 99), None)
+        found: int | None = self._reader.take(path, integer(0, 99), None)
         return found
 
     def _quantity(self, path: Path, epoch: int | None) -> Quantity | None:
-        spec = self._reader.take(path, Text())
+        spec = self._reader.take(path, text())
         if spec is None:
             return None
         try:

@@ -16,8 +16,7 @@ from typing import Any
 import typer
 
 from actbench import config
-from actbench.config.fields import REGISTRIES
-from actbench.config.variant import RECIPE
+from actbench.config import RECIPE, REGISTRIES
 from actbench.datasets import DATASETS
 from actbench.metrics import METRICS
 from actbench.registry import Registry

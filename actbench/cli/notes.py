@@ -13,7 +13,7 @@ from pathlib import Path
 import actbench
 from actbench import sweeps
 from actbench.cli.console import Streams, plain_json
-from actbench.config import Run
+from actbench.config import Run, Variant
 from actbench.store import Store
 from actbench.sweeps.preview import ROUGH_RATE, Preview, preview
 from actbench.tables import Column
@@ -58,9 +58,9 @@ def failures(plan: sweeps.Plan, report: sweeps.Report, store: Store, data_dir: P
 
 def show_plan(to: Streams, plan: sweeps.Plan, store: Store, options: sweeps.Options, *, as_json: bool) -> None:
     """Print each variant with how many of its runs are done; then the lane groups and the time they may take."""
-    asked: dict[str, list[Run]] = {}
+    asked: dict[Variant, list[Run]] = {}
     for run in plan.runs:
-        asked.setdefault(run.variant.model_dump_json(), []).append(run)
+        asked.setdefault(run.variant, []).append(run)
     rows = [
         {"variant": runs[0].variant.name, "seeds": len(runs), "done": sum(run.run_id in plan.ended for run in runs)}
         for runs in asked.values()

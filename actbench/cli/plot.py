@@ -19,9 +19,9 @@ from actbench.cli.console import Streams, say_problems, streams
 from actbench.cli.options import ResultsOption
 from actbench.comparison.groups import select
 from actbench.comparison.quantities import Curve, Row
-from actbench.config.fields import Chain, Choice
+from actbench.config import Choice, parse_value
+from actbench.config.choices import CHAIN
 from actbench.config.rules import BadValueError
-from actbench.config.yaml_source import parse_value
 from actbench.errors import ConfigError, Problem, StoreError, UsageError
 from actbench.store import files
 from actbench.store.read import read_results, read_rows
@@ -176,7 +176,7 @@ def _chains(texts: Sequence[str]) -> list[tuple[Choice, ...]]:
         shown = _WITH_PARAMETERS.fullmatch(text)
         yaml = f"{{name: {shown[1]}, {shown[2].replace('=', ': ')}}}" if shown else text
         try:
-            chain = Chain().check(parse_value(yaml, source))
+            chain = CHAIN.check(parse_value(yaml, source))
             check_chain([(ACTIVATIONS[choice.name], choice.params) for choice in chain])
             found.append(chain)
         except BadValueError as bad:

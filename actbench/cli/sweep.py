@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
+from actbench import config
 from actbench.cli import completion
 from actbench.cli.options import with_fields_of
 from actbench.cli.train import Flags, train_or_preview
-from actbench.config import grid
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +30,7 @@ def sweep(
 
     Example: actbench sweep -c configs/relu.yaml -g activation=relu,tanh -g lr=1e-4,1e-3 --seeds 6
     """
-    loaded = grid.load_sweep(
+    loaded = config.load_sweep(
         flags.configs, flags.changes or (), grids or (), seeds=flags.seeds, seed=flags.seed, device=flags.device
     )
     train_or_preview(loaded, flags)

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from actbench import config
 from actbench.cli.console import streams
 from actbench.cli.options import SetOption
-from actbench.config import grid
 from actbench.errors import ConfigError, Problem
 from actbench.text import plural, readable
 
@@ -31,7 +31,7 @@ def validate(
     problems: list[Problem] = []
     for file in files:
         try:
-            found = grid.load_sweep([file], changes or ())
+            found = config.load_sweep([file], changes or ())
         except ConfigError as error:
             problems += error.problems
         else:

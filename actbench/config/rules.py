@@ -1,8 +1,7 @@
-"""What the value of a config key may be: numbers, text, names, lists (layer 2).
+"""What the value of a config key may be: numbers, text, names and lists.
 
-Imports `errors`, `registry`, `yaml_values` and pydantic. A `Rule` turns what YAML holds into what a `Variant`
-holds, or raises `BadValueError` with all that is wrong with it; and it knows its JSON Schema. The rules for
-choices from a registry and other values of their own kind are in `fields`.
+A `Rule` turns what YAML holds into what a `Variant` holds, or raises `BadValueError` with every flaw of the value. It
+also knows the JSON Schema of the values it takes.
 """
 
 from __future__ import annotations
@@ -10,19 +9,16 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pydantic import GetCoreSchemaHandler
-from pydantic_core import CoreSchema, core_schema
-
-from actbench.config.yaml_values import Unquoted
+from actbench.config.scalars import Unquoted
+from actbench.config.yaml import Path
 from actbench.errors import suggestion
 from actbench.registry import Parameter, Value
 from actbench.text import quoted
 
-Path = tuple[str | int, ...]
 Schema = dict[str, Any]
 
 _NUMERAL = re.compile(r"\s*[-+]?[0-9]*[.,]?[0-9]+(e[-+]?[0-9]+)?\s*", re.IGNORECASE)
@@ -33,8 +29,8 @@ _BOOLEAN_WORDS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 class Flaw:
     """One thing that is wrong with a value.
 
-    `path` leads from the value to the part that is meant, `at_key` says that it is that part's key. `keys`
-    are the config keys whose values do not go together, where that is what is wrong.
+    `path` leads from the value to the wrong part; with `at_key`, the part's key is wrong. `keys` are the config keys
+    that contradict each other, if that is the flaw.
     """
 
     path: Path
@@ -44,82 +40,156 @@ class Flaw:
 
 
 class BadValueError(ValueError):
-    """A value that a rule does not take, with all its flaws."""
+    """A value that breaks a rule, with all its flaws."""
 
-    def __init__(self, flaws: Sequence[Flaw] | str) -> None:
+    def __init__(self, flaws: Iterable[Flaw] | str) -> None:
         self.flaws = (Flaw((), flaws),) if isinstance(flaws, str) else tuple(flaws)
-        super().__init__("; ".join(".".join(map(str, (*f.path, f.message))) for f in self.flaws))
+        super().__init__("; ".join(".".join(map(str, (*flaw.path, flaw.message))) for flaw in self.flaws))
 
-
-class Rule:
-    """What a value may be. Annotates a field of a pydantic model, which then checks its values by it."""
-
-    def check(self, value: Any) -> Any:
-        """Return the canonical form of `value` (of that form itself, too), or raise `BadValueError`."""
-        raise NotImplementedError
-
-    def schema(self) -> Schema:
-        """Return the JSON Schema of what YAML may hold."""
-        raise NotImplementedError
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Let pydantic call `check` first, and then hold its answer against the type of the field."""
-        return core_schema.no_info_before_validator_function(self.check, handler(source))
+    def inside(self, key: str | int) -> list[Flaw]:
+        """Return the flaws as those of the mapping or list that holds the value under `key`."""
+        return [replace(flaw, path=(key, *flaw.path)) for flaw in self.flaws]
 
 
 @dataclass(frozen=True)
-class Number(Rule):
-    """An integer or a number within the bounds of `parameter`; None, too, where `or_none` is set."""
+class Rule:
+    """What a value may be.
 
-    parameter: Parameter
-    or_none: bool = False
+    check: returns the canonical form of a value (of a canonical form, too), or raises `BadValueError`.
+    schema: the JSON Schema of what YAML may hold.
+    """
 
-    def check(self, value: Any) -> Any:
-        """Return the number."""
-        return None if value is None and self.or_none else checked(self.parameter, value)
-
-    def schema(self) -> Schema:
-        """Return the schema of the parameter, with null where that is allowed."""
-        schema = parameter_schema(self.parameter)
-        return {**schema, "type": [schema["type"], "null"]} if self.or_none else schema
-
-    def or_nothing(self) -> Number:
-        """Return the same rule, which also takes None."""
-        return replace(self, or_none=True)
+    check: Callable[[Any], Any]
+    schema: Schema
 
 
-def integer(default: int, low: int, high: int) -> Number:
+def integer(low: int, high: int) -> Rule:
     """Return the rule for an integer from `low` to `high`."""
-    return Number(Parameter("", default, "", low=low, high=high))
+    return parameter_rule(Parameter("", low, "", low=low, high=high))
 
 
-def number(default: float, low: float, high: float, *, above: bool = False, below: bool = False) -> Number:
-    """Return the rule for a number from `low` to `high`; `above` and `below` leave the bound itself out."""
-    return Number(Parameter("", default, "", low=low, high=high, low_open=above, high_open=below))
+def number(low: float, high: float, *, above: bool = False, below: bool = False) -> Rule:
+    """Return the rule for a number from `low` to `high`; `above` and `below` exclude the bound itself."""
+    return parameter_rule(Parameter("", 0.0, "", low=low, high=high, low_open=above, high_open=below))
 
 
-def checked(parameter: Parameter, value: Any) -> Value:
-    """Return `value` as `parameter` wants it; raise `BadValueError` saying what is allowed."""
+def or_null(rule: Rule) -> Rule:
+    """Return the same rule for a number, which also takes None."""
+    schema = {**rule.schema, "type": [rule.schema["type"], "null"]}
+    return Rule(lambda value: None if value is None else rule.check(value), schema)
+
+
+def text(longest: int = 1000) -> Rule:
+    """Return the rule for free text, such as a name; whatever some reader of YAML takes for a number must be quoted."""
+
+    def check(value: Any) -> str:
+        if value is None:
+            raise BadValueError('is empty; give a text, or quote it if the word is meant: "null"')
+        if isinstance(value, Unquoted | bool | int | float):
+            raise BadValueError(f'must be text, got {quoted(value)}; quote it: "{quoted(value)}"')
+        if not isinstance(value, str):
+            raise BadValueError(f"must be text, got {quoted(value)}")
+        if not 1 <= len(value) <= longest:
+            raise BadValueError(f"must have 1 to {longest} characters, got {len(value)}")
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise BadValueError(f"must be valid Unicode, got a lone surrogate in {quoted(value)}")
+        return str(value)
+
+    return Rule(check, {"type": "string", "minLength": 1, "maxLength": longest})
+
+
+def one_of(kind: str, known: Sequence[str], see: str = "") -> Rule:
+    """Return the rule for one of the `known` names of a `kind`; `see` says where they are described."""
+    see = see or f"Known: {', '.join(known)}"
+
+    def check(value: Any) -> str:
+        if value is None or isinstance(value, Unquoted | bool):
+            word = "null" if value is None else quoted(value)
+            one = f"the name of {'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+            raise BadValueError(f'must be {one}, got {word}; quote it if it is meant as a name: "{word}". {see}')
+        if not isinstance(value, str) or value not in known:
+            raise BadValueError(f"unknown {kind} {quoted(value)}{suggestion(value, known) or '.'} {see}")
+        return str(value)
+
+    return Rule(check, {"enum": list(known)})
+
+
+def list_of(item: Rule, fewest: int, most: int, example: str) -> Rule:
+    """Return the rule for a list of `fewest` to `most` items; `example` shows how to write one."""
+
+    def check(value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, list | tuple):
+            raise BadValueError(f"must be a list such as {example}, got {quoted(value)}")
+        if not fewest <= len(value) <= most:
+            raise BadValueError(f"must have {fewest} to {most} items, got {len(value)}")
+        return tuple(check_each(dict(enumerate(value)), lambda _, part: item.check(part)).values())
+
+    return Rule(check, {"type": "array", "items": item.schema, "minItems": fewest, "maxItems": most})
+
+
+def check_each(values: Mapping[Any, Any], check: Callable[[Any, Any], Any]) -> dict[Any, Any]:
+    """Return check(key, value) by key; raises one `BadValueError` with the flaws of all values."""
+    sound, flaws = sort_out(values, check)
+    if flaws:
+        raise BadValueError(flaws)
+    return sound
+
+
+def sort_out(values: Mapping[Any, Any], check: Callable[[Any, Any], Any]) -> tuple[dict[Any, Any], list[Flaw]]:
+    """Return check(key, value) by key for the sound values, and the flaws of the others."""
+    sound, flaws = {}, []
+    for key, value in values.items():
+        try:
+            sound[key] = check(key, value)
+        except BadValueError as bad:
+            flaws += bad.inside(key)
+    return sound, flaws
+
+
+def parameter_rule(parameter: Parameter) -> Rule:
+    """Return the rule for the value of `parameter`."""
+    return Rule(lambda value: _checked(parameter, value), _parameter_schema(parameter))
+
+
+def parameters_rule(owner: str, parameters: Sequence[Parameter]) -> Rule:
+    """Return the rule for a mapping of some of the `parameters`, which belong to `owner`."""
+    rules = {parameter.name: parameter_rule(parameter) for parameter in parameters}
+
+    def check_one(key: str, value: Any) -> Value:
+        if key in rules:
+            return rules[key].check(value)  # type: ignore[no-any-return]
+        has = f"; it has {', '.join(rules)}" if rules else "; it has none"
+        message = f"unknown parameter {quoted(key)} of {owner}{suggestion(key, rules) or has}"
+        raise BadValueError([Flaw((), message, at_key=True)])
+
+    schema = {
+        "type": "object",
+        "properties": {name: rule.schema for name, rule in rules.items()},
+        "additionalProperties": False,
+    }
+    return Rule(lambda given: check_each(given, check_one), schema)
+
+
+def _checked(parameter: Parameter, value: Any) -> Value:
     try:
         found = parameter.check(value)
     except ValueError:
         message = f"must be {parameter.allowed}, got {quoted(value)}{how_to_write(parameter, value)}"
         raise BadValueError(message) from None
     if isinstance(found, float) and 0 < abs(found) < sys.float_info.min:
-        # Training takes such numbers for 0, as `compute` says, and a run would have another id there.
+        # Training rounds such numbers to 0, as `compute` says, but the run would have an id of its own.
         raise BadValueError(f"must be 0 or at least {sys.float_info.min:.2g} in size, got {quoted(value)}")
     return found + 0.0 if isinstance(found, float) else found  # -0.0 becomes 0.0: equal values look equal
 
 
 def how_to_write(parameter: Parameter, value: Any) -> str:
-    """Return "; write ..." where it is known what was meant by a `value` that `parameter` does not take."""
+    """Return "; write ..." if it is clear what was meant by a `value` that `parameter` does not take, else ""."""
     if isinstance(value, Unquoted) and str(value).casefold() in _BOOLEAN_WORDS:
         takes_it = isinstance(parameter.default, bool)
         return f"; write {_BOOLEAN_WORDS[str(value).casefold()]}" if takes_it else ""
     if isinstance(value, str) and (near := suggestion(value, parameter.choices)):
         return near
-    takes_number = parameter.or_number or not isinstance(parameter.default, bool | str)
-    if not takes_number:
+    if isinstance(parameter.default, bool | str) and not parameter.or_number:
         return ""
     if isinstance(value, Unquoted):
         meant = value.as_integer()
@@ -131,12 +201,11 @@ def how_to_write(parameter: Parameter, value: Any) -> str:
     return ""
 
 
-def parameter_schema(parameter: Parameter) -> Schema:
-    """Return the JSON Schema of a parameter: type, bounds or choices, meaning and default."""
-    about = {"description": parameter.doc, "default": parameter.default}
+def _parameter_schema(parameter: Parameter) -> Schema:
+    about: Schema = {"description": parameter.doc, "default": parameter.default} if parameter.name else {}
     if isinstance(parameter.default, bool):
         return {"type": "boolean", **about}
-    names = {"enum": list(parameter.choices)}
+    names: Schema = {"enum": list(parameter.choices)}
     if isinstance(parameter.default, str) and not parameter.or_number:
         return {**names, **about}
     bounds: Schema = {"type": "integer" if isinstance(parameter.default, int) else "number"}
@@ -145,106 +214,3 @@ def parameter_schema(parameter: Parameter) -> Schema:
     if math.isfinite(parameter.high):
         bounds["exclusiveMaximum" if parameter.high_open else "maximum"] = parameter.high
     return {"anyOf": [names, bounds], **about} if parameter.choices else {**bounds, **about}
-
-
-@dataclass(frozen=True)
-class Text(Rule):
-    """Free text, such as a name: anything a person types, kept as it is."""
-
-    longest: int = 1000
-
-    def check(self, value: Any) -> str:
-        """Return the text; what is no text to every reader of YAML has to be quoted."""
-        if value is None:
-            raise BadValueError('is empty; give a text, or quote it if the word is meant: "null"')
-        if isinstance(value, Unquoted | bool | int | float):
-            raise BadValueError(f'must be text, got {quoted(value)}; quote it: "{quoted(value)}"')
-        if not isinstance(value, str):
-            raise BadValueError(f"must be text, got {quoted(value)}")
-        if not 1 <= len(value) <= self.longest:
-            raise BadValueError(f"must have 1 to {self.longest} characters, got {len(value)}")
-        if any("\ud800" <= character <= "\udfff" for character in value):
-            raise BadValueError(f"must be valid Unicode, got a lone surrogate in {quoted(value)}")
-        return str(value)
-
-    def schema(self) -> Schema:
-        """Return the schema of a text."""
-        return {"type": "string", "minLength": 1, "maxLength": self.longest}
-
-
-@dataclass(frozen=True)
-class OneOf(Rule):
-    """One of the `known` names of a `kind`; `see` tells where they are described."""
-
-    kind: str
-    known: tuple[str, ...]
-    see: str = ""
-
-    def check(self, value: Any) -> str:
-        """Return the name."""
-        see = self.see or f"Known: {', '.join(self.known)}"
-        if value is None or isinstance(value, Unquoted | bool):
-            text = "null" if value is None else quoted(value)
-            one = f"the name of {'an' if self.kind[0] in 'aeiou' else 'a'} {self.kind}"
-            raise BadValueError(f'must be {one}, got {text}; quote it if it is meant as a name: "{text}". {see}')
-        if not isinstance(value, str) or value not in self.known:
-            raise BadValueError(f"unknown {self.kind} {quoted(value)}{suggestion(value, self.known) or '.'} {see}")
-        return str(value)
-
-    def schema(self) -> Schema:
-        """Return the schema of the names."""
-        return {"enum": list(self.known)}
-
-
-@dataclass(frozen=True)
-class Several(Rule):
-    """A list of at most `most` items that follow one rule; `example` shows how one is written."""
-
-    item: Rule
-    most: int
-    example: str
-    fewest: int = 0
-
-    def check(self, value: Any) -> tuple[Any, ...]:
-        """Return the items, in order."""
-        if not isinstance(value, list | tuple):
-            raise BadValueError(f"must be a list such as {self.example}, got {quoted(value)}")
-        if not self.fewest <= len(value) <= self.most:
-            raise BadValueError(f"must have {self.fewest} to {self.most} items, got {len(value)}")
-        return tuple(check_each(dict(enumerate(value)), lambda key, item: self.item.check(item)).values())
-
-    def schema(self) -> Schema:
-        """Return the schema of the list."""
-        return {
-            "type": "array",
-            "items": self.item.schema(),
-            "minItems": self.fewest,
-            "maxItems": self.most,
-        }
-
-
-def check_each(values: dict[Any, Any], check: Callable[[Any, Any], Any]) -> dict[Any, Any]:
-    """Return check(key, value) by key; raise one `BadValueError` with the flaws of all values."""
-    found, flaws = {}, []
-    for key, value in values.items():
-        try:
-            found[key] = check(key, value)
-        except BadValueError as bad:
-            flaws += [replace(flaw, path=(key, *flaw.path)) for flaw in bad.flaws]
-    if flaws:
-        raise BadValueError(flaws)
-    return found
-
-
-def check_parameters(owner: str, parameters: Sequence[Parameter], given: dict[str, Any]) -> dict[str, Value]:
-    """Return the given values as the parameters of `owner` want them; raise one `BadValueError`."""
-    known = {parameter.name: parameter for parameter in parameters}
-
-    def check(key: str, value: Any) -> Value:
-        if key in known:
-            return checked(known[key], value)
-        has = f"; it has {', '.join(known)}" if known else "; it has none"
-        message = f"unknown parameter {quoted(key)} of {owner}{suggestion(key, known) or has}"
-        raise BadValueError([Flaw((), message, at_key=True)])
-
-    return check_each(given, check)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from actbench.config.fields import DEFAULT_SEEDS, REGISTRIES, Seeds
-from actbench.config.rules import Rule, Schema
-from actbench.config.variant import RECIPE, Variant, plain_value
+from actbench.config.choices import DEFAULT_SEEDS, REGISTRIES, SEEDS
+from actbench.config.rules import Schema
+from actbench.config.variant import KEYS, RECIPE, plain_value
 
 
 def json_schema() -> Schema:
@@ -26,18 +26,17 @@ def json_schema() -> Schema:
 
 
 def _keys() -> dict[str, Schema]:
-    """Return the schema of each key of a variant, `name` first."""
-    found: dict[str, Schema] = {"name": {}}
-    for key, field in Variant.model_fields.items():
-        rule = next(rule for rule in field.metadata if isinstance(rule, Rule))
-        default = {"default": plain_value(key, RECIPE[key])} if key in RECIPE else {}
-        found[key] = {**rule.schema(), "description": field.description, **default}
+    """Return the schema of each key of a variant."""
+    found: dict[str, Schema] = {}
+    for name, key in KEYS.items():
+        default = {"default": plain_value(name, RECIPE[name])} if name in RECIPE else {}
+        found[name] = {**key.rule.schema, "description": key.about, **default}
     return found
 
 
 def _seeds() -> Schema:
     about = "a number n, which means the seeds 0 to n - 1, or a list of seeds"
-    return {**Seeds().schema(), "description": about, "default": DEFAULT_SEEDS}
+    return {**SEEDS.schema, "description": about, "default": DEFAULT_SEEDS}
 
 
 def _sweep() -> Schema:

@@ -1,35 +1,46 @@
-"""`Variant`, a resolved config without its seed, and `Run`, a variant with one (layer 2).
+"""`Variant`, a resolved config without its seed, and `Run`, a variant with one.
 
-Imports the registries, `fields`, `rules` and pydantic. A key of a config file is one field of `Variant`: its
-rule says what it may be, `clashes` what does not go together.
+Each key of a config file is one field of `Variant`, and this is the only place that lists them: the schema, the
+columns of tables and the completion of the command line follow from it. A field's rule says what its value may be,
+`clashes` which values contradict each other.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Literal, Self
-
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
 
 from actbench.activations import ACTIVATIONS, check_chain
-from actbench.config.fields import (
+from actbench.config.choices import (
+    AUGMENT,
+    CHAIN,
+    DEVICE,
     MAX_IMAGES,
+    NORM,
+    PROBE,
     Augment,
-    Augmentation,
-    Chain,
     Choice,
-    Chosen,
-    Device,
-    Norm,
-    Probe,
+    choice_of,
     short,
 )
-from actbench.config.rules import BadValueError, Flaw, OneOf, Several, Text, integer, number
+from actbench.config.rules import (
+    BadValueError,
+    Flaw,
+    Rule,
+    integer,
+    list_of,
+    number,
+    one_of,
+    or_null,
+    sort_out,
+    text,
+)
 from actbench.datasets import DATASETS
 from actbench.errors import UsageError
 from actbench.registry import Value
@@ -40,91 +51,98 @@ CHANNELS, WINDOW = (16, 32), 9
 MAX_PARAMETERS = 200_000_000
 
 
-def _automatic_name(fields: Mapping[str, Any]) -> str:
-    """Return the activation, then ` key=value` for every other key that differs from the recipe."""
-    parts = [flat_value("activation", fields["activation"])]
-    for key, value in fields.items():
-        if key not in ("activation", "device", "tags") and value != RECIPE[key]:
-            parts.append(f"{key}={label(flat_value(key, value))}")
-    return " ".join(map(str, parts))[:1000]
+@dataclass(frozen=True)
+class Key:
+    """What a config key may hold, its default and what it is for."""
+
+    rule: Rule
+    default: Any
+    about: str
 
 
-class Variant(BaseModel):
+def _key(rule: Rule, default: Any, about: str) -> Any:
+    return field(default=default, metadata={"key": Key(rule, default, about)})
+
+
+_AUTOMATIC = object()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
     """A resolved config without its seed: the thing that is compared. Every key has a value.
 
-    `Variant(activation="relu", lr=1e-3)` takes values as YAML holds them, and canonical ones (`Choice`,
-    tuples). Raises pydantic's ValidationError; `config.load` gives the same problems with their places.
+    To add a config key, add a field here. `Variant(activation="relu", lr=1e-3)` takes values as YAML holds them, and
+    canonical ones (`Choice`, tuples). Raises `BadValueError`; `config.load` reports the same problems with places.
     """
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    name: str = _key(text(), _AUTOMATIC, "what tables call it; made from the other keys if missing")
+    dataset: str = _key(
+        one_of("dataset", tuple(DATASETS), "See: actbench list datasets"),
+        "mnist",
+        "the images to train on and to test with",
+    )
+    network: str = _key(
+        one_of("network", ("mlp", "cnn")),
+        "mlp",
+        "mlp: fully connected layers; cnn: two convolutions with pooling come first",
+    )
+    activation: tuple[Choice, ...] = _key(
+        CHAIN, (Choice.of("activation", "relu"),), "activation of the hidden layers, or a chain of them"
+    )
+    init: Choice = _key(choice_of("init"), Choice.of("init", "he_normal"), "how the weights are drawn")
+    batch_norm: Literal[False, "before", "after"] = _key(
+        NORM, False, "BatchNorm before or after the activation; true means before"
+    )
+    lr: float = _key(number(0, 1e6, above=True), 0.001, "learning rate")
+    optimizer: Choice = _key(choice_of("optimizer"), Choice.of("optimizer", "adam"), "how the weights are updated")
+    epochs: int = _key(integer(1, 100_000), 10, "passes over the training images")
+    batch_size: int = _key(integer(1, MAX_IMAGES), 64, "images in a training step")
+    hidden: tuple[int, ...] = _key(
+        list_of(integer(1, 16_384), 0, 100, "[512]"),
+        (512,),
+        "widths of the hidden layers; an empty list makes a linear model",
+    )
+    dropout: float = _key(number(0, 1, below=True), 0.0, "fraction of hidden outputs that is dropped in training")
+    schedule: Choice = _key(
+        choice_of("schedule"), Choice.of("schedule", "constant"), "how the learning rate changes during training"
+    )
+    augment: Augment | None = _key(AUGMENT, None, "random changes to every training image")
+    bias_init: float | None = _key(
+        or_null(number(-1e6, 1e6)), None, "initial bias of the hidden layers; null leaves it to the init, mostly 0"
+    )
+    weight_decay: float = _key(number(0, 1e6), 0.0, "L2 penalty")
+    label_smoothing: float = _key(
+        number(0, 1, below=True), 0.0, "fraction of the target that is spread over all classes"
+    )
+    validation: int = _key(integer(0, MAX_IMAGES), 0, "images split off the training set for validation")
+    probe: Literal["train", "test"] | int = _key(
+        PROBE, "train", "images on which neuron health is measured: train, test or the first N training images"
+    )
+    train_limit: int | None = _key(
+        or_null(integer(1, MAX_IMAGES)), None, "train on the first N images only; null means all"
+    )
+    test_limit: int | None = _key(
+        or_null(integer(1, MAX_IMAGES)), None, "test on the first N images only; null means all"
+    )
+    device: str = _key(DEVICE, "auto", "where to train: auto, cpu, cuda or cuda:N")
+    tags: tuple[str, ...] = _key(list_of(text(), 0, 100, "[quick, draft]"), (), "words to find the runs by")
 
-    dataset: Annotated[str, OneOf("dataset", tuple(DATASETS), "See: actbench list datasets")] = Field(
-        "mnist", description="the images to train on and to test with"
-    )
-    network: Annotated[str, OneOf("network", ("mlp", "cnn"))] = Field(
-        "mlp", description="mlp: fully connected layers; cnn: two convolutions with pooling come first"
-    )
-    activation: Annotated[tuple[Choice, ...], Chain()] = Field(
-        (Choice.of("activation", "relu"),), description="activation of the hidden layers, or a chain of them"
-    )
-    init: Annotated[Choice, Chosen("init")] = Field(
-        Choice.of("init", "he_normal"), description="how the weights are drawn"
-    )
-    batch_norm: Annotated[Literal[False, "before", "after"], Norm()] = Field(
-        False, description="BatchNorm before or after the activation; true means before"
-    )
-    lr: Annotated[float, number(0.001, 0, 1e6, above=True)] = Field(0.001, description="learning rate")
-    optimizer: Annotated[Choice, Chosen("optimizer")] = Field(
-        Choice.of("optimizer", "adam"), description="how the weights are updated"
-    )
-    epochs: Annotated[int, integer(10, 1, 100_000)] = Field(10, description="passes over the training images")
-    batch_size: Annotated[int, integer(64, 1, MAX_IMAGES)] = Field(64, description="images in a training step")
-    hidden: Annotated[tuple[int, ...], Several(integer(512, 1, 16_384), 100, "[512]")] = Field(
-        (512,), description="widths of the hidden layers; none of them makes a linear model"
-    )
-    dropout: Annotated[float, number(0.0, 0, 1, below=True)] = Field(
-        0.0, description="share of hidden outputs that is dropped in training"
-    )
-    schedule: Annotated[Choice, Chosen("schedule")] = Field(
-        Choice.of("schedule", "constant"), description="how the learning rate moves during training"
-    )
-    augment: Annotated[Augment | None, Augmentation()] = Field(
-        None, description="random changes to every training image"
-    )
-    bias_init: Annotated[float | None, number(0.0, -1e6, 1e6).or_nothing()] = Field(
-        None, description="bias of the hidden layers at the start; null leaves it to the init, mostly 0"
-    )
-    weight_decay: Annotated[float, number(0.0, 0, 1e6)] = Field(0.0, description="L2 penalty")
-    label_smoothing: Annotated[float, number(0.0, 0, 1, below=True)] = Field(
-        0.0, description="share of the target that is spread over all classes"
-    )
-    validation: Annotated[int, integer(0, 0, MAX_IMAGES)] = Field(
-        0, description="images split off the training set for validation"
-    )
-    probe: Annotated[Literal["train", "test"] | int, Probe()] = Field(
-        "train", description="images on which neuron health is measured: train, test or N training images"
-    )
-    train_limit: Annotated[int | None, integer(1, 1, MAX_IMAGES).or_nothing()] = Field(
-        None, description="train on the first N images only; null means all"
-    )
-    test_limit: Annotated[int | None, integer(1, 1, MAX_IMAGES).or_nothing()] = Field(
-        None, description="test on the first N images only; null means all"
-    )
-    device: Annotated[str, Device()] = Field("auto", description="where to train: auto, cpu, cuda or cuda:N")
-    tags: Annotated[tuple[str, ...], Several(Text(), 100, "[quick, draft]")] = Field(
-        (), description="words to find the runs by"
-    )
-    # The last field: without a name of its own, a variant is named after what its other fields hold.
-    name: Annotated[str, Text()] = Field(
-        default_factory=_automatic_name,
-        description="what tables call it; made from the other keys if missing",
-    )
-
-    @model_validator(mode="after")
-    def _goes_together(self) -> Self:
-        if flaws := list(clashes(self)):
+    def __post_init__(self) -> None:
+        given = {name: vars(self)[name] for name, key in KEYS.items() if vars(self)[name] is not key.default}
+        sound, flaws = sort_out(given, lambda key, value: KEYS[key].rule.check(value))
+        wrong = {str(flaw.path[0]) for flaw in flaws}
+        vars(self).update(sound, **{key: KEYS[key].default for key in wrong})  # a frozen class, so not by assignment
+        if self.name is _AUTOMATIC:
+            vars(self)["name"] = _automatic_name(self)
+        flaws += [flaw for flaw in clashes(self) if wrong.isdisjoint(flaw.keys)]
+        if flaws:
             raise BadValueError(flaws)
-        return self
+
+    def renamed(self, name: str) -> Variant:
+        """Return the same variant under another name, which is not checked."""
+        other = copy.copy(self)
+        vars(other)["name"] = name
+        return other
 
     @property
     def parameter_count(self) -> int:
@@ -138,25 +156,38 @@ class Variant(BaseModel):
         return convolutions + sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(widths))
 
     def plain(self) -> dict[str, Any]:
-        """Return every key as YAML holds it, `name` first; parameters of choices where they were changed."""
-        return {key: plain_value(key, getattr(self, key)) for key in ("name", *RECIPE)}
+        """Return every key as YAML holds it, and of the parameters of choices those that were changed."""
+        return {key: plain_value(key, getattr(self, key)) for key in KEYS}
 
     def flat(self) -> dict[str, Value | None]:
-        """Return every key as a cell of a table; None means an empty one. Keys as in `plain`."""
-        return {key: flat_value(key, getattr(self, key)) for key in ("name", *RECIPE)}
+        """Return every key as a cell of a table; None is an empty cell."""
+        return {key: flat_value(key, getattr(self, key)) for key in KEYS}
 
     def identity(self) -> dict[str, Any]:
-        """Return what makes runs of this variant what they are, all parameters written out.
+        """Return what decides how this variant trains, with all parameters written out.
 
-        Without `device` and `tags`, and without keys that are None: a later version may add keys that
-        default to None, and the runs of this one keep their ids.
+        Keys that are None are left out: a later version may add keys that default to None, and the runs of this
+        version keep their ids.
         """
-        values = {key: _full_value(getattr(self, key)) for key in ("name", *RECIPE)}
-        return {k: value for k, value in values.items() if k not in ("device", "tags") and value is not None}
+        return {key: _full_value(getattr(self, key)) for key in SETTINGS if getattr(self, key) is not None}
 
 
-RECIPE = {key: field.default for key, field in Variant.model_fields.items() if key != "name"}
-"""Every key but `name` with the value that it has when a file does not give it."""
+KEYS: dict[str, Key] = {field.name: field.metadata["key"] for field in fields(Variant)}
+"""Every key of a variant by name, in the order in which files and tables show them."""
+RECIPE = {name: key.default for name, key in KEYS.items() if name != "name"}
+"""Every key but `name` with its default."""
+SETTINGS = tuple(key for key in KEYS if key not in ("device", "tags"))
+"""The keys that decide what is trained and how: all but `device` and `tags`."""
+
+
+def _automatic_name(variant: Variant) -> str:
+    """Return the activation, then ` key=value` for every other key that differs from the recipe."""
+    parts = [flat_value("activation", variant.activation)]
+    for key in SETTINGS[1:]:
+        value = getattr(variant, key)
+        if key != "activation" and value != RECIPE[key]:
+            parts.append(f"{key}={short(flat_value(key, value))}")
+    return " ".join(map(str, parts))[:1000]
 
 
 def _full_value(value: Any) -> Any:
@@ -189,11 +220,6 @@ def flat_value(key: str, value: Any) -> Value | None:
     if key == "tags":
         return ", ".join(value) or None
     return value  # type: ignore[no-any-return]  # a number, a text, a boolean or None
-
-
-def label(cell: Value | None) -> str:
-    """Return a cell of a table as a name shows it."""
-    return "none" if cell is None else short(cell)
 
 
 def clashes(variant: Variant) -> Iterator[Flaw]:

@@ -264,7 +264,7 @@ def lanes_that_fit(device: torch.device, runs: Sequence[Run], threads: int = 1) 
     if free is None:
         return _MOST_LANES
     kept, used = 0, 0
-    for variant in {run.variant.model_dump_json(): run.variant for run in runs}.values():
+    for variant in dict.fromkeys(run.variant for run in runs):
         structure = Structure.of(variant, 784, CLASSES)
         widths = sum((layer.pre + layer.post) * layer.positions for layer in structure.layers)
         kept = max(kept, 4 * 4 * structure.parameter_count)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from actbench.config.fields import Augment
+from actbench.config import Augment
 from actbench.model.noise import Demand
 
 

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from actbench.compute import spread, whole_shares
-from actbench.config import Run, Variant
-from actbench.config.fields import Augment
+from actbench.config import Augment, Run, Variant
 from actbench.datasets import Dataset, Split
 from actbench.engine.augment import Augmentation
 from actbench.engine.graph import GraphedStep

@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from actbench.activations import ACTIVATIONS, Chain, chain_function, chain_slope, chain_sup_slope
-from actbench.config.fields import Choice
+from actbench.config import Choice
 from actbench.figures import theme
 from actbench.figures.theme import Chart, alt
 from actbench.registry import LazyModule

@@ -24,8 +24,7 @@ from torch import Tensor
 from actbench.activations import ACTIVATIONS
 from actbench.activations.definition import Link, chain_function, chain_slope, chain_sup_slope
 from actbench.compute import PLANE_SHARE
-from actbench.config import Variant
-from actbench.config.fields import Choice
+from actbench.config import Choice, Variant
 from actbench.model.alone import LaneAlone
 from actbench.model.initial import fresh_statistics, initialise
 from actbench.model.layers import Convolution, FromPlane, Linear, cross_entropy, pool

@@ -13,8 +13,7 @@ import actbench
 from actbench import comparison, config, tables
 from actbench.comparison.groups import Group, group_runs, select, varying
 from actbench.comparison.quantities import Row
-from actbench.config import Variant
-from actbench.config.variant import RECIPE
+from actbench.config import RECIPE, Variant
 from actbench.errors import ActbenchError
 from actbench.metrics import METRICS
 from actbench.report import curves as curves_of
@@ -209,9 +208,9 @@ def _sort_keys(columns: Sequence[Column], raw: Mapping[str, Any]) -> list[float 
 
 def _facts_of(group: Group, reader: _Reader) -> VariantFacts:
     runs = sorted((*group.runs, *group.failed), key=lambda row: int(row["seed"]))
-    variants = {variant.model_dump_json(): variant for variant in map(reader.variant, runs) if variant is not None}
+    variants = dict.fromkeys(variant for variant in map(reader.variant, runs) if variant is not None)
     seeds = sorted({int(row["seed"]) for row in runs})
-    texts = [config.to_yaml(variant, seeds) for variant in variants.values()]
+    texts = [config.to_yaml(variant, seeds) for variant in variants]
     return VariantFacts(group.label, str(group.dataset), "---\n".join(texts), tuple(runs))
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from actbench.config import Run
-from actbench.config.variant import RECIPE, label
+from actbench.config import RECIPE, Run
+from actbench.config.choices import short
 from actbench.errors import UsageError
 from actbench.registry import Parameter, Registry
 from actbench.store import Store, StoredRun
@@ -199,7 +199,7 @@ def settings(run: Run) -> dict[str, str | float]:
         default = RECIPE.get(key)
         is_number = isinstance(default, int | float) and not isinstance(default, bool)
         is_plain = isinstance(value, int | float) and not isinstance(value, bool)
-        found[key] = value if is_number and is_plain else label(value)  # type: ignore[assignment]
+        found[key] = value if is_number and is_plain else short(value)  # type: ignore[assignment]
     return {**found, "seed": run.seed}
 
 

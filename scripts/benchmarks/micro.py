@@ -82,7 +82,7 @@ def tried(setting: Setting) -> Part:
 
 def stack_of(lanes: int, variant: Variant | None = None) -> LaneStack:
     """So many lanes of the variant (the recipe) with seeds of their own, on random images."""
-    variant = variant or Variant.model_validate({})
+    variant = variant or Variant()
     arrays = Arrays.of(random_dataset(), variant, torch.device("cpu"))
     return LaneStack([Run(variant, seed) for seed in range(lanes)], arrays)
 
@@ -174,7 +174,7 @@ def two_lanes() -> Measured:
 
 def groups() -> Measured:
     """Lanes of a group on two threads: seconds a lane of training them for two epochs, from beginning to end."""
-    dataset, variant, found = random_dataset(), Variant.model_validate({"epochs": 2}), {}
+    dataset, variant, found = random_dataset(), Variant(epochs=2), {}
     for lanes in GROUPS:
         runs = [Run(variant, seed) for seed in range(lanes)]
         found[f"group_of_{lanes}_s"] = typical(functools.partial(train, runs, dataset, 2), 2.0) / lanes
@@ -200,7 +200,7 @@ def parts() -> dict[str, Action]:
     x, w, g, w_grad = torch.randn(B, 784), torch.randn(784, 512), torch.randn(B, 512), torch.empty(784, 512)
     images, index = torch.randn(N, 784), batches(1)
     logits, labels = torch.randn(B, CLASSES), torch.randint(CLASSES, (B,))
-    few_units = Variant.model_validate({"hidden": [8]})
+    few_units = Variant(hidden=[8])
     return {
         "forward_product_s": lambda: x @ w,
         "gradient_product_s": lambda: torch.mm(x.t(), g, out=w_grad),

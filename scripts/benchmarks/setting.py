@@ -49,7 +49,7 @@ class Setting:
     def variant(self, **changes: Any) -> Variant:
         """The recipe with these changes."""
         limits = {"train_limit": 1000, "test_limit": 1000} if self.trial else {}
-        return Variant.model_validate({**limits, **changes})
+        return Variant(**{**limits, **changes})
 
     def actbench(self, command: str, results: str, *arguments: str) -> list[str]:
         """The arguments of an actbench command on configs/relu.yaml, from `command` on."""

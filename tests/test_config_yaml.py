@@ -11,10 +11,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actbench.config.textfile import MAX_BYTES
-from actbench.config.yaml_errors import syntax_problem
-from actbench.config.yaml_source import MAX_DEPTH, Document, Place, parse, parse_value, read
-from actbench.config.yaml_values import Unquoted, dump, plain_value
+from actbench.config.scalars import Unquoted, dump, plain_value
+from actbench.config.yaml import MAX_BYTES, MAX_DEPTH, Document, Place, parse, parse_value, read, syntax_problem
 from actbench.errors import ConfigError
 
 
@@ -132,11 +130,11 @@ def test_a_byte_order_mark_and_windows_line_ends_are_accepted(tmp_path: Path) ->
         ("a: @x\n", "x.yaml:1:4: no value starts with '@'; quote it"),
         ("a: [\n", "x.yaml:2:1: the file ends inside a '[' or '{' that is not closed"),
         ("a: [1,,2]\n", "x.yaml:1:7: a value is missing before ','"),
-        ("a: * x\n", "x.yaml:1:5: '*' and '&' stand before a name; quote the text"),
-        ("a: |x\n", "x.yaml:1:5: a block of text (| or >) with a mistake"),
+        ("a: * x\n", "x.yaml:1:5: '*' and '&' must precede a name; quote the text"),
+        ("a: |x\n", "x.yaml:1:5: a mistake in a block of text (| or >)"),
         ("%YAML 2.0\n---\na: 1\n", "x.yaml:1:1: directives (%...) are not supported"),
         ("a: *b\n", "x.yaml:1:4: the alias 'b' has no anchor before it"),
-        ("a: &x [1, *x]\n", "x.yaml:1:11: the alias 'x' stands inside its own anchor"),
+        ("a: &x [1, *x]\n", "x.yaml:1:11: the alias 'x' is inside its own anchor"),
         ("<<: {a: 1}\n", "x.yaml:1:1: merge keys (<<) are not supported"),
         ("1: 2\n", "x.yaml:1:1: a key must be a name, got 1"),
         ("true: 2\n", "x.yaml:1:1: a key must be a name, got true"),
@@ -191,7 +189,7 @@ def test_an_alias_is_a_copy_of_what_its_anchor_holds() -> None:
 def test_aliases_that_multiply_are_stopped_before_they_fill_the_memory() -> None:
     rows = [f"{chr(98 + k)}: &{chr(98 + k)} [{', '.join(['*' + chr(97 + k)] * 9)}]" for k in range(12)]
     (found,) = problems("a: &a [" + ", ".join("x" * 9) + "]\n" + "\n".join(rows))
-    assert "more than 50,000 values, with its aliases written out" in found
+    assert "more than 50,000 values after its aliases are expanded" in found
 
 
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ("{a: ", "}"), ("- ", "")])
@@ -201,6 +199,17 @@ def test_very_deep_nesting_is_refused_before_anything_breaks(opening: str, closi
         assert found.endswith(f"lists and mappings are nested more than {MAX_DEPTH} deep")
     deep = MAX_DEPTH - 1
     assert parse("a:\n  " + opening * deep + "1" + closing * deep, "x").values["a"]
+
+
+def test_aliases_that_nest_ever_deeper_are_refused_too() -> None:
+    rows = ["a0: &a0 1", *(f"a{k}: &a{k} {'[' * 19}*a{k - 1}{']' * 19}" for k in range(1, 80))]
+    (found,) = problems("\n".join(rows))
+    assert found == "x.yaml:2:10: nested more than 20 deep after its aliases are expanded"
+
+
+def test_a_key_can_be_an_alias_and_stands_where_the_alias_is_written() -> None:
+    assert parse("b: &a x\n*a : 2\n", "x").values == {"b": "x", "x": 2}
+    assert problems("&a x: 1\n*a : 2\n") == ["x.yaml:2:1: the key 'x' is given twice (first in line 1); delete one"]
 
 
 def test_too_many_values_are_refused() -> None:

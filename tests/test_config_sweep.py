@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actbench.config import Config, Run
-from actbench.config.grid import expand, load_sweep, parse_grid
-from actbench.config.yaml_source import Document, parse
+from actbench.config import Config, Document, Run, expand, load_sweep, parse
+from actbench.config.sweep import parse_grid
 from actbench.errors import ConfigError
 
 

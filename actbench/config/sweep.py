@@ -20,11 +20,10 @@ from functools import partial
 from pathlib import Path as FilePath
 from typing import Any
 
-from actbench.config import KEYS, Config, Setting, apply, check, collect, open_config, settings, unknown_key
-from actbench.config.fields import Augment, Choice
-from actbench.config.rules import Path
-from actbench.config.variant import Variant, flat_value, label
-from actbench.config.yaml_source import Document, Place, parse_value
+from actbench.config.choices import Augment, Choice, short
+from actbench.config.load import FILE_KEYS, Config, Setting, apply, check, collect, open_config, settings, unknown_key
+from actbench.config.variant import Variant, flat_value
+from actbench.config.yaml import Document, Path, Place, parse_value
 from actbench.errors import ConfigError, Problem, suggestion
 from actbench.text import quoted, readable
 
@@ -161,7 +160,7 @@ def _column(document: Document, part: str, key: str) -> tuple[str, list[Cell]]:
     target = tuple(key.split("."))
     values = document.values["sweep"][part][key]
     at_key = document.place(path, at_key=True)
-    if target[0] not in KEYS:
+    if target[0] not in FILE_KEYS:
         raise ConfigError([at_key.problem(f"sweep.{part}: {unknown_key(target[0])}")])
     if target[0] in ("seeds", "sweep"):
         raise ConfigError([at_key.problem(f"sweep.{part}: {target[0]} is not part of a variant; take it out")])
@@ -211,7 +210,7 @@ def _at(base: Document, rows: Sequence[Row]) -> Config:
         return config
     prefix = [config.variant.name] if "name" in base.values else []
     name = " ".join([*prefix, *_differences(config.variant, paths, named=bool(prefix))])[:1000]
-    return Config(config.variant.model_copy(update={"name": name}), config.seeds)
+    return Config(config.variant.renamed(name), config.seeds)
 
 
 def _differences(variant: Variant, paths: Sequence[Path], *, named: bool) -> Iterator[str]:
@@ -224,10 +223,10 @@ def _differences(variant: Variant, paths: Sequence[Path], *, named: bool) -> Ite
         if key == "activation" or (len(path) > 1 and (key,) in paths):
             continue
         if len(path) == 1:
-            yield f"{key}={label(flat_value(key, held))}"
+            yield f"{key}={short(flat_value(key, held))}"
         else:
             parts = held.params if isinstance(held, Choice) else vars(held or Augment())
-            yield f"{key}.{path[1]}={label(parts.get(str(path[1])))}"
+            yield f"{key}.{path[1]}={short(parts.get(str(path[1])))}"
 
 
 def _check_twins(points: Sequence[Sequence[Row]], configs: Sequence[Config]) -> None:

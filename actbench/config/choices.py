@@ -1,0 +1,240 @@
+"""The config keys that hold more than a number or a text: choices from a registry, seeds, augmentation and the like."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from actbench.activations import ACTIVATIONS
+from actbench.config.rules import (
+    BadValueError,
+    Flaw,
+    Rule,
+    how_to_write,
+    integer,
+    list_of,
+    one_of,
+    parameters_rule,
+)
+from actbench.errors import suggestion
+from actbench.initializers import INITIALIZERS
+from actbench.optimizers import OPTIMIZERS
+from actbench.registry import Parameter, Registry, Value
+from actbench.schedules import SCHEDULES
+from actbench.text import quoted
+
+REGISTRIES: dict[str, Registry[Any]] = {
+    "activation": ACTIVATIONS,
+    "init": INITIALIZERS,
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+}
+"""The keys that choose an entry of a registry: a name, or a mapping of `name` and parameters."""
+
+_LISTED = {"activation": "activations", "init": "inits", "optimizer": "optimizers"}
+MAX_IMAGES = 70_000
+MAX_SEED = 2**63 - 1
+MAX_SEEDS = 10_000
+DEFAULT_SEEDS = 5
+MAX_CHAIN = 8
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An entry of a registry that a config chose, with all its parameters.
+
+    `defaults` are the entry's own: `label` and `plain` leave out the parameters that equal them.
+    """
+
+    name: str
+    params: dict[str, Value] = field(default_factory=dict)
+    defaults: dict[str, Value] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, key: str, name: str, **given: Any) -> Choice:
+        """Return entry `name` of the registry behind the config key `key`, with its defaults filled in.
+
+        Raises `UnknownNameError` and `UsageError` like `Registry.complete`.
+        """
+        registry = REGISTRIES[key]
+        return cls(name, registry.complete(name, given), registry.complete(name, {}))
+
+    def __hash__(self) -> int:
+        return hash((self.name, *self.params.values()))
+
+    @property
+    def changed(self) -> dict[str, Value]:
+        """The parameters that differ from their defaults."""
+        return {key: value for key, value in self.params.items() if self.defaults.get(key) != value}
+
+    @property
+    def label(self) -> str:
+        """How tables show it: `leaky_relu(negative_slope=0.2)`, or the name alone."""
+        inner = ", ".join(f"{key}={short(value)}" for key, value in self.changed.items())
+        return f"{self.name}({inner})" if inner else self.name
+
+    @property
+    def plain(self) -> str | dict[str, Value]:
+        """How YAML writes it: the name alone, or a mapping with the changed parameters."""
+        return {"name": self.name, **self.changed} if self.changed else self.name
+
+
+def short(value: Value | None) -> str:
+    """Return a value as names and labels show it: `0.2`, `1`, `true`, `none`."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
+def choice_of(key: str) -> Rule:
+    """Return the rule for one entry of the registry behind the config key `key`, held as a `Choice`."""
+    registry = REGISTRIES[key]
+    names = one_of(registry.kind, tuple(registry), f"See: actbench list {_LISTED[key]}" if key in _LISTED else "")
+    parameters = {entry.name: parameters_rule(entry.name, entry.parameters) for entry in registry.values()}
+
+    def check(value: Any) -> Choice:
+        if isinstance(value, Choice):
+            value = {"name": value.name, **value.params}
+        if not isinstance(value, Mapping):
+            return Choice.of(key, names.check(value))
+        if "name" not in value:
+            raise BadValueError(f"needs a name beside its parameters, such as {example}")
+        try:
+            name = names.check(value["name"])
+        except BadValueError as bad:
+            raise BadValueError(bad.inside("name")) from None
+        given = {parameter: found for parameter, found in value.items() if parameter != "name"}
+        choice = Choice.of(key, name, **parameters[name].check(given))
+        _check_pairs(choice)
+        return choice
+
+    entry = next(entry for entry in registry.values() if entry.parameters)
+    example = f"{{name: {entry.name}, {entry.parameters[0].name}: {short(entry.parameters[0].default)}}}"
+    mappings = []
+    for name, rule in parameters.items():
+        properties = {"name": {"const": name}, **rule.schema["properties"]}
+        mappings.append({**rule.schema, "title": name, "properties": properties, "required": ["name"]})
+    return Rule(check, {"anyOf": [{"enum": list(registry)}, *mappings]})
+
+
+def _check_pairs(choice: Choice) -> None:
+    """Raise `BadValueError` if two parameters of a choice contradict each other."""
+    lower, upper = choice.params.get("lower", 0), choice.params.get("upper", 0)  # rrelu's
+    if isinstance(lower, float) and isinstance(upper, float) and lower > upper:
+        raise BadValueError([Flaw(("lower",), f"must not be above upper, got {short(lower)} > {short(upper)}")])
+    if choice.params.get("nesterov") is True and not choice.params.get("momentum"):
+        raise BadValueError([Flaw(("nesterov",), "needs momentum > 0; set it, or write `optimizer: nesterov`")])
+
+
+def _chain() -> Rule:
+    link = choice_of("activation")
+    links = list_of(link, 1, MAX_CHAIN, "[relu, sigmoid]")
+
+    def check(value: Any) -> tuple[Choice, ...]:
+        return links.check(value) if isinstance(value, list | tuple) else (link.check(value),)
+
+    return Rule(check, {"anyOf": [*link.schema["anyOf"], links.schema]})
+
+
+CHAIN = _chain()
+"""One activation, or a list of them in the order in which they are applied; held as a tuple of `Choice`."""
+
+
+def _check_norm(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "before" if value else False
+    if isinstance(value, str) and value in ("before", "after"):
+        return str(value)
+    hint = how_to_write(Parameter("", False, "", choices=("before", "after")), value)
+    raise BadValueError(f"must be true, false, before or after, got {quoted(value)}{hint}")
+
+
+NORM = Rule(_check_norm, {"enum": [True, False, "before", "after"]})
+"""Where BatchNorm is: nowhere (False), before the activation (true means the same), or after it."""
+
+
+def _check_probe(value: Any) -> str | int:
+    if isinstance(value, str) and value in ("train", "test"):
+        return str(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_IMAGES:
+        return value
+    hint = how_to_write(Parameter("", 1, "", choices=("train", "test")), value)
+    raise BadValueError(f"must be train, test or a number of training images >= 1, got {quoted(value)}{hint}")
+
+
+PROBE = Rule(_check_probe, {"anyOf": [{"enum": ["train", "test"]}, integer(1, MAX_IMAGES).schema]})
+"""The images on which neuron health is measured: train, test, or the first N training images."""
+
+_DEVICE = "auto|cpu|cuda(:(0|[1-9][0-9]{0,2}))?"
+
+
+def _check_device(value: Any) -> str:
+    if isinstance(value, str) and re.fullmatch(_DEVICE, value):
+        return str(value)
+    hint = suggestion(value, ("auto", "cpu", "cuda")) if isinstance(value, str) else ""
+    raise BadValueError(f"must be auto, cpu, cuda or cuda:N, got {quoted(value)}{hint}")
+
+
+DEVICE = Rule(_check_device, {"type": "string", "pattern": f"^({_DEVICE})$"})
+"""Where to train: auto, cpu, cuda or cuda:N. Training checks whether it is available."""
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random changes to every training image: rotated, shifted and scaled by up to these amounts."""
+
+    rotation: float = 0.0
+    shift: float = 0.0
+    scale: float = 0.0
+
+    @property
+    def plain(self) -> dict[str, float]:
+        """How YAML writes it: the amounts that are not zero."""
+        return {key: value for key, value in asdict(self).items() if value}
+
+    @property
+    def label(self) -> str:
+        """How tables show it: `rotation=10, shift=2`."""
+        return ", ".join(f"{key}={short(value)}" for key, value in self.plain.items())
+
+
+_AMOUNTS = parameters_rule(
+    "augment",
+    (
+        Parameter("rotation", 0.0, "largest angle in degrees, to either side", low=0, high=180),
+        Parameter("shift", 0.0, "largest distance in pixels, in each direction", low=0, high=14),
+        Parameter("scale", 0.0, "largest change of size, as a fraction of it", low=0, high=1, high_open=True),
+    ),
+)
+
+
+def _check_augment(value: Any) -> Augment | None:
+    if value is None or value is False or (isinstance(value, str) and value == "none"):
+        return None
+    if not isinstance(value, dict | Augment):
+        raise BadValueError(f"must be none or a mapping such as {{rotation: 10, shift: 2}}, got {quoted(value)}")
+    found = Augment(**_AMOUNTS.check(value.plain if isinstance(value, Augment) else value))
+    return found if found.plain else None
+
+
+AUGMENT = Rule(_check_augment, {"anyOf": [{"enum": ["none", False, None]}, _AMOUNTS.schema]})
+"""How training images are varied: None, or an `Augment`."""
+
+_SEED_COUNT = integer(1, MAX_SEEDS)
+_SEED_LIST = list_of(integer(0, MAX_SEED), 1, MAX_SEEDS, "[0, 1, 2]")
+
+
+def _check_seeds(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list | tuple):
+        return tuple(range(_SEED_COUNT.check(value)))
+    seeds: tuple[int, ...] = _SEED_LIST.check(value)
+    first = {seed: k for k, seed in reversed(list(enumerate(seeds)))}
+    if again := [k for k, seed in enumerate(seeds) if first[seed] != k]:
+        raise BadValueError(Flaw((k,), f"the seed {seeds[k]} is given twice") for k in again)
+    return seeds
+
+
+SEEDS = Rule(_check_seeds, {"anyOf": [_SEED_COUNT.schema, {**_SEED_LIST.schema, "uniqueItems": True}]})
+"""The seeds to train with: a number n, which means 0 to n - 1, or a list of different ones."""
