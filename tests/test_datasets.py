@@ -141,14 +141,14 @@ def flipped(content: bytes, at: int) -> bytes:
         (f"{IMAGES}.gz", lambda c: flipped(zipped(c), -6 + len(zipped(c))), "is a damaged gzip file"),
         (f"{IMAGES}.gz", lambda c: zipped(c)[:-100], "is a damaged gzip file"),
         (f"{IMAGES}.gz", lambda _: b"<html>log in</html>", "is a damaged gzip file"),
-        (f"{IMAGES}.gz", lambda _: b"", "is no IDX file (starts with nothing)"),
-        (f"{IMAGES}.gz", lambda c: zipped(flipped(c, 99)), "has another content; SHA-256 "),
-        (IMAGES, lambda c: flipped(c, 99), "has another content; SHA-256 "),
-        (IMAGES, lambda c: c[:-1], "is 15695 bytes long, and its header says 15696; SHA-256 "),
-        (IMAGES, lambda c: c + b"\0", "is 15697 bytes long, and its header says 15696; SHA-256 "),
-        (IMAGES, lambda c: flipped(c, 2), "is no IDX file (starts with 00001803); SHA-256 "),
-        (IMAGES, lambda c: flipped(c, 3), "is no IDX file (starts with 00000813); SHA-256 "),
-        (IMAGES, lambda c: c[:6], "is no IDX file (starts with 00000803); SHA-256 "),
+        (f"{IMAGES}.gz", lambda _: b"", "is not an IDX file (starts with nothing)"),
+        (f"{IMAGES}.gz", lambda c: zipped(flipped(c, 99)), "has different content; SHA-256 "),
+        (IMAGES, lambda c: flipped(c, 99), "has different content; SHA-256 "),
+        (IMAGES, lambda c: c[:-1], "is 15695 bytes long, but its header says 15696; SHA-256 "),
+        (IMAGES, lambda c: c + b"\0", "is 15697 bytes long, but its header says 15696; SHA-256 "),
+        (IMAGES, lambda c: flipped(c, 2), "is not an IDX file (starts with 00001803); SHA-256 "),
+        (IMAGES, lambda c: flipped(c, 3), "is not an IDX file (starts with 00000813); SHA-256 "),
+        (IMAGES, lambda c: c[:6], "is not an IDX file (starts with 00000803); SHA-256 "),
         (
             LABELS,
             lambda _: idx_bytes(np.zeros(TRAIN - 1, np.uint8)),
@@ -222,7 +222,7 @@ def test_labels_beyond_nine_are_an_error_where_no_hash_is_known(
 ) -> None:
     contents = publish(monkeypatch, hashed=False)
     put(tmp_path, {**contents, LABELS: contents[LABELS][:-1] + b"\x0a"}, gz=False)
-    with pytest.raises(DataError, match="has labels from 0 to 10, and only 0 to 9 are allowed"):
+    with pytest.raises(DataError, match="has labels from 0 to 10, but only 0 to 9 are allowed"):
         datasets.load("mnist", tmp_path)
 
 
@@ -240,7 +240,7 @@ def test_another_dataset_of_the_same_form_is_refused_where_no_hash_is_known(
     contents = publish(monkeypatch, "fashion_mnist", hashed=False)
     darker = np.frombuffer(contents[IMAGES], np.uint8, offset=16).reshape(TRAIN, 28, 28) // 2
     put(tmp_path, {**contents, IMAGES: idx_bytes(darker)}, "fashion_mnist", gz=False)
-    with pytest.raises(DataError, match="these files are another dataset's") as failed:
+    with pytest.raises(DataError, match="these files belong to another dataset") as failed:
         datasets.load("fashion_mnist", tmp_path)
     assert "actbench data fetch fashion_mnist" in str(failed.value)
 
@@ -443,7 +443,7 @@ class TestRealMnist:
         for file in DATASETS["mnist"].files:
             packed = (raw_folder(REAL_FOLDER) / file.archive).read_bytes()
             (raw / file.name).write_bytes(gzip.decompress(packed))
-        with pytest.raises(DataError, match="these files are another dataset's"):
+        with pytest.raises(DataError, match="these files belong to another dataset"):
             datasets.load("kmnist", tmp_path)
 
 

@@ -118,7 +118,7 @@ def test_progress_counts_up_to_the_size_of_each_file(tmp_path: Path, files: dict
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (idx_server.other_content, "sent a wrong file (MD5 "),
+        (idx_server.other_content, "sent the wrong file (MD5 "),
         (idx_server.half, "broke off after "),
         (idx_server.web_page, "sent a web page instead of the file"),
         (idx_server.forbidden, "HTTP 403 Forbidden"),
@@ -310,7 +310,7 @@ def test_a_folder_that_cannot_be_written_to_is_an_error_before_any_download(
         folder.chmod(0o555)
         with (
             as_nobody(),
-            pytest.raises(DataError, match=r"cannot be written to \(Permission denied") as failed,
+            pytest.raises(DataError, match=r"cannot be written \(Permission denied") as failed,
         ):
             datasets.fetch("mnist", folder, mirror=server.url)
         assert "ACTBENCH_DATA_DIR" in str(failed.value)
@@ -340,7 +340,7 @@ def test_a_full_disk_is_named_and_not_taken_for_a_bad_mirror(
 
 def test_a_file_where_the_folder_should_be_is_an_error(tmp_path: Path, files: dict[str, bytes]) -> None:
     (tmp_path / "data").write_text("not a folder")
-    with serving(files) as server, pytest.raises(DataError, match="cannot be written to"):
+    with serving(files) as server, pytest.raises(DataError, match="cannot be written"):
         datasets.fetch("mnist", tmp_path / "data", mirror=server.url)
 
 
@@ -443,5 +443,5 @@ class TestRealMnist:
     def test_mnist_served_as_kmnist_is_a_wrong_file(self, tmp_path: Path) -> None:
         real = REAL_FOLDER / "MNIST" / "raw"
         served = {file.archive: (real / file.archive).read_bytes() for file in DATASETS["mnist"].files}
-        with serving(served) as server, pytest.raises(DataError, match="sent a wrong file"):
+        with serving(served) as server, pytest.raises(DataError, match="sent the wrong file"):
             datasets.fetch("kmnist", tmp_path, mirror=server.url)

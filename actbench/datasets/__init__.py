@@ -1,10 +1,10 @@
-"""DATASETS: what the networks are trained on; getting, checking and loading it (layer 1).
+"""DATASETS: what networks train on, and how to fetch, check and load it.
 
-Imports `errors`, `registry`, `datafiles`, `download` and numpy; torch only in `load`, to hand out tensors.
-A folder that already holds the files is used as it is, compressed or not, and needs neither torchvision
-nor a network. Nothing here prints: `progress` and `note` are called with what happens.
+To add a dataset in MNIST's format, add one entry to DATASETS.
 
-Layout: `<folder>/<class>/raw/<file>[.gz]`, which is torchvision's, so both can share a folder.
+A folder that already holds the files is used as it is, compressed or not, and then neither torchvision nor a network
+is needed. The layout is torchvision's, `<folder>/<class>/raw/<file>[.gz]`, so both can share a folder. Nothing here
+prints: `progress` and `note` are called instead. Only `load` imports torch.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 class DatasetEntry:
     """One dataset: 28x28 grey images in ten classes, split into training and test images.
 
-    `mean` and `std` are over the training pixels scaled to 0-1; inputs are (x - mean) / std. `files` are the
-    training images and labels, then the test images and labels; none where the data comes with a package.
-    `torchvision_class` knows the addresses and names the folder.
+    `mean` and `std` are those of the training pixels scaled to 0-1; inputs are (x - mean) / std. `files` lists the
+    training images and labels, then the test images and labels; it is empty if the data comes with a package.
+    `torchvision_class` knows the download addresses and names the folder.
     """
 
     name: str
@@ -54,7 +54,7 @@ class DatasetEntry:
 
 @dataclass(frozen=True)
 class Split:
-    """Images, uint8 (N, 28, 28), and their labels 0-9, int64 (N,)."""
+    """Images, uint8 (N, 28, 28), and their labels from 0 to 9, int64 (N,)."""
 
     images: torch.Tensor
     labels: torch.Tensor
@@ -62,7 +62,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset in memory; `fingerprint` is the SHA-256 over the four arrays, in hex."""
+    """A dataset in memory; `fingerprint` is the SHA-256 of its four arrays, in hex."""
 
     name: str
     train: Split
@@ -73,22 +73,22 @@ class Dataset:
 
 
 class FileCheck(NamedTuple):
-    """One file of a dataset: whether it is as published, and why not or how that is known."""
+    """One file of a dataset: whether it is as published, and how that is known or why it is not."""
 
     file: str
     ok: bool
     detail: str
 
 
-def _mnist_files(*hashes: tuple[str, str]) -> tuple[IdxFile, ...]:
-    """Return the four files as MNIST and the datasets made in its likeness name them."""
-    names = (
-        ("train-images-idx3-ubyte", (60_000, 28, 28)),
-        ("train-labels-idx1-ubyte", (60_000,)),
-        ("t10k-images-idx3-ubyte", (10_000, 28, 28)),
-        ("t10k-labels-idx1-ubyte", (10_000,)),
-    )
-    return tuple(IdxFile(name, shape, *known) for (name, shape), known in zip(names, hashes, strict=True))
+def _mnist_files(*md5: str, sha256: Sequence[str] = ("", "", "", "")) -> tuple[IdxFile, ...]:
+    """Return the four files of MNIST, given their hashes; its drop-in replacements use the same names and sizes."""
+    shapes = {
+        "train-images-idx3-ubyte": (60_000, 28, 28),
+        "train-labels-idx1-ubyte": (60_000,),
+        "t10k-images-idx3-ubyte": (10_000, 28, 28),
+        "t10k-labels-idx1-ubyte": (10_000,),
+    }
+    return tuple(IdxFile(name, shapes[name], *known) for name, *known in zip(shapes, md5, sha256, strict=True))
 
 
 DATASETS: Registry[DatasetEntry] = Registry(
@@ -98,38 +98,34 @@ DATASETS: Registry[DatasetEntry] = Registry(
             "mnist", "MNIST: handwritten digits", 60_000, 10_000, 0.1307, 0.3081,
             "CC BY-SA 3.0", "LeCun, Bottou, Bengio & Haffner 1998", "MNIST",
             _mnist_files(
-                ("f68b3c2dcbeaaa9fbdd348bbdeb94873",
-                 "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
-                ("d53e105ee54ea40749a09fcbcd1e9432",
-                 "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
-                ("9fb629c4189551a2d022fa330f9573f3",
-                 "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
-                ("ec29112dd5afa0611ce80d1b7f02629c",
-                 "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
+                "f68b3c2dcbeaaa9fbdd348bbdeb94873", "d53e105ee54ea40749a09fcbcd1e9432",
+                "9fb629c4189551a2d022fa330f9573f3", "ec29112dd5afa0611ce80d1b7f02629c",
+                sha256=(
+                    "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+                    "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+                    "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+                    "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+                ),
             ),
         ),
         DatasetEntry(
             "fashion_mnist", "Fashion-MNIST: pictures of clothing", 60_000, 10_000, 0.2860, 0.3530,
             "MIT", "Xiao, Rasul & Vollgraf 2017", "FashionMNIST",
             _mnist_files(
-                ("8d4fb7e6c68d591d4c3dfef9ec88bf0d", ""),
-                ("25c81989df183df01b3e8a0aad5dffbe", ""),
-                ("bef4ecab320f06d8554ea6380940ec79", ""),
-                ("bb300cfdad3c16e7a12a480ee83cd310", ""),
+                "8d4fb7e6c68d591d4c3dfef9ec88bf0d", "25c81989df183df01b3e8a0aad5dffbe",
+                "bef4ecab320f06d8554ea6380940ec79", "bb300cfdad3c16e7a12a480ee83cd310",
             ),
         ),
         DatasetEntry(
             "kmnist", "Kuzushiji-MNIST: cursive Japanese characters", 60_000, 10_000, 0.1918, 0.3483,
             "CC BY-SA 4.0", "Clanuwat et al. 2018", "KMNIST",
             _mnist_files(
-                ("bdb82020997e1d708af4cf47b453dcf7", ""),
-                ("e144d726b3acfaa3e44228e80efcd344", ""),
-                ("5c965bf0a639b31b8f53240b1b52f4d7", ""),
-                ("7320c461ea6c1c855c0b718fb2a4b134", ""),
+                "bdb82020997e1d708af4cf47b453dcf7", "e144d726b3acfaa3e44228e80efcd344",
+                "5c965bf0a639b31b8f53240b1b52f4d7", "7320c461ea6c1c855c0b718fb2a4b134",
             ),
         ),
-        # Its training images are MNIST's, reconstructed, so MNIST's mean and std keep the two comparable; the
-        # first 10,000 of its 60,000 test images are those that match MNIST's test images.
+        # Its training images reconstruct MNIST's, so MNIST's mean and std keep the two comparable. Of its 60,000 test
+        # images, the first 10,000 match MNIST's.
         DatasetEntry(
             "qmnist", "QMNIST: MNIST reconstructed from NIST's originals", 60_000, 10_000, 0.1307, 0.3081,
             "BSD-3-Clause", "Yadav & Bottou 2019", "QMNIST",
@@ -154,7 +150,7 @@ DATASETS: Registry[DatasetEntry] = Registry(
 def data_folder(option: str | Path | None = None) -> Path:
     """Return the folder for datasets: `option`, else ACTBENCH_DATA_DIR, else the platform's cache folder.
 
-    Raises DataError when it would lie in a home folder and there is none.
+    Raises DataError if that needs a home folder and there is none.
     """
     import platformdirs
 
@@ -164,7 +160,9 @@ def data_folder(option: str | Path | None = None) -> Path:
     except RuntimeError:  # what expanduser raises
         folder = Path("~")
     if folder.parts[:1] == ("~",):
-        raise DataError("there is no home folder for datasets: name a folder by --data-dir or ACTBENCH_DATA_DIR")
+        raise DataError(
+            "there is no home folder to keep datasets in; name a folder with --data-dir or ACTBENCH_DATA_DIR"
+        )
     return folder
 
 
@@ -177,19 +175,19 @@ def load(
     progress: Progress | None = None,
     note: Note | None = None,
 ) -> Dataset:
-    """Return dataset `name` from `folder`, checked; files that are missing are downloaded first.
+    """Return dataset `name` from `folder`, checked; missing files are downloaded first.
 
-    `offline` opens no connection. `mirror` is asked before the addresses that torchvision knows.
-    `progress(file, bytes_done, bytes_total or None)` and `note(text)` are called while downloading.
-    Raises DataError when the data cannot be had or is damaged, UnknownNameError for another name.
+    With `offline`, no connection is opened. `mirror` is tried before the addresses that torchvision knows.
+    `progress(file, bytes_done, bytes_total or None)` and `note(text)` are called during downloads. Raises DataError
+    if the data is unavailable or damaged, UnknownNameError for an unknown name.
     """
     entry = DATASETS[name]
     raw = fetch(name, folder, offline=offline, mirror=mirror, progress=progress, note=note)
     with ThreadPoolExecutor(1) as reader:
-        reading = reader.submit(_read_and_hash, entry, raw)  # importing torch takes as long: one hides the other
+        reading = reader.submit(_read_with_fingerprint, entry, raw)  # takes as long as the import of torch below
         import torch
     arrays, digest = reading.result()
-    images, labels, test_images, test_labels = (torch.from_numpy(array) for array in arrays)
+    images, labels, test_images, test_labels = map(torch.from_numpy, arrays)
     train, test = Split(images, labels), Split(test_images, test_labels)
     return Dataset(name, train, test, entry.mean, entry.std, digest)
 
@@ -203,10 +201,10 @@ def fetch(
     progress: Progress | None = None,
     note: Note | None = None,
 ) -> Path:
-    """Return the folder that holds the files of dataset `name`, downloading those that are missing.
+    """Return the folder that holds the files of dataset `name`, after downloading any that are missing.
 
-    What is downloaded is checked by its MD5; what is there already is left as it is (`load` and `verify`
-    check it). The arguments and errors are those of `load`.
+    Downloads are checked against their MD5; files that already exist are checked by `load` and `verify`. The
+    arguments and errors are those of `load`.
     """
     entry = DATASETS[name]
     if not entry.files:
@@ -214,15 +212,16 @@ def fetch(
     folder = folder or data_folder()
     raw = _raw(entry, folder)
     if missing := [file for file in entry.files if file.locate(raw) is None]:
-        job = download.Job(name, entry.torchvision_class, entry.files, raw, mirror, progress, note)
+        ignore = download.ignore
+        job = download.Job(name, entry.torchvision_class, entry.files, raw, mirror, progress or ignore, note or ignore)
         if offline:
-            raise DataError(f"{name}: is not in {raw}, and offline nothing is fetched\n{job.ways_out(missing)}")
+            raise DataError(f"{name}: is not in {raw}, and --offline forbids downloads\n{job.ways_out(missing)}")
         job.run()
     return raw
 
 
 def verify(name: str, folder: Path | None = None) -> list[FileCheck]:
-    """Return one `FileCheck` a file of dataset `name`; nothing is downloaded or changed."""
+    """Return one `FileCheck` per file of dataset `name`; nothing is downloaded or changed."""
     entry = DATASETS[name]
     if not entry.files:
         path = idx.packaged_digits()
@@ -233,11 +232,11 @@ def verify(name: str, folder: Path | None = None) -> list[FileCheck]:
 
 
 def info(name: str, folder: Path | None = None) -> dict[str, Any]:
-    """Return what is known of dataset `name`; nothing is downloaded.
+    """Return what is known about dataset `name`; nothing is downloaded.
 
-    Keys: name, title, licence, source, train, test, mean, std, folder (str), complete (bool), files (a list
-    of {name, bytes}); and, None unless complete, class_counts ({"train": [...], "test": [...]}, one count a
-    class) and fingerprint. Raises DataError when the files are damaged.
+    Keys: name, title, licence, source, train, test, mean, std, folder (str), complete (bool), files (a list of
+    {name, bytes}); and, None unless complete, class_counts ({"train": [...], "test": [...]}, one count per class)
+    and fingerprint. Raises DataError if the files are damaged.
     """
     entry = DATASETS[name]
     if entry.files:
@@ -259,7 +258,7 @@ def info(name: str, folder: Path | None = None) -> dict[str, Any]:
 
 
 def fingerprint(arrays: Sequence[NDArray[Any]]) -> str:
-    """Return the SHA-256, in hex, over the bytes of training images, labels, test images and labels."""
+    """Return the SHA-256, in hex, of the training images and labels, then the test images and labels."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(np.ravel(array.astype(array.dtype.newbyteorder("<"), copy=False)).data)
@@ -271,7 +270,7 @@ def _counts(labels: NDArray[Any]) -> list[int]:
 
 
 def _raw(entry: DatasetEntry, folder: Path) -> Path:
-    """Return where in `folder` the files lie; `folder` may also be the class's folder or that one's `raw`."""
+    """Return where the files are in `folder`, which may also be the class's own folder or its `raw`."""
     if folder.parts[-2:] == (entry.torchvision_class, "raw"):
         return folder
     inner = () if folder.name == entry.torchvision_class else (entry.torchvision_class,)
@@ -279,34 +278,40 @@ def _raw(entry: DatasetEntry, folder: Path) -> Path:
 
 
 def _read(entry: DatasetEntry, raw: Path) -> Arrays:
-    """Return the training images and labels, then the test images and labels, all of them checked."""
+    """Return the training images and labels, then the test images and labels, all checked."""
     if not entry.files:
         return idx.read_digits(idx.packaged_digits())
-    images, labels, test_images, test_labels = (_read_file(file, raw, entry) for file in entry.files)
+    images, labels, test_images, test_labels = (_read_file(file, raw, entry.name) for file in entry.files)
     if not entry.files[0].sha256:
         _expect_brightness(entry, images, raw)
     return images, labels, test_images[: entry.test], test_labels[: entry.test]
 
 
-def _read_and_hash(entry: DatasetEntry, raw: Path) -> tuple[Arrays, str]:
+def _read_with_fingerprint(entry: DatasetEntry, raw: Path) -> tuple[Arrays, str]:
     arrays = _read(entry, raw)
     return arrays, fingerprint(arrays)
 
 
-def _read_file(file: IdxFile, raw: Path, entry: DatasetEntry) -> NDArray[Any]:
+def _read_file(file: IdxFile, raw: Path, dataset: str) -> NDArray[Any]:
     path = file.locate(raw)
     if path is None:
-        raise DataError(f"{raw / file.archive}: is missing; run `actbench data fetch {entry.name}`")
-    return idx.read(path, file, entry.name)
+        raise DataError(f"{raw / file.archive}: is missing; run `actbench data fetch {dataset}`")
+    try:
+        return idx.check(path, file)
+    except ValueError as error:
+        raise DataError(
+            f"{path}: {error}\nThis is not {file.name} of {dataset}. Delete it and run `actbench data fetch "
+            f"{dataset}`, or name another folder with --data-dir."
+        ) from error
 
 
 def _expect_brightness(entry: DatasetEntry, images: NDArray[Any], raw: Path) -> None:
-    """Tell datasets apart where no hash can: they share file names and sizes, and differ in brightness."""
+    """Tell datasets with the same file names and sizes apart by their brightness, as no hash is known."""
     mean = int(images.sum(dtype=np.uint64)) / images.size / 255
     if abs(mean - entry.mean) > 0.01:
         raise DataError(
-            f"{raw}: the training images have mean {mean:.4f}, those of {entry.name} have {entry.mean:.4f}: "
-            f"these files are another dataset's. Delete them and run `actbench data fetch {entry.name}`."
+            f"{raw}: the training images have mean {mean:.4f}, but those of {entry.name} have {entry.mean:.4f}, so "
+            f"these files belong to another dataset. Delete them and run `actbench data fetch {entry.name}`."
         )
 
 
@@ -322,4 +327,4 @@ def _verified(file: IdxFile, raw: Path) -> FileCheck:
         return FileCheck(path.name, True, "SHA-256 of the content")
     if path.name == file.archive:
         return FileCheck(path.name, True, "MD5")
-    return FileCheck(path.name, True, "sizes and labels only: no hash of the uncompressed file is known")
+    return FileCheck(path.name, True, "sizes and labels only; no hash of the uncompressed file is known")

@@ -1,13 +1,10 @@
-"""Downloading the files of a dataset from mirrors that may be slow, wrong or gone (layer 1).
+"""Downloading the files of a dataset from mirrors that may be slow, wrong or gone.
 
-Imports `errors` and `datafiles`; torchvision, which knows the addresses, only when something is missing.
+torchvision's dataset classes know the addresses, but its own `download=True` is not used: it asks every address twice,
+has no time-out or size limit, gives up at the first mirror that stalls, and draws its own progress bar.
 
-torchvision's own `download=True` is not used: it asks every address twice, has no time-out, gives up at the
-first mirror that stalls, knows no limit on size and draws its own progress bar. Its dataset classes are
-asked for what they know (`mirrors`, `resources`), and the bytes are fetched here.
-
-Nothing half-written is ever seen under a file's name: a file is fetched into a folder of its own beside the
-others, checked, and renamed. The lock spares the work of fetching twice; correctness does not rest on it.
+A file never exists half-written under its name: it is fetched into a temporary folder beside its place, checked, then
+renamed. The lock only avoids fetching twice; correctness does not depend on it.
 """
 
 from __future__ import annotations
@@ -39,21 +36,25 @@ Progress = Callable[[str, int, int | None], None]
 Note = Callable[[str], None]
 
 TIMEOUT_S = 20.0
-_SLOWEST = 1_000  # bytes a second: a mirror that sends less, over longer than the time-out, is given up
+_SLOWEST = 1_000  # bytes per second; a mirror that stays slower for longer than the time-out is abandoned
 _CHUNK = 64 * 1024
 _LEFTOVER_S = 24 * 3600  # a temporary folder this old belongs to a process that was killed
-_NO_LOCKS_HERE = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}  # what shared folders without flock answer
+_NO_LOCKS_HERE = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}  # from shared folders without flock
+
+
+def ignore(*_: object) -> None:
+    """Take a progress report or a note and do nothing."""
 
 
 class _MirrorError(Exception):
-    """Why one mirror did not give one file; the next one is tried."""
+    """Why one mirror did not deliver a file; the next mirror is tried."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be had and where it goes: `files` of `dataset`, into the folder `raw`.
+    """What to fetch and where to: `files` of `dataset`, into the folder `raw`.
 
-    `mirror` is an address of a folder that serves the files; it is asked first.
+    `mirror` is the address of a folder that serves the files; it is tried first.
     """
 
     dataset: str
@@ -61,30 +62,30 @@ class Job:
     files: tuple[IdxFile, ...]
     raw: Path
     mirror: str | None = None
-    progress: Progress | None = None
-    note: Note | None = None
+    progress: Progress = ignore
+    note: Note = ignore
 
     def run(self) -> None:
-        """Download the files that are missing; of several processes one does and the others wait for it.
+        """Download the missing files; if several processes try at once, one does it and the others wait.
 
-        Raises DataError when no mirror gives a file, or the folder cannot be written to.
+        Raises DataError if no mirror delivers a file or the folder cannot be written.
         """
         folder = self.raw.parent.parent
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with _locked(folder / f".{self.dataset}.lock", self._say):
+            with _locked(folder / f".{self.dataset}.lock", self.note):
                 missing = [file for file in self.files if file.locate(self.raw) is None]
                 if missing:
                     _remove_leftovers(folder)
                     self._download(missing, folder)
         except OSError as error:
             raise DataError(
-                f"{folder}: cannot be written to ({error.strerror or error}); name another folder with "
+                f"{folder}: cannot be written ({error.strerror or error}); name another folder with "
                 f"--data-dir or ACTBENCH_DATA_DIR\n{self.ways_out(self.files)}"
             ) from error
 
     def ways_out(self, files: Sequence[IdxFile]) -> str:
-        """Return what a person can do who has no network or no working mirror, one way a line."""
+        """Return what you can do without a network or a working mirror, one way per line."""
         return (
             "What you can do:\n"
             "  - name a mirror that serves these files: --mirror URL or ACTBENCH_MIRROR=URL\n"
@@ -105,24 +106,24 @@ class Job:
             shutil.rmtree(temporary, ignore_errors=True)
 
     def _mirrors(self, served_by: str | None) -> Iterator[str]:
-        """Yield each mirror once: the one that served the last file, the person's own, torchvision's.
+        """Yield each mirror once: the one that served the last file, the user's own, then torchvision's.
 
-        torchvision is imported, which takes seconds and can fail, only when it comes to that.
+        torchvision is imported only when its mirrors are needed: that takes seconds and can fail.
         """
         first = [*([served_by] if served_by else []), *own_mirrors(self.mirror)]
         yield from dict.fromkeys(first)
         yield from (mirror for mirror in known_mirrors(self.torchvision_class) if mirror not in first)
 
     def _from_any(self, mirrors: Iterable[str], file: IdxFile, target: Path) -> str:
-        """Fetch `file` from the first mirror that gives it and return that mirror."""
+        """Fetch `file` from the first mirror that delivers it, and return that mirror."""
         timeout, tried = time_out(), []
         for mirror in mirrors:
-            self._say(f"downloading {mirror}{file.archive}")
+            self.note(f"downloading {mirror}{file.archive}")
             try:
                 self._fetch(mirror + file.archive, file, target, timeout)
             except _MirrorError as error:
                 tried.append(f"  - {mirror}: {error}")
-                self._say(f"{mirror}{file.archive}: {error}")
+                self.note(f"{mirror}{file.archive}: {error}")
             else:
                 return mirror
         raise DataError(
@@ -143,23 +144,17 @@ class Job:
                     raise _MirrorError(f"sent more than {MAX_BYTES} bytes")
                 if done < _SLOWEST * (time.monotonic() - start - timeout):
                     raise _MirrorError(f"sent only {done} bytes in {time.monotonic() - start:.0f} s")
-                if self.progress:
-                    self.progress(file.archive, done, total)
+                self.progress(file.archive, done, total)
         if total is not None and done < total:
             raise _MirrorError(f"broke off after {done} of {total} bytes")
         if digest.hexdigest() != file.md5:
-            raise _MirrorError(f"sent a wrong file (MD5 {digest.hexdigest()}, expected {file.md5})")
-
-    def _say(self, text: str) -> None:
-        if self.note:
-            self.note(text)
+            raise _MirrorError(f"sent the wrong file (MD5 {digest.hexdigest()}, expected {file.md5})")
 
 
 def _chunks(url: str, timeout: float) -> Iterator[tuple[bytes, int | None]]:
-    """Yield what `url` sends, piece by piece, with the total that the server announced.
+    """Yield what `url` sends, chunk by chunk, with the total size that the server announced.
 
-    No piece may take longer than `timeout` seconds. Everything a server or the network can do wrong is a
-    _MirrorError; what goes wrong with the pieces afterwards is not this function's to judge.
+    No chunk may take longer than `timeout` seconds. Anything the server or the network does wrong is a _MirrorError.
     """
     request = urllib.request.Request(url, headers={"User-Agent": "actbench"})
     with _network(timeout):
@@ -179,12 +174,12 @@ def _chunks(url: str, timeout: float) -> Iterator[tuple[bytes, int | None]]:
 
 @contextmanager
 def _network(timeout: float) -> Iterator[None]:
-    """Turn what talking to a server can raise into a _MirrorError with a short reason."""
+    """Turn the errors of talking to a server into a _MirrorError with a short reason."""
     try:
         yield
     except urllib.error.HTTPError as error:
         error.close()
-        meaning = http.client.responses.get(error.code, "")  # not the server's words: they can hold anything
+        meaning = http.client.responses.get(error.code, "")  # not the server's own words, which can be anything
         raise _MirrorError(f"HTTP {error.code} {meaning}".rstrip()) from error
     except (OSError, http.client.HTTPException, UnicodeError) as error:
         cause = error.reason if isinstance(error, urllib.error.URLError) else error
@@ -195,7 +190,7 @@ def _network(timeout: float) -> Iterator[None]:
 
 @contextmanager
 def _locked(path: Path, say: Note) -> Iterator[None]:
-    """Hold the lock at `path`; where the file system knows no locks, go on without."""
+    """Hold the lock at `path`, or go on without one if the file system has no locks."""
     import filelock
 
     lock = filelock.FileLock(path)
@@ -223,7 +218,7 @@ def _remove_leftovers(folder: Path) -> None:
 
 
 def time_out() -> float:
-    """Return after how many seconds without a byte a mirror is given up: ACTBENCH_TIMEOUT, else 20."""
+    """Return after how many seconds without a byte a mirror is abandoned: ACTBENCH_TIMEOUT, else 20."""
     given = os.environ.get("ACTBENCH_TIMEOUT") or str(TIMEOUT_S)
     try:
         seconds = float(given)
@@ -235,14 +230,14 @@ def time_out() -> float:
 
 
 def own_mirrors(mirror: str | None) -> list[str]:
-    """Return the mirror that the person named, by argument or ACTBENCH_MIRROR, as a list of one or none."""
+    """Return a list of the mirror named by the argument or by ACTBENCH_MIRROR, empty if there is none."""
     address = mirror or os.environ.get("ACTBENCH_MIRROR")
     if not address:
         return []
     try:
         parts = urllib.parse.urlsplit(address)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
-    except ValueError:  # brackets that hold no IPv6 address
+    except ValueError:  # brackets without an IPv6 address inside
         usable = False
     if not usable:
         raise DataError(f"a mirror must be an address such as https://host/folder/, got {address!r}")
@@ -250,7 +245,7 @@ def own_mirrors(mirror: str | None) -> list[str]:
 
 
 def known_mirrors(torchvision_class: str) -> list[str]:
-    """Return the folders that torchvision's class downloads from, each ending in a slash."""
+    """Return the addresses that torchvision's class downloads from, each ending in a slash."""
     cls = getattr(torchvision_datasets(), torchvision_class)
     if isinstance(cls.resources, dict):  # QMNIST: whole addresses, by split
         return list(dict.fromkeys(url.rpartition("/")[0] + "/" for url, _ in cls.resources["train"]))
@@ -258,38 +253,25 @@ def known_mirrors(torchvision_class: str) -> list[str]:
 
 
 def torchvision_datasets() -> Any:
-    """Return the module `torchvision.datasets`, also where torchvision's compiled operators do not load.
+    """Return the module `torchvision.datasets`, even if torchvision's compiled operators do not load.
 
-    PyPI's torchvision beside a torch from another index cannot load its operators, and then fails while it
-    describes them to torch. The dataset classes need none of them, so torchvision is imported once more with
-    an empty module in place of these descriptions.
+    PyPI's torchvision cannot load its operators beside a torch from another index, and fails when it describes them
+    to torch. Datasets need no operators, so a second attempt puts an empty module in place of the descriptions.
+    Raises DataError if that fails, too.
     """
     before = set(sys.modules)
-    try:
-        return importlib.import_module("torchvision.datasets")
-    except (ImportError, OSError) as error:
-        _forget_torchvision(before)
-        raise _mismatch(error) from error
-    except RuntimeError:
-        _forget_torchvision(before)
-    described = "torchvision._meta_registrations"
-    sys.modules[described] = types.ModuleType(described)
-    try:
-        return importlib.import_module("torchvision.datasets")
-    except (ImportError, OSError, RuntimeError) as error:
-        _forget_torchvision(before)
-        raise _mismatch(error) from error
-
-
-def _forget_torchvision(before: set[str]) -> None:
-    """Remove from sys.modules what an import of torchvision that failed has left there."""
-    for name in set(sys.modules) - before:
-        if name.partition(".")[0] == "torchvision":
-            del sys.modules[name]
-
-
-def _mismatch(error: Exception) -> DataError:
-    return DataError(
-        f"torchvision, which knows where datasets are, cannot be imported ({error}): it does not fit the "
+    for replaced in ([], ["torchvision._meta_registrations"]):
+        sys.modules.update((name, types.ModuleType(name)) for name in replaced)
+        try:
+            return importlib.import_module("torchvision.datasets")
+        except (ImportError, OSError, RuntimeError) as error:
+            for name in set(sys.modules) - before:
+                if name.partition(".")[0] == "torchvision":
+                    del sys.modules[name]
+            failure = error
+        if not isinstance(failure, RuntimeError):
+            break
+    raise DataError(
+        f"torchvision, which knows where to download datasets, cannot be imported ({failure}): it does not fit the "
         "installed torch. Install the two together: pip install --force-reinstall torch torchvision"
-    )
+    ) from failure

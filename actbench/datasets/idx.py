@@ -1,8 +1,7 @@
-"""The stored files of a dataset: where one lies, and reading it with every check there is (layer 1).
+"""The stored files of a dataset: where each one is, and reading it with every possible check.
 
-Imports `errors` and numpy. Two formats: IDX (http://yann.lecun.com/exdb/mnist: two zero bytes, a byte for the
-type, a byte for the number of axes, each axis as a big-endian 32-bit integer, then the values), and the CSV
-table of digits that comes with scikit-learn.
+There are two formats. IDX (http://yann.lecun.com/exdb/mnist) has two zero bytes, one byte for the type, one for the
+number of axes, each axis as a big-endian 32-bit integer, then the values. The other is scikit-learn's CSV of digits.
 """
 
 from __future__ import annotations
@@ -21,7 +20,9 @@ from numpy.typing import NDArray
 from actbench.errors import DataError
 
 CLASSES = 10
-MAX_BYTES = 64 * 2**20  # no file of these datasets is larger, compressed or not
+"""Every dataset has ten classes."""
+MAX_BYTES = 64 * 2**20
+"""No file of these datasets is larger, compressed or not."""
 
 Arrays = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]
 
@@ -30,11 +31,10 @@ _TYPES: dict[int, np.dtype[Any]] = {8: np.dtype("u1"), 12: np.dtype(">i4")}
 
 @dataclass(frozen=True)
 class IdxFile:
-    """One published file: what it must hold and the hashes it is known by.
+    """One published file: its name without `.gz`, what it must hold, and its hashes.
 
-    `name` is without `.gz`; `shape` is (N, 28, 28) for images, (N,) for labels, (N, 8) for QMNIST's labels;
-    `md5` is of the published `.gz` (torchvision names the same one); `sha256` is of the uncompressed
-    content, empty where none is known.
+    `shape` is (N, 28, 28) for images, (N,) for labels and (N, 8) for QMNIST's labels. `md5` is that of the published
+    `.gz`, as torchvision has it; `sha256` is that of the uncompressed content, empty if unknown.
     """
 
     name: str
@@ -44,14 +44,14 @@ class IdxFile:
 
     @property
     def archive(self) -> str:
-        """The name it is published under."""
+        """The name under which it is published."""
         return f"{self.name}.gz"
 
     def locate(self, raw: Path) -> Path | None:
-        """Return where the file lies in folder `raw`, or None. Raises DataError for a folder that is barred.
+        """Return the file's path in folder `raw`, or None. Raises DataError if the folder cannot be read.
 
-        Where both forms are there, the one that can be checked against a hash is taken, and the uncompressed
-        one if both can: it is read faster.
+        If both forms exist, take one that can be checked against a hash, preferably the uncompressed one, which is
+        faster to read.
         """
         names = (self.name, self.archive) if self.sha256 else (self.archive, self.name)
         try:
@@ -60,22 +60,11 @@ class IdxFile:
             raise DataError(f"{raw}: cannot be read: {error.strerror}") from error
 
 
-def read(path: Path, file: IdxFile, dataset: str) -> NDArray[Any]:
-    """Return what `path` holds, as `check` does; raise DataError that says what is wrong and the way out."""
-    try:
-        return check(path, file)
-    except ValueError as error:
-        raise DataError(
-            f"{path}: {error}\nThis is not {file.name} of {dataset}. Delete it and run `actbench data fetch "
-            f"{dataset}`, or name another folder with --data-dir."
-        ) from error
-
-
 def check(path: Path, file: IdxFile) -> NDArray[Any]:
-    """Return what the IDX file at `path` holds, once it is known to be `file`.
+    """Return the content of the IDX file at `path` after making sure that it is `file`.
 
-    Returns images uint8 (N, 28, 28) or labels int64 (N,); the array owns its memory and can be written to.
-    Raises ValueError that says what is wrong with the content, DataError when it cannot be read at all.
+    That is images, uint8 (N, 28, 28), or labels, int64 (N,), in a writable array with its own memory. Raises
+    ValueError that says what is wrong with the content, DataError if it cannot be read at all.
     """
     content = _content(path, file)
     found = hashlib.sha256(content).hexdigest() if file.sha256 else ""
@@ -85,9 +74,9 @@ def check(path: Path, file: IdxFile) -> NDArray[Any]:
             raise ValueError(f"holds {_sizes(shape)} values, expected {_sizes(file.shape)}")
         due = start + math.prod(shape) * kind.itemsize
         if len(content) != due:
-            raise ValueError(f"is {len(content)} bytes long, and its header says {due}")
+            raise ValueError(f"is {len(content)} bytes long, but its header says {due}")
         if found != file.sha256:
-            raise ValueError("has another content")
+            raise ValueError("has different content")
     except ValueError as error:
         if found == file.sha256:
             raise
@@ -97,11 +86,11 @@ def check(path: Path, file: IdxFile) -> NDArray[Any]:
 
 
 def _header(content: bytes) -> tuple[np.dtype[Any], tuple[int, ...], int]:
-    """Return the type, the shape and where the values start."""
+    """Return the type, the shape and the offset of the values."""
     axes = content[3] if len(content) > 3 else 0
     start = 4 + 4 * axes
     if content[:2] != b"\0\0" or content[2] not in _TYPES or not 1 <= axes <= 3 or len(content) < start:
-        raise ValueError(f"is no IDX file (starts with {content[:4].hex() or 'nothing'})")
+        raise ValueError(f"is not an IDX file (starts with {content[:4].hex() or 'nothing'})")
     shape = tuple(int(n) for n in np.frombuffer(content, ">u4", count=axes, offset=4))
     return _TYPES[content[2]], shape, start
 
@@ -110,18 +99,18 @@ def _labels(values: NDArray[Any]) -> NDArray[Any]:
     """Return the class of each image: the values, or the first column of QMNIST's table."""
     labels = (values if values.ndim == 1 else values[:, 0]).astype(np.int64)
     if labels.min() < 0 or labels.max() >= CLASSES:
-        raise ValueError(f"has labels from {labels.min()} to {labels.max()}, and only 0 to 9 are allowed")
+        raise ValueError(f"has labels from {labels.min()} to {labels.max()}, but only 0 to 9 are allowed")
     return labels
 
 
 def _content(path: Path, file: IdxFile) -> bytes:
-    """Return the uncompressed bytes; a `.gz` carries a checksum, which is checked on the way."""
+    """Return the uncompressed bytes, checking the checksum that a `.gz` carries."""
     try:
         with path.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
         if path.suffix == ".gz":
             if not file.sha256 and (found := md5(content)) != file.md5:
-                raise ValueError(f"has another content; MD5 {found}, expected {file.md5}")
+                raise ValueError(f"has different content; MD5 {found}, expected {file.md5}")
             content = _unpacked(content)
     except zlib.error as error:
         raise ValueError(f"is a damaged gzip file ({error})") from error
@@ -133,13 +122,13 @@ def _content(path: Path, file: IdxFile) -> bytes:
 
 
 def _unpacked(content: bytes) -> bytes:
-    """Return what gzip packed, up to a little over MAX_BYTES. Raises zlib.error where it is damaged.
+    """Decompress gzip data, up to one byte over MAX_BYTES. Raises zlib.error if it is damaged.
 
-    A member is one call, in which other threads go on: `gzip` makes thousands of small ones.
+    One call per gzip member lets other threads run meanwhile; the `gzip` module makes thousands of small calls.
     """
     unpacked = b""
     while content and len(unpacked) <= MAX_BYTES:
-        member = zlib.decompressobj(zlib.MAX_WBITS | 16)  # with gzip's header and checksum
+        member = zlib.decompressobj(zlib.MAX_WBITS | 16)  # the 16 means gzip's header and checksum
         unpacked += member.decompress(content, MAX_BYTES + 1 - len(unpacked))
         if not member.eof and len(unpacked) <= MAX_BYTES:
             raise zlib.error("it ends too early")
@@ -148,7 +137,7 @@ def _unpacked(content: bytes) -> bytes:
 
 
 def md5(content: bytes) -> str:
-    """Return the MD5 of `content` in hex: it tells a wrong file, and is no defence against a forged one."""
+    """Return the MD5 of `content` in hex: enough to detect a wrong file, not a forged one."""
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
@@ -157,23 +146,22 @@ def _sizes(shape: tuple[int, ...]) -> str:
 
 
 def packaged_digits() -> Path:
-    """Return the file that `sklearn.datasets.load_digits` reads; DataError when scikit-learn lacks it.
+    """Return the file that `sklearn.datasets.load_digits` reads. Raises DataError if it is not installed.
 
-    It is read directly because importing sklearn takes 1.1 s, and this 5 ms (measured).
+    Finding it takes 5 ms, importing sklearn 1.1 s (measured).
     """
-    spec = importlib.util.find_spec("sklearn")  # finds the package without importing it
+    spec = importlib.util.find_spec("sklearn")
     places = [] if spec is None else spec.submodule_search_locations or []
     for place in places:
         if (path := Path(place) / "datasets" / "data" / "digits.csv.gz").is_file():
             return path
-    raise DataError("scikit-learn, which brings the digits, is not fully installed: pip install scikit-learn")
+    raise DataError("the digits come with scikit-learn, which is not fully installed: pip install scikit-learn")
 
 
 def read_digits(path: Path) -> Arrays:
-    """Return the digits: training images and labels, test images and labels, each in the file's order.
+    """Return the digits: training images and labels, then test images and labels, each in the file's order.
 
-    Of the images sorted by class, and by the file's order within a class, every fifth is a test image: both
-    splits hold each class in the same share, and no random generator has a say.
+    Every fifth image of each class is a test image, so both splits have the same class shares without any randomness.
     """
     table = np.loadtxt(path, delimiter=",", dtype=np.int64)  # (1797, 65): 8x8 values 0-16, then the class
     if table.shape != (1_797, 65):
@@ -185,11 +173,11 @@ def read_digits(path: Path) -> Arrays:
 
 
 def enlarged(images: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Return 8x8 images of 0-16 as 28x28 images of 0-255, bilinear between the centres of pixels.
+    """Scale 8x8 images of 0-16 to 28x28 images of 0-255, bilinearly between pixel centres.
 
-    Agrees with torch.nn.functional.interpolate(mode="bilinear", align_corners=False). The centre of output
-    pixel i lies at (4i - 5) / 14 among the inputs, so every weight is a multiple of 1/14 and integers do:
-    the result is the same on every machine.
+    Agrees with torch.nn.functional.interpolate(mode="bilinear", align_corners=False). The centre of output pixel i
+    lies at input position (4i - 5) / 14. So every weight is a multiple of 1/14, and integer arithmetic gives the same
+    result on every machine.
     """
     position = np.clip(4 * np.arange(28) - 5, 0, 7 * 14)  # in 14ths of an input pixel
     left, share = np.divmod(position, 14)
