@@ -28,8 +28,8 @@ from torch import Tensor
 from actbench import compute, engine, stats
 from actbench.activations import ACTIVATIONS
 from actbench.config import Run, Variant, from_mapping
-from actbench.datasets import Dataset, Split
-from actbench.engine.lanes import CLASSES, Arrays, LaneStack
+from actbench.datasets import CLASSES, Dataset, Split
+from actbench.engine.lanes import Arrays, LaneStack
 from actbench.errors import UsageError
 from actbench.model import generator
 

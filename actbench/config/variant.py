@@ -41,11 +41,10 @@ from actbench.config.rules import (
     sort_out,
     text,
 )
-from actbench.datasets import DATASETS
+from actbench.datasets import CLASSES, DATASETS, INPUTS
 from actbench.errors import UsageError
 from actbench.registry import Value
 
-INPUTS, CLASSES = 784, 10
 CHANNELS, WINDOW = (16, 32), 9
 """Widths of the two convolutions of `network: cnn`, and the positions that each sees at once, 3x3."""
 MAX_PARAMETERS = 200_000_000

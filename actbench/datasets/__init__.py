@@ -22,12 +22,28 @@ from numpy.typing import NDArray
 
 from actbench.datasets import download, idx
 from actbench.datasets.download import Note, Progress
-from actbench.datasets.idx import CLASSES, Arrays, IdxFile
+from actbench.datasets.idx import CLASSES, INPUTS, Arrays, IdxFile
 from actbench.errors import DataError
 from actbench.registry import Parameter, Registry
 
 if TYPE_CHECKING:
     import torch
+
+__all__ = [
+    "CLASSES",
+    "DATASETS",
+    "INPUTS",
+    "Dataset",
+    "DatasetEntry",
+    "FileCheck",
+    "Split",
+    "data_folder",
+    "fetch",
+    "fingerprint",
+    "info",
+    "load",
+    "verify",
+]
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from actbench.errors import DataError
 
-CLASSES = 10
-"""Every dataset has ten classes."""
+INPUTS, CLASSES = 28 * 28, 10
+"""Every dataset has images of 28x28 pixels in ten classes."""
 MAX_BYTES = 64 * 2**20
 """No file of these datasets is larger, compressed or not."""
 

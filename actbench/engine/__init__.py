@@ -27,9 +27,9 @@ from torch import Tensor
 
 from actbench.compute import configure_thread, free_memory, spread, training_thread
 from actbench.config import Run
-from actbench.datasets import Dataset
+from actbench.datasets import CLASSES, INPUTS, Dataset
 from actbench.engine.checkpoint import restore_lane, save_lane
-from actbench.engine.lanes import CLASSES, Arrays, LaneStack
+from actbench.engine.lanes import Arrays, LaneStack
 from actbench.engine.measure import SAMPLE, Measurer, Row, diverged
 from actbench.errors import DeviceError
 from actbench.model import Structure
@@ -265,10 +265,10 @@ def lanes_that_fit(device: torch.device, runs: Sequence[Run], threads: int = 1) 
         return _MOST_LANES
     kept, used = 0, 0
     for variant in dict.fromkeys(run.variant for run in runs):
-        structure = Structure.of(variant, 784, CLASSES)
+        structure = Structure.of(variant, INPUTS, CLASSES)
         widths = sum((layer.pre + layer.post) * layer.positions for layer in structure.layers)
         kept = max(kept, 4 * 4 * structure.parameter_count)
-        used = max(used, 4 * 8 * (variant.batch_size + SAMPLE) * (widths + 784))
+        used = max(used, 4 * 8 * (variant.batch_size + SAMPLE) * (widths + INPUTS))
     lanes = 0.75 * free / (kept + used) if device.type == "cuda" else (0.75 * free - threads * used) / kept
     return max(1, min(_MOST_LANES, int(lanes)))
 

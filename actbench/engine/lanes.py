@@ -17,7 +17,7 @@ from torch import Tensor
 
 from actbench.compute import spread, whole_shares
 from actbench.config import Augment, Run, Variant
-from actbench.datasets import Dataset, Split
+from actbench.datasets import CLASSES, Dataset, Split
 from actbench.engine.augment import Augmentation
 from actbench.engine.graph import GraphedStep
 from actbench.engine.lone import LoneStep
@@ -26,8 +26,6 @@ from actbench.model import LaneNetwork, generator
 from actbench.model.noise import Noise
 from actbench.optimizers import OPTIMIZERS, bare_step
 from actbench.schedules import multiplier
-
-CLASSES = 10
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import actbench
 from actbench.config import Run
+from actbench.datasets import CLASSES, INPUTS
 from actbench.store import Store, StoredRun
 
 if TYPE_CHECKING:
@@ -150,7 +151,14 @@ def lane_groups(runs: Sequence[Run], lanes: int, device: str) -> Iterator[list[R
         if device == "cuda":
             from actbench.model import Structure
 
-            key += (v.batch_size, v.epochs, v.optimizer.name, v.probe, v.augment is None, Structure.of(v, 784, 10))
+            key += (
+                v.batch_size,
+                v.epochs,
+                v.optimizer.name,
+                v.probe,
+                v.augment is None,
+                Structure.of(v, INPUTS, CLASSES),
+            )
         groups.setdefault(key, []).append(run)
     for members in groups.values():
         if device == "cuda":
