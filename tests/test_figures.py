@@ -25,12 +25,11 @@ from actbench import figures, stats
 from actbench.activations import ACTIVATIONS, chain_function
 from actbench.config import Choice
 from actbench.errors import UnknownNameError, UsageError
-from actbench.figures import theme
 from actbench.figures.activations import shape
-from actbench.figures.measured import measure
+from actbench.figures.curves import axis_domain, pixel, spread, value_at
 from actbench.figures.neurons import picture
-from actbench.figures.panels import arrange, told_apart
-from actbench.figures.theme import MOST_SERIES
+from actbench.figures.panels import arrange, measure, told_apart
+from actbench.figures.theme import MOST_SERIES, labels_of
 
 Row = dict[str, Any]
 HOSTILE = (
@@ -149,26 +148,26 @@ def test_every_group_is_drawn_once_and_never_beside_another_dataset(rows: list[R
 
 @given(st.lists(st.text(max_size=80), unique=True, max_size=20), st.integers(12, 40))
 def test_shortened_names_stay_different_printable_and_short(names: list[str], limit: int) -> None:
-    found = theme.short_all(names, limit)
+    found = labels_of(names, limit)
     assert len(set(found.values())) == len(names)
     assert all(name.isprintable() and len(name) <= limit for name in found.values())
 
 
 @given(st.lists(st.floats(-50, 250), min_size=1, max_size=12))
 def test_labels_are_spread_without_overlap_in_the_order_of_their_lines(wanted: list[float]) -> None:
-    places = theme.spread(wanted, 15, 0, 200)
+    places = spread(wanted, 15, 0, 200)
     order = sorted(range(len(wanted)), key=lambda i: wanted[i])
     assert all(places[b] - places[a] >= 15 - 1e-6 for a, b in pairwise(order))
     assert all(-1e-6 <= place <= 200 + 1e-6 for place in places)
 
 
 def test_labels_with_room_stay_where_their_lines_end() -> None:
-    assert theme.spread([120.0, 10.0, 60.0], 15, 0, 200) == [120.0, 10.0, 60.0]
+    assert spread([120.0, 10.0, 60.0], 15, 0, 200) == [120.0, 10.0, 60.0]
 
 
 @pytest.mark.parametrize("log", [False, True])
 def test_a_place_in_pixels_and_its_value_are_each_others_inverse(log: bool) -> None:
-    assert theme.value(theme.pixel(3.0, [1, 9], 200, log=log), [1, 9], 200, log=log) == pytest.approx(3.0)
+    assert value_at(pixel(3.0, [1, 9], 200, log=log), [1, 9], 200, log=log) == pytest.approx(3.0)
 
 
 # --- what is measured --------------------------------------------------------------------------------------------
@@ -176,20 +175,20 @@ def test_a_place_in_pixels_and_its_value_are_each_others_inverse(log: bool) -> N
 
 def test_a_band_is_the_t_interval_over_the_seeds_and_a_diverged_run_has_no_part_in_it() -> None:
     rows = [*grid(1), run("f0", 0.1, 3, status="diverged")]
-    found = measure(arrange(rows), curve, "test_accuracy")
+    found = measure(arrange(rows).grouping, curve, "test_accuracy")
     (means,) = found.means.values()
-    (threads,) = found.threads.values()
+    (runs,) = found.runs.values()
     values = [0.1 + 0.2 * 4 + seed / 100 for seed in range(3)]
     interval = stats.t_interval(values)
     assert interval is not None
     assert means[-1]["mean"] == pytest.approx(stats.mean(values))
     assert (means[-1]["low"], means[-1]["high"]) == pytest.approx(tuple(interval.clipped()), rel=1e-5)
-    assert [(row["epoch"], row["run"]) for row in threads if row["broke"]] == [(2, "0.3")]
+    assert [(row["epoch"], row["run"]) for row in runs if row["broke"]] == [(2, "0.3")]
     assert {row["n"] for row in means} == {3}
 
 
 def test_the_untrained_network_is_left_out_of_accuracies_and_losses_only() -> None:
-    found = arrange(grid(2))
+    found = arrange(grid(2)).grouping
     assert measure(found, curve, "test_accuracy").first == 1
     assert measure(found, curve, "train_loss").first == 1
     assert measure(found, curve, "dead_ratio").first == 0
@@ -202,7 +201,7 @@ def test_an_axis_holds_every_run_and_no_impossible_share(values: list[float], sh
     lines = {
         row["seed"]: [{"epoch": e, "dead_ratio": (row["value"] + shift * e) / 2} for e in range(2)] for row in rows
     }
-    low, high = measure(found, lambda row: lines[row["seed"]], "dead_ratio").domain(found.groups)
+    low, high = axis_domain(measure(found.grouping, lambda row: lines[row["seed"]], "dead_ratio"), found.groups)
     drawn = [line["dead_ratio"] for of_run in lines.values() for line in of_run]
     assert 0 <= low <= min(drawn) + 1e-6
     assert max(drawn) - 1e-6 <= high

@@ -1,40 +1,36 @@
-"""Charts over the epochs: any metric, and who dies when (layer 4).
+"""`plot curves`: any metric over the epochs. `plot dead` draws its panels with the same functions.
 
-Imports `measured`, `arrangement`, `look`; altair when used. A line is the mean over the seeds, its band the 95% t
-interval, a thin line one seed; where a run diverged, its thin line ends in a cross and the mean goes on without it.
+A line is the mean over the seeds, its band the 95% t interval, a thin line one seed. The thin line of a run that
+diverged ends in a cross, and the mean goes on without that run.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
+from actbench.comparison.groups import Group
 from actbench.comparison.quantities import Curve, Row
+from actbench.errors import UsageError
 from actbench.figures import theme
-from actbench.figures.measured import Measured, measure
-from actbench.figures.panels import MOST_PANELS, Arrangement, Panel, arrange
+from actbench.figures.panels import Arrangement, LearningCurves, Panel, arrange, measure
 from actbench.figures.theme import MOST_SERIES, Chart, alt
 
-DEAD_METRICS = {
-    "dead_ratio": "Dead hidden units",
-    "near_dead_ratio": "Near-dead hidden units",
-    "deaths": "Deaths in the epoch",
-    "revivals": "Revivals in the epoch",
-}
-_LABEL_GAP, _LABEL_OFFSET = 15, 26  # pixels between names beside line ends, and from the ends to the names
+_MOST_PANELS = 36
+_NAME_GAP, _NAME_OFFSET = 15, 26  # pixels between the names beside line ends, and from the line ends to the names
 
 
 @dataclass(frozen=True)
-class Frame:
-    """How large a panel is in pixels, which of its axes have titles, and whether names stand beside line ends."""
+class PanelFormat:
+    """A panel's size in pixels, which axes have titles, whether names stand beside line ends, and a log scale for y."""
 
     width: int
     height: int
     titled_x: bool = True
     titled_y: bool = True
-    ends: bool = False
+    named_ends: bool = False
     log: bool = False
 
 
@@ -47,60 +43,34 @@ def curves(
     log: bool = False,
     free: bool = False,
 ) -> Chart:
-    """Draw a metric over the epochs, a line with a band for each variant.
+    """Draw a metric over the epochs, with one line and band per variant.
 
-    rows: of runs.csv, one a run. `curve(row)` gives a run's epochs. by: columns; the first makes the lines and the
-    others the panels. log: a logarithmic axis. free: each panel has an axis of its own, else each dataset. Raises
-    `UsageError` where no run has the metric, and for values <= 0 on a logarithmic axis.
+    rows: of runs.csv, one per run. `curve(row)` returns a run's epochs. by: columns; the first makes the lines and the
+    others the panels. log: a logarithmic axis. free: each panel has its own axis; otherwise each dataset has one.
+    Raises `UsageError` if no run has the metric, and for values <= 0 on a logarithmic axis.
     """
     found = arrange(rows, by)
-    measured = measure(found, curve, metric)
-    found = found.cut(MOST_PANELS)
-    width, height, columns = _sizes(len(found.panels))
-    ends = len(found.panels) == 1 and 1 < len(found.series) <= MOST_SERIES
+    measured = measure(found.grouping, curve, metric)
+    found = found.cut(_MOST_PANELS)
+    count = len(found.panels)
+    width, height, columns = _sizes(count)
     drawn = []
     for i, panel in enumerate(found.panels):
-        is_lowest = i + columns >= len(found.panels)
-        frame = Frame(width, height, is_lowest, i % columns == 0, ends, log)
+        form = PanelFormat(
+            width, height, titled_x=i + columns >= count, titled_y=i % columns == 0, log=log,
+            named_ends=count == 1 and 1 < len(found.series) <= MOST_SERIES,
+        )  # fmt: skip
         groups = panel.groups if free else [group for group in found.groups if group.dataset == panel.dataset]
-        drawn.append(_panel(found, panel, measured, measured.domain(groups, log=log), frame))
-    whole = drawn[0] if len(drawn) == 1 else alt.concat(*drawn, columns=columns)
+        drawn.append(draw_panel(found, panel, measured, axis_domain(measured, groups, log=log), form))
+    notes = [found.compared, legend_note(found, [measured]), *found.notes()]
+    if any(row["epoch"] < measured.first for runs in measured.runs.values() for row in runs):
+        notes.append("The untrained network (epoch 0) is not drawn.")
     title = f"{measured.title} over the epochs: {found.summary}"
-    notes = [found.compared, _explained(found, [measured]), *found.notes(), *measured.notes()]
-    return theme.titled(whole, title, notes, max(600, min(len(drawn), columns) * width))
-
-
-def dead(rows: Sequence[Row], curve: Curve, *, by: Sequence[str] | None = None) -> Chart:
-    """Draw dead and near-dead units, deaths and revivals over the epochs: a column each, a row a panel.
-
-    Arguments and errors as in `curves`. Where there are many variants, those with most dead units are named.
-    """
-    found = arrange(rows, by)
-    notes = []
-    if found.alone:
-        ranked = measure(found, curve, "dead_ratio")
-        total = len(found.series)
-        found = found.highlighted(ranked.final)
-        notes.append(
-            f"Named are the {len(found.series)} of {total} with most dead units at the end; the others are grey."
-        )
-    measured = [measure(found, curve, metric, title) for metric, title in DEAD_METRICS.items()]
-    found = found.cut(8)
-    drawn = []
-    for i, panel in enumerate(found.panels):
-        for j, one in enumerate(measured):
-            frame = Frame(195, 150, titled_x=i == len(found.panels) - 1)
-            shown = panel if j == 0 else replace(panel, title="")
-            drawn.append(_panel(found, shown, one, one.domain(found.groups), frame))
-    notes = [found.compared, _explained(found, measured), *notes, *found.notes()]
-    notes.append("Dead: no training image can change the unit's incoming weights (max |f′| = 0). Near-dead: max |f′| ≤ "
-                 "0.1% of sup |f′|. Deaths and revivals are counts of hidden units.")  # fmt: skip
-    title = f"Dead hidden units over the epochs: {found.summary}"
-    return theme.titled(alt.concat(*drawn, columns=len(measured)), title, notes, 950)
+    return theme.titled(theme.tiled(drawn, columns), title, notes, max(600, min(count, columns) * width))
 
 
 def _sizes(panels: int) -> tuple[int, int, int]:
-    """Return a panel's width and height, and how many stand in a row."""
+    """Return the width and height of a panel, and how many panels stand in a row."""
     if panels == 1:
         return 560, 340, 1
     if panels <= 4:
@@ -108,142 +78,205 @@ def _sizes(panels: int) -> tuple[int, int, int]:
     return (240, 170, 3) if panels <= 12 else (150, 110, 6)
 
 
-def _explained(found: Arrangement, measured: Sequence[Measured]) -> str:
+def legend_note(found: Arrangement, measured: Sequence[LearningCurves]) -> str:
     """Say what the marks are."""
-    told = ["Line: mean over the seeds.", "Band: its 95% t interval.", "Thin: one seed each."]
+    texts = ["Line: mean over the seeds.", "Band: its 95% t interval.", "Thin: one seed each."]
     if all(one.single for one in measured):
-        told = ["One seed each: no interval."]
-    elif not any(rows for one in measured for rows in one.means.values()):
-        told = ["Thin: one seed each."]
-    if any(one.broken for one in measured):
-        told.append("Cross: diverged after this epoch.")
+        texts = ["One seed each: no interval."]
+    if not any(rows for one in measured for rows in one.means.values()):
+        texts = ["Thin: one seed each."]
+    if any(row["broke"] for one in measured for rows in one.runs.values() for row in rows):
+        texts.append("Cross: diverged after this epoch.")
     if found.alone:
-        told.append("Grey: the other variants.")
-    return " ".join(told)
+        texts.append("Grey: the other variants.")
+    return " ".join(texts)
+
+
+def axis_domain(measured: LearningCurves, groups: Sequence[Group], *, log: bool = False) -> list[float]:
+    """Return the ends of an axis that holds every run of `groups`, and their intervals as far as possible.
+
+    Diverged runs count only if there are no others. The wide intervals of few seeds lengthen the axis by at most a
+    quarter at each end. Raises `UsageError` for values <= 0 with `log`.
+    """
+    runs = measured.drawn(measured.runs, groups)
+    values = [row["value"] for row in runs if not row["diverged"]] or [row["value"] for row in runs] or [0, 1]
+    least, low, high = min(values), min(values), max(values)
+    if log and low <= 0:
+        raise UsageError(f"--log: {measured.metric.name} has values <= 0, which a logarithmic axis cannot show")
+    if log:
+        return [low / 1.1, high * 1.1]
+    span = high - low or abs(high) or 1.0
+    high = low + span if high == low == 0 else high
+    ends = [row for row in measured.drawn(measured.means, groups) if row["low"] is not None]
+    low = max(min([low, *(row["low"] for row in ends)]), low - span / 4)
+    high = min(max([high, *(row["high"] for row in ends)]), high + span / 4)
+    pad = 0.04 * (high - low or span)
+    low, high = low - pad, high + pad
+    if measured.metric.kind == "fraction" and max(values) <= 1:
+        high = min(high, 1.0)
+    if least >= 0:  # an axis of what cannot be negative starts at 0 or above, and a share of 0 lies on the axis
+        low = 0.0 if measured.metric.kind == "count" or least <= 0.1 * span else max(low, 0.0)
+    return [low, high]
 
 
 @dataclass(frozen=True)
-class Axes:
-    """The encodings that all layers of a panel share: the epoch, any field on the metric's axis, and the series."""
+class _Encodings:
+    """What all layers of a panel share: the epoch, any field on the metric's axis, and the series."""
 
     x: Any
     y: Callable[[str], Any]
-    marks: Mapping[str, Any]
+    series: Mapping[str, Any]
     domain: Sequence[float]
 
 
-def _axes(found: Arrangement, panel: Panel, measured: Measured, domain: Sequence[float], frame: Frame) -> Axes:
-    last = measured.last_of([group for group in found.groups if group.dataset == panel.dataset])
-    first = min(measured.first, last - 1)
-    scale = alt.Scale(domain=domain, type="log" if frame.log else "linear", nice=False, zero=False)
-    axis = theme.axis(measured.kind, 7 if frame.height > 300 else 4, domain[1])
-    title = theme.axis_title(measured.title, measured.kind) if frame.titled_y else None
-    return Axes(
+def _encodings(
+    found: Arrangement, panel: Panel, measured: LearningCurves, domain: Sequence[float], form: PanelFormat
+) -> _Encodings:
+    runs = measured.drawn(measured.runs, [group for group in found.groups if group.dataset == panel.dataset])
+    last = max((row["epoch"] for row in runs), default=measured.last)
+    kind, series = measured.metric.kind, [""] if found.alone else found.series
+    unnamed = len(series) > 1 and not form.named_ends
+    scale = alt.Scale(domain=domain, type="log" if form.log else "linear", nice=False, zero=False)
+    axis = theme.axis(kind, 7 if form.height > 300 else 4, domain[1])
+    title = theme.axis_title(measured.title, kind) if form.titled_y else None
+    return _Encodings(
         x=alt.X(
             "epoch:Q",
-            title="epoch" if frame.titled_x else None,
-            scale=alt.Scale(domain=[first, last], nice=False),
-            axis=alt.Axis(format="d", tickMinStep=1, tickCount=8 if frame.width >= 200 else 4, grid=False),
+            title="epoch" if form.titled_x else None,
+            scale=alt.Scale(domain=[min(measured.first, last - 1), last], nice=False),
+            axis=alt.Axis(format="d", tickMinStep=1, tickCount=8 if form.width >= 200 else 4, grid=False),
         ),
         y=lambda field: alt.Y(f"{field}:Q", title=title, scale=scale, axis=axis),
-        marks=theme.series_scales([""] if found.alone else found.series, _legend(found, frame)),
+        series=theme.series_scales(series, theme.legend(found.key, len(series)) if unnamed else None),
         domain=domain,
     )
 
 
-def _panel(found: Arrangement, panel: Panel, measured: Measured, domain: Sequence[float], frame: Frame) -> Chart:
-    """Draw one panel: from back to front grey context, bands, seeds, crosses, means, and the names at line ends."""
-    axes = _axes(found, panel, measured, domain, frame)
-    means = [row for name, group in panel.members for row in measured.mean_rows(name, group)]
-    threads = [row for name, group in panel.members for row in measured.thread_rows(name, group)]
-    context = [row for group in panel.context for row in measured.mean_rows(group.label, group)]
+def draw_panel(
+    found: Arrangement, panel: Panel, measured: LearningCurves, domain: Sequence[float], form: PanelFormat
+) -> Chart:
+    """Draw one panel, from back to front: grey context, bands, seeds, crosses, means, and the names at line ends."""
+    to = _encodings(found, panel, measured, domain, form)
+    means, runs = (
+        [
+            {**row, "series": "" if found.alone else name, "variant": name}
+            for name, group in panel.members
+            for row in measured.drawn(points, [group])
+        ]
+        for points in (measured.means, measured.runs)
+    )
     layers = []
-    if context:
-        grey = alt.Chart(theme.records(context)).mark_line(style="context", strokeWidth=0.8, clip=True)
-        layers.append(grey.encode(x=axes.x, y=axes.y("mean"), detail="line:N"))
-    layers += _spread_layers(means, threads, axes, measured, frame)
+    if context := measured.drawn(measured.means, panel.context):
+        grey = theme.chart(context).mark_line(style="context", strokeWidth=0.8, clip=True)
+        layers.append(grey.encode(x=to.x, y=to.y("mean"), detail="line:N"))
+    layers += _spread_layers(means, runs, to, measured, form)
     if means:
-        layers += _mean_layers(means, axes, measured, frame)
-    if means and frame.ends:
-        layers += _names(means, axes, frame)
-    return theme.headed(alt.layer(*layers).properties(width=frame.width, height=frame.height), panel.title)
+        layers += _mean_layers(means, to, measured, form)
+    if means and form.named_ends:
+        layers += _end_names(means, to, form)
+    return theme.headed(alt.layer(*layers).properties(width=form.width, height=form.height), panel.title)
 
 
 def _spread_layers(
-    means: list[dict[str, Any]], threads: list[dict[str, Any]], axes: Axes, measured: Measured, frame: Frame
+    means: list[dict[str, Any]], runs: list[dict[str, Any]], to: _Encodings, measured: LearningCurves, form: PanelFormat
 ) -> list[Chart]:
-    """Draw what says how sure the means are: the bands, the seeds, and where a run diverged."""
+    """Draw how certain the means are: the bands, the seeds, and where a run diverged."""
     layers = []
-    colour = {"color": axes.marks["color"]}
-    floor = axes.domain[0] if frame.log else -math.inf  # there is no 0 on a logarithmic axis
+    colour = {"color": to.series["color"]}
+    low, high = to.domain
+    floor = low if form.log else -math.inf  # a logarithmic axis has no 0
     if bands := [{**row, "low": max(row["low"], floor)} for row in means if row["low"] is not None]:
-        band = alt.Chart(theme.records(bands)).mark_area(opacity=0.16, clip=True)
-        layers.append(band.encode(x=axes.x, y=axes.y("low"), y2="high:Q", **colour))
-    if threads := [row for row in threads if not measured.single or row["diverged"]]:
-        thin = alt.Chart(theme.records(threads)).mark_line(strokeWidth=0.7, opacity=0.45, clip=True)
-        layers.append(thin.encode(x=axes.x, y=axes.y("value"), detail="run:N", **colour))
-    low, high = axes.domain
-    if crosses := [row for row in threads if row["broke"] and low <= row["value"] <= high]:
-        cross = alt.Chart(theme.records(crosses)).mark_point(shape=theme.CROSS, size=60, strokeWidth=1.6)
-        tooltip = _told(measured, "value", "diverged after epoch")
-        layers.append(cross.encode(x=axes.x, y=axes.y("value"), **colour, tooltip=tooltip))
+        band = theme.chart(bands).mark_area(opacity=0.16, clip=True)
+        layers.append(band.encode(x=to.x, y=to.y("low"), y2="high:Q", **colour))
+    if runs := [row for row in runs if not measured.single or row["diverged"]]:
+        thin = theme.chart(runs).mark_line(strokeWidth=0.7, opacity=0.45, clip=True)
+        layers.append(thin.encode(x=to.x, y=to.y("value"), detail="run:N", **colour))
+    if crosses := [row for row in runs if row["broke"] and low <= row["value"] <= high]:
+        cross = theme.chart(crosses).mark_point(shape=theme.CROSS, size=60, strokeWidth=1.6)
+        tooltip = _tooltip(measured, "value", "diverged after epoch")
+        layers.append(cross.encode(x=to.x, y=to.y("value"), **colour, tooltip=tooltip))
     return layers
 
 
-def _mean_layers(means: list[dict[str, Any]], axes: Axes, measured: Measured, frame: Frame) -> list[Chart]:
-    """Draw the means: a dashed line, its shape at some of the epochs, and something to point at on all of them."""
-    place = {"x": axes.x, "y": axes.y("mean")}
-    line = alt.Chart(theme.records(means)).mark_line(strokeWidth=2.2, clip=True)
-    every = max(1, round((measured.last - measured.first) / (frame.width / 70)))
+def _mean_layers(
+    means: list[dict[str, Any]], to: _Encodings, measured: LearningCurves, form: PanelFormat
+) -> list[Chart]:
+    """Draw the means: a dashed line, its shape at some of the epochs, and invisible marks to point at on all."""
+    place = {"x": to.x, "y": to.y("mean")}
+    line = theme.chart(means).mark_line(strokeWidth=2.2, clip=True)
+    every = max(1, round((measured.last - measured.first) / (form.width / 70)))
     some = [row for row in means if (measured.last - row["epoch"]) % every == 0]
-    shapes = alt.Chart(theme.records(some)).mark_point(filled=True, size=42, opacity=1)
-    points = alt.Chart(theme.records(means)).mark_point(filled=True, size=150, opacity=0)
+    shapes = theme.chart(some).mark_point(filled=True, size=42, opacity=1)
+    targets = theme.chart(means).mark_point(filled=True, size=150, opacity=0)
+    tooltip = [
+        *_tooltip(measured, "mean", "epoch"),
+        *theme.interval_tooltip(theme.exact_format(measured.metric.kind)),
+        alt.Tooltip("n:Q", title="seeds", format="d"),
+    ]
     return [
-        line.encode(**place, color=axes.marks["color"], strokeDash=axes.marks["strokeDash"]),
-        shapes.encode(**place, color=axes.marks["color"], shape=axes.marks["shape"]),
-        points.encode(**place, tooltip=_told(measured, "mean", "epoch")),
+        line.encode(**place, color=to.series["color"], strokeDash=to.series["strokeDash"]),
+        shapes.encode(**place, color=to.series["color"], shape=to.series["shape"]),
+        targets.encode(**place, tooltip=tooltip),
     ]
 
 
-def _told(measured: Measured, field: str, when: str) -> list[Any]:
-    """Return what pointing at a mark shows."""
-    form = theme.exact_format(measured.kind)
-    told = [
+def _tooltip(measured: LearningCurves, field: str, epoch: str) -> list[Any]:
+    form = theme.exact_format(measured.metric.kind)
+    return [
         alt.Tooltip("variant:N"),
-        alt.Tooltip("epoch:Q", title=when, format="d"),
+        alt.Tooltip("epoch:Q", title=epoch, format="d"),
         alt.Tooltip(f"{field}:Q", title=measured.title, format=form),
     ]
-    if field == "mean":
-        told += [
-            alt.Tooltip("low:Q", title="95% from", format=form),
-            alt.Tooltip("high:Q", title="to", format=form),
-            alt.Tooltip("n:Q", title="seeds", format="d"),
-        ]
-    return told
 
 
-def _legend(found: Arrangement, frame: Frame) -> Any:
-    """Return the legend, or None where the lines are named otherwise, or there is only one."""
-    if frame.ends or found.alone or len(found.series) == 1:
-        return None
-    return theme.legend(found.key, len(found.series))
-
-
-def _names(means: list[dict[str, Any]], axes: Axes, frame: Frame) -> list[Chart]:
-    """Write each line's name beside its end, moved apart where they would overlap."""
+def _end_names(means: list[dict[str, Any]], to: _Encodings, form: PanelFormat) -> list[Chart]:
+    """Write each line's name beside its end, moved apart if names would overlap."""
     last = {row["series"]: row for row in means}
-    wanted = [theme.pixel(row["mean"], axes.domain, frame.height, log=frame.log) for row in last.values()]
-    places = theme.spread(wanted, _LABEL_GAP, 0, frame.height)
+    wanted = [pixel(row["mean"], to.domain, form.height, log=form.log) for row in last.values()]
+    places = spread(wanted, _NAME_GAP, 0, form.height)
     ends = [
-        {**row, "place": theme.value(place, axes.domain, frame.height, log=frame.log)}
+        {**row, "place": value_at(place, to.domain, form.height, log=form.log)}
         for row, place in zip(last.values(), places, strict=True)
     ]
-    data, edge, y = theme.records(ends), alt.value(frame.width), axes.y("place")
-    rule = alt.Chart(data).mark_rule(strokeWidth=0.8, xOffset=6, x2Offset=_LABEL_OFFSET - 3)
-    sign = alt.Chart(data).mark_point(filled=True, size=42, opacity=1, xOffset=_LABEL_OFFSET + 3)
-    text = alt.Chart(data).mark_text(align="left", baseline="middle", dx=_LABEL_OFFSET + 11)
+    edge, y = alt.value(form.width), to.y("place")
+    rule = theme.chart(ends).mark_rule(strokeWidth=0.8, xOffset=6, x2Offset=_NAME_OFFSET - 3)
+    sign = theme.chart(ends).mark_point(filled=True, size=42, opacity=1, xOffset=_NAME_OFFSET + 3)
+    text = theme.chart(ends).mark_text(align="left", baseline="middle", dx=_NAME_OFFSET + 11)
     return [
-        rule.encode(x=axes.x, x2=edge, y=axes.y("mean"), y2="place:Q"),
-        sign.encode(x=edge, y=y, color=axes.marks["color"], shape=axes.marks["shape"]),
+        rule.encode(x=to.x, x2=edge, y=to.y("mean"), y2="place:Q"),
+        sign.encode(x=edge, y=y, color=to.series["color"], shape=to.series["shape"]),
         text.encode(x=edge, y=y, text="variant:N"),
     ]
+
+
+def pixel(value: float, domain: Sequence[float], height: float, *, log: bool = False) -> float:
+    """Return how far below the top of a panel a value lies."""
+    low, high, at = (math.log(one) for one in (*domain, value)) if log else (*domain, value)
+    return height * (high - at) / (high - low)
+
+
+def value_at(place: float, domain: Sequence[float], height: float, *, log: bool = False) -> float:
+    """Return the value that lies `place` pixels below the top of a panel: the inverse of `pixel`."""
+    low, high = (math.log(one) for one in domain) if log else domain
+    at = high - place / height * (high - low)
+    return math.exp(at) if log else at
+
+
+def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Return places near those `wanted`, in the same order, at least `gap` apart, within [low, high] if they fit.
+
+    Places that crowd form a block around the mean of what they wanted.
+    """
+    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+    blocks: list[list[float]] = []  # the wanted places of each block
+
+    def start(block: Sequence[float]) -> float:
+        length = gap * (len(block) - 1)
+        return max(low, min(sum(block) / len(block) - length / 2, high - length))
+
+    for i in order:
+        blocks.append([min(max(wanted[i], low), high)])
+        while len(blocks) > 1 and start(blocks[-1]) < start(blocks[-2]) + gap * len(blocks[-2]):
+            blocks[-2:] = [blocks[-2] + blocks[-1]]
+    places = [start(block) + gap * position for block in blocks for position in range(len(block))]
+    return [place for _, place in sorted(zip(order, places, strict=True))]

@@ -1,7 +1,7 @@
-"""Charts of one run's hidden units: how often they fire, and what the weights into them look like (layer 4).
+"""`plot neurons`: how often one run's hidden units fire, and what the weights into them look like.
 
-Imports `look`, `comparison`; numpy, pillow and altair when used. The pictures are PNG images in data addresses: a few
-kilobytes each, where a mark for every weight would take many times that.
+The pictures are PNG images in data addresses. They take a few kilobytes each; a mark per weight would take many times
+as much.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from actbench.comparison.quantities import Row, number
@@ -16,7 +17,7 @@ from actbench.errors import UsageError
 from actbench.figures import theme
 from actbench.figures.theme import Chart, alt
 from actbench.registry import LazyModule
-from actbench.text import value_text
+from actbench.text import plural, value_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,100 +27,98 @@ else:
 image: Any = LazyModule("PIL.Image")
 
 SIDE = 28
-_CONVOLUTIONS = 2  # layers of the network cnn before its hidden ones
-PICTURES = 8  # in a row of them
+_PICTURES = 8  # in a row
 _BINS = 20
-_STATES = {"dead": "#D55E00", "near-dead": "#F0E442", "other": "#56B4E9"}  # apart in grey as well
+_STATES = {"dead": "#D55E00", "near-dead": "#F0E442", "other": "#56B4E9"}  # distinct in grey as well
 _SHOWN, _ENLARGED = 66, 4  # pixels of a picture in the layout, and of one weight in the image
-_ENDS = ((0, 34, 78), (124, 123, 120), (254, 232, 56))  # the most negative, no and the most positive weight
+_ENDS = ((0, 34, 78), (124, 123, 120), (254, 232, 56))  # the most negative weight, 0 and the most positive
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Units of one kind with pictures of their weights; weights of at least `limit` have the strongest colours."""
+
+    heading: str
+    units: tuple[Row, ...]
+    pictures: tuple[str, ...]
+    limit: float
 
 
 def neurons(row: Row, units: Sequence[Row], weights: NDArray[Any] | None = None) -> Chart:
     """Draw one run: a histogram of the firing rates of each hidden layer, and pictures of incoming weights.
 
     row: the run's row of runs.csv. units: the rows of its neurons.csv. weights: (units, 784) of the first hidden layer,
-    `hidden.0.weight`; pictures of its dead units and of the most active ones are drawn where they are given. A unit's
-    firing rate is the share of the probe's images for which its output is not 0. Raises `UsageError` without units.
+    `hidden.0.weight`, from which the pictures are drawn. A unit's firing rate is the share of the probe's images for
+    which its output is not 0. Raises `UsageError` without units.
     """
     if not units:
         why = "it diverged" if row.get("status") == "diverged" else "its network has none"
         raise UsageError(f"{value_text(row.get('run_id'))} has no measured hidden units to draw: {why}")
-    first = [unit for unit in units if unit["layer"] == min(unit["layer"] for unit in units)]
+    activation = value_text(row.get("activation"))
     rates = [number(unit.get("firing_rate")) for unit in units]
     notes, parts = [_described(row, units)], []
     if all(rate is None for rate in rates):
-        notes.append(
-            f"A unit of {value_text(row.get('activation'))} has no output of its own, so it has no firing rate."
-        )
+        notes.append(f"A unit of {activation} has no output of its own, so it has no firing rate.")
     else:
-        parts.append(_histograms(units, _CONVOLUTIONS if row.get("network") == "cnn" else 0))
+        parts.append(_histograms(units, 2 if row.get("network") == "cnn" else 0))
     if all(rate == 1 for rate in rates):
-        notes.append(f"All units fire for every image: {value_text(row.get('activation'))} gives no zeros.")
-    if weights is not None and weights.ndim == 2 and weights.shape == (len(first), SIDE * SIDE):
-        parts += _galleries(first, weights)
+        notes.append("All units fire for every image: no output is 0.")
+    if found := galleries(units, weights):
+        parts += [_gallery(one, keyed=one is found[0]) for one in found]
     else:
-        notes.append("No pictures of weights: the first hidden layer sees no 28x28 image, or they are not stored.")
-    title = f"Hidden units of {theme.short(value_text(row.get('name')), 50)}, seed {value_text(row.get('seed'))}"
-    whole = alt.vconcat(*(parts or [_text("nothing to draw")]), spacing=26)
+        notes.append("No pictures of weights: the first hidden layer has no 28x28 input, or they are not stored.")
+    title = f"Hidden units of {theme.label(value_text(row.get('name')), 50)}, seed {value_text(row.get('seed'))}"
+    nothing = theme.chart([{"text": "nothing to draw"}]).mark_text(style="quiet").encode(text="text:N")
+    whole = alt.vconcat(*(parts or [nothing.properties(width=560, height=40)]), spacing=26)
     return theme.titled(whole.resolve_scale(color="independent"), title, notes, 640)
 
 
-def _text(text: str) -> Chart:
-    """Draw words in place of a chart."""
-    found = alt.Chart(theme.records([{"text": text}])).mark_text(style="quiet").encode(text="text:N")
-    return found.properties(width=560, height=40)
-
-
-def state(unit: Row) -> str:
-    """Return what neurons.csv says of a unit: dead, near-dead or other."""
+def _state(unit: Row) -> str:
     return "dead" if unit.get("dead") else "near-dead" if unit.get("near_dead") else "other"
 
 
 def _described(row: Row, units: Sequence[Row]) -> str:
-    counts = {name: sum(state(unit) == name for unit in units) for name in _STATES}
+    counts = {name: sum(_state(unit) == name for unit in units) for name in _STATES}
     dataset, activation, lr = (value_text(row.get(key)) for key in ("dataset", "activation", "lr"))
-    what = f"{dataset}, {activation}, lr {lr}, one seed"
     accuracy = number(row.get("test_accuracy"))
-    reached = (
-        f", test accuracy {accuracy:.2%}" if accuracy is not None else ", diverged" * (row.get("status") == "diverged")
-    )
+    ended = ", diverged" if row.get("status") == "diverged" else ""
+    if accuracy is not None:
+        ended = f", test accuracy {accuracy:.2%}"
     return (
-        f"{what}{reached}. {counts['dead']} of {len(units)} units are dead: no training image can change the weights "
-        f"into them. {counts['near-dead']} more are near-dead: max |f′| ≤ 0.1% of sup |f′|."
+        f"{dataset}, {activation}, lr {lr}, one seed{ended}. "
+        f"{counts['dead']} of {plural(len(units), 'unit')} are dead: no training image can change the weights into "
+        f"them. {counts['near-dead']} more are near-dead: max |f′| ≤ 0.1% of sup |f′|."
     )
 
 
 def _histograms(units: Sequence[Row], convolutions: int) -> Chart:
-    """Draw the firing rates, a panel a layer, of which the first are `convolutions`."""
-    panels = []
+    """Draw the firing rates, one panel per layer; the first `convolutions` layers are convolutions."""
     layers = sorted({int(unit["layer"]) for unit in units})
+    panels = []
     for i, layer in enumerate(layers):
         found = [unit for unit in units if unit["layer"] == layer]
         name = f"convolution {i + 1}" if i < convolutions else f"hidden layer {i + 1 - convolutions}"
         panel = _histogram(_bars(found), last=i == len(layers) - 1, small=len(layers) > 2)
-        panels.append(
-            theme.headed(panel, f"{name}, {len(found)} unit{'s' * (len(found) > 1)}" if len(layers) > 1 else "")
-        )
+        panels.append(theme.headed(panel, f"{name}, {plural(len(found), 'unit')}" if len(layers) > 1 else ""))
     return panels[0] if len(panels) == 1 else alt.vconcat(*panels, spacing=14)
 
 
 def _bars(units: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return stacked counts of units in bins of 5%; those that never fire have a bin of their own."""
-    counts: dict[tuple[float, str], int] = {}
+    """Return stacked counts of units in bins of 5%; units that never fire have a bin of their own."""
+    counts: dict[float, dict[str, int]] = {}
     for unit in units:
         rate = number(unit.get("firing_rate"))
         if rate is not None:
             at = -1 / _BINS if rate == 0 else min(int(rate * _BINS), _BINS - 1) / _BINS
-            counts[at, state(unit)] = counts.get((at, state(unit)), 0) + 1
+            counts.setdefault(at, dict.fromkeys(_STATES, 0))[_state(unit)] += 1
     rows = []
-    for at in sorted({at for at, _ in counts}):
-        below = 0
-        for name in _STATES:
-            if count := counts.get((at, name), 0):
-                rates = "never" if at < 0 else f"{at:.0%} to {at + 1 / _BINS:.0%}"
+    for at in sorted(counts):
+        below, rates = 0, "never" if at < 0 else f"{at:.0%} to {at + 1 / _BINS:.0%}"
+        for name, count in counts[at].items():
+            if count:
                 rows.append({"from": at + 0.003, "to": at + 1 / _BINS - 0.003, "low": below, "high": below + count,
                              "state": name, "units": count, "rates": rates})  # fmt: skip
-                below += count
+            below += count
     return rows
 
 
@@ -134,71 +133,71 @@ def _histogram(rows: list[dict[str, Any]], *, last: bool, small: bool) -> Chart:
         "state:N", sort=None, scale=alt.Scale(domain=list(_STATES), range=list(_STATES.values())),
         legend=alt.Legend(title="hidden units", orient="right", symbolType="square"),
     )  # fmt: skip
-    bars = alt.Chart(theme.records(rows)).mark_rect().encode(
-        x=x, x2="to:Q", y=y, y2="high:Q", color=colour,
-        tooltip=[alt.Tooltip("rates:N", title="firing rate"), alt.Tooltip("state:N"), alt.Tooltip("units:Q")],
-    )  # fmt: skip
+    tooltip = [alt.Tooltip("rates:N", title="firing rate"), alt.Tooltip("state:N"), alt.Tooltip("units:Q")]
+    bars = theme.chart(rows).mark_rect().encode(x=x, x2="to:Q", y=y, y2="high:Q", color=colour, tooltip=tooltip)
     return bars.properties(width=560, height=90 if small else 170)
 
 
-def _galleries(units: Sequence[Row], weights: NDArray[Any]) -> list[Chart]:
-    """Draw the weights into dead units and into the most active ones, with one scale of colours for all."""
-    dead = [i for i, unit in enumerate(units) if unit.get("dead")]
-    by_size = sorted(range(len(units)), key=lambda i: number(units[i].get("rms")) or 0.0)
-    alive = [i for i in reversed(by_size) if i not in set(dead)][:PICTURES]
+def galleries(units: Sequence[Row], weights: NDArray[Any] | None) -> list[Gallery]:
+    """Picture the weights into dead units and into the most active units of the first layer, on one colour scale.
+
+    units, weights: as in `neurons`. Returns nothing for weights that are not images.
+    """
+    first = [unit for unit in units if unit["layer"] == min(unit["layer"] for unit in units)]
+    if weights is None or weights.shape != (len(first), SIDE * SIDE):
+        return []
+    dead = [i for i, unit in enumerate(first) if unit.get("dead")]
+    by_size = sorted(range(len(first)), key=lambda i: number(first[i].get("rms")) or 0.0)
+    active = [i for i in reversed(by_size) if i not in dead][:_PICTURES]
     rows = []
     if dead:
-        more = f", {PICTURES} of {len(dead)}" if len(dead) > PICTURES else ""
+        more = f", {_PICTURES} of {len(dead)}" if len(dead) > _PICTURES else ""
         rows.append((f"Incoming weights of dead units{more}", _evenly(dead)))
-    if all(number(unit.get("rms")) is None for unit in units):
-        rows.append(("Incoming weights of some units", _evenly(range(len(units)))))
+    if all(number(unit.get("rms")) is None for unit in first):
+        rows.append(("Incoming weights of some units", _evenly(range(len(first)))))
     else:
         if not dead:
             least = "No unit is dead; incoming weights of the least active units (smallest RMS output)"
-            rows.append((least, by_size[:PICTURES]))
-        rows.append(("Incoming weights of the most active units (largest RMS output)", alive))
-    rows = [(text, members) for text, members in rows if members]
-    chosen = [i for _, members in rows for i in members]
-    finite = np.nan_to_num(weights[chosen].astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    limit = float(np.quantile(np.abs(finite), 0.995)) or 1.0
+            rows.append((least, by_size[:_PICTURES]))
+        rows.append(("Incoming weights of the most active units (largest RMS output)", active))
+    rows = [(heading, members) for heading, members in rows if members]
+    shown = np.nan_to_num(weights[[i for _, members in rows for i in members]].astype(np.float64), posinf=0, neginf=0)
+    limit = float(np.quantile(np.abs(shown), 0.995)) or 1.0
     return [
-        _gallery(text, [units[i] for i in members], weights[members], limit, keyed=row == 0)
-        for row, (text, members) in enumerate(rows)
+        Gallery(heading, tuple(first[i] for i in members), tuple(picture(weights[i], limit) for i in members), limit)
+        for heading, members in rows
     ]
 
 
 def _evenly(members: Sequence[int]) -> list[int]:
-    """Return at most `PICTURES` members, evenly spread over all of them."""
-    count = min(PICTURES, len(members))
+    """Return at most a row of members, evenly spread over all of them."""
+    count = min(_PICTURES, len(members))
     return [members[round(i * (len(members) - 1) / max(1, count - 1))] for i in range(count)]
 
 
-def _gallery(text: str, units: Sequence[Row], weights: NDArray[Any], limit: float, *, keyed: bool) -> Chart:
-    """Draw one row of pictures with the units' numbers and firing rates below."""
+def _gallery(one: Gallery, *, keyed: bool) -> Chart:
+    """Draw one row of pictures, with the units' numbers and firing rates below."""
     rows = []
-    for i, (unit, incoming) in enumerate(zip(units, weights, strict=True)):
+    for i, (unit, address) in enumerate(zip(one.units, one.pictures, strict=True)):
         rate = number(unit.get("firing_rate"))
-        below = f"unit {unit['unit']}"
-        rows.append({"at": i + 0.5, "picture": picture(incoming, limit), "unit": below, "weight": 0.0,
+        rows.append({"at": i + 0.5, "picture": address, "unit": f"unit {unit['unit']}", "weight": 0.0,
                      "rate": "" if rate is None else "never fires" if rate == 0 else f"fires {rate:.0%}"})  # fmt: skip
-    width = (_SHOWN + 6) * PICTURES
-    x = alt.X("at:Q", axis=None, scale=alt.Scale(domain=[0, PICTURES], nice=False))
-    data = theme.records(rows)
+    x = alt.X("at:Q", axis=None, scale=alt.Scale(domain=[0, _PICTURES], nice=False))
+    colours = ["#" + "".join(f"{part:02x}" for part in end) for end in _ENDS]
     key = alt.Color(
         "weight:Q",
-        scale=alt.Scale(domain=[-limit, 0, limit], range=[_hex(end) for end in _ENDS], interpolate="rgb"),
+        scale=alt.Scale(domain=[-one.limit, 0, one.limit], range=colours, interpolate="rgb"),
         legend=alt.Legend(title="weight", gradientLength=_SHOWN + 10, tickCount=3, format=".2~g") if keyed else None,
     )
-    images = alt.Chart(data).mark_image(width=_SHOWN, height=_SHOWN).encode(
-        x=x, y=alt.value(_SHOWN / 2), url="picture:N", tooltip=["unit:N", "rate:N"]
-    )  # fmt: skip
-    invisible = alt.Chart(data).mark_point(opacity=0).encode(x=x, y=alt.value(_SHOWN / 2), color=key)
-    names = [
-        alt.Chart(data).mark_text(style="quiet", fontSize=10).encode(x=x, y=alt.value(_SHOWN + down), text=f"{field}:N")
-        for field, down in (("unit", 10), ("rate", 22))
-    ]
-    chart = alt.layer(invisible, images, *names).properties(width=width, height=_SHOWN + 28)
-    return theme.headed(chart, text)
+    data, middle = theme.chart(rows).encode(x=x), alt.value(_SHOWN / 2)
+    images = data.mark_image(width=_SHOWN, height=_SHOWN)
+    small = data.mark_text(style="quiet", fontSize=10)
+    chart = alt.layer(
+        data.mark_point(opacity=0).encode(y=middle, color=key),
+        images.encode(y=middle, url="picture:N", tooltip=["unit:N", "rate:N"]),
+        *(small.encode(y=alt.value(_SHOWN + down), text=f"{of}:N") for of, down in (("unit", 10), ("rate", 22))),
+    )
+    return theme.headed(chart.properties(width=(_SHOWN + 6) * _PICTURES, height=_SHOWN + 28), one.heading)
 
 
 def picture(incoming: NDArray[Any], limit: float) -> str:
@@ -211,7 +210,3 @@ def picture(incoming: NDArray[Any], limit: float) -> str:
     file = io.BytesIO()
     image.fromarray(pixels).save(file, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-
-
-def _hex(colour: tuple[int, int, int]) -> str:
-    return "#" + "".join(f"{part:02x}" for part in colour)
