@@ -181,7 +181,7 @@ def test_a_damaged_run_is_named_and_the_others_are_drawn(
         assert run("plot", "curves", results, "-o", tmp_path / "x.svg") == 0
     finally:
         epochs.write_bytes(whole)
-    assert f"left out {epochs.parent}: epochs.csv was changed" in capsys.readouterr().err
+    assert f"left out {epochs.parent}: epochs.csv has changed" in capsys.readouterr().err
 
 
 def test_a_csv_file_has_final_values_but_no_curves(
