@@ -15,14 +15,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from actbench import config
+from actbench import config, sweeps
 from actbench.comparison.quantities import number
 from actbench.config import Place, Run
 from actbench.errors import ConfigError, StoreError, UsageError
+from actbench.events import Events
 from actbench.metrics import METRICS
 from actbench.store import Store, StoredRun
 from actbench.store.run import CONFIG, LAYERS, MODEL, NEURONS
-from actbench.sweeps import Options, Watcher, execute, plan
 from actbench.text import value_text
 
 TIMES = frozenset({"train_s", "evaluate_s", "wall_s", "images_per_s"})
@@ -127,8 +127,8 @@ def run_of(stored: StoredRun, device: str | None = None) -> Run:
 def reproduce(
     stored: StoredRun,
     run: Run,
-    options: Options,
-    watcher: Watcher,
+    options: sweeps.Options,
+    events: Events,
     *,
     tolerance: float | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -141,7 +141,7 @@ def reproduce(
         raise UsageError(f"--tolerance must be a number >= 0, got {tolerance:g}")
     with tempfile.TemporaryDirectory(prefix="actbench-reproduce-") as scratch:
         store = Store(scratch)
-        report = execute(plan([run], store), store, options, watcher, stop)
+        report = sweeps.run(sweeps.make_plan([run], store), store, options, events, stop)
         if run.run_id not in report.trained and run.run_id not in report.failed:
             return None
         return compared(stored, store.load(run.run_id), tolerance)

@@ -13,6 +13,7 @@ from rich.console import Console
 from actbench.cli.console import Streams
 from actbench.cli.live import ASCII_BLOCKS, BLOCKS, Board, LiveWatcher, spark, watcher
 from actbench.config import Run, Variant
+from actbench.events import record_of
 from tests.configs import HOSTILE
 
 
@@ -214,9 +215,9 @@ def test_a_terminal_gets_the_board_and_what_must_be_said_stands_above_it() -> No
         watching.on_note("a note")
         watching.on_start(first, 0)
         watching.on_epoch(first, epoch(1, 0.75))
-        watching.on_end(first, "done", None)
+        watching.on_end(first, record_of(first, status="done"))
         watching.on_start(second, 0)
-        watching.on_end(second, "failed", "ValueError: \x1b[31mno")
+        watching.on_end(second, record_of(second, status="failed", error="ValueError: \x1b[31mno"))
         watching._live.refresh()
     text = to.err.file.getvalue()  # type: ignore[attr-defined]
     assert "a note" in text
@@ -234,7 +235,7 @@ def test_a_pipe_gets_plain_lines_and_quiet_leaves_only_failures(terminal: bool, 
         watching.on_start(run, 0)
         row = {**epoch(1), "train_loss": 0.5, "train_s": 1.0}
         watching.on_epoch(run, row)
-        watching.on_end(run, "failed", "no")
+        watching.on_end(run, record_of(run, status="failed", error="no"))
     lines = to.err.file.getvalue().splitlines()  # type: ignore[attr-defined]
     expected = ["relu s0  epoch 1/4  loss 0.5000  test 90.00%  dead 10.0%  1,437 images/s", "relu s0: failed: no"]
     assert lines == (expected[1:] if quiet else expected)

@@ -433,10 +433,10 @@ def test_a_signal_keeps_a_checkpoint_and_the_same_command_goes_on_to_the_same_bi
     process.send_signal(number)
     rest = process.communicate(timeout=60)[1]
     assert process.returncode == code
-    assert "the same command goes on" in rest
+    assert "to continue, run the same command again" in rest
     resumed = actbench("train", "-c", config, "--results", results, *longer)
     assert resumed.returncode == 0
-    assert "goes on after epoch" in resumed.stderr
+    assert "continues after epoch" in resumed.stderr
     whole = tmp_path / "whole"
     assert run("train", "-c", config, "--results", whole, *longer, "-q") == 0
     models = {path.relative_to(whole): path.read_bytes() for path in whole.rglob("model.safetensors")}

@@ -78,7 +78,7 @@ def test_runs_on_cuda_end_with_the_accuracy_of_the_cpu() -> None:
     means = []
     for device in ("cpu", "cuda"):
         recorder = Recorder()
-        train_lanes(runs, digits, device=torch.device(device), listener=recorder)
+        train_lanes(runs, digits, device=torch.device(device), events=recorder)
         accuracies = [recorder.outcomes[run.run_id].metrics["test_accuracy"] for run in runs]
         means.append(sum(float(a or 0) for a in accuracies) / len(runs))
     assert means[0] == pytest.approx(means[1], abs=0.01)  # six seeds' means: about 0.3 points of noise

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,10 +18,12 @@ from hypothesis import strategies as st
 from actbench import compute, engine
 from actbench.config import Choice, Run, Variant
 from actbench.datasets import Dataset, Split
-from actbench.engine import Outcome, pick_device, train_lanes
+from actbench.engine import pick_device, train_lanes
 from actbench.engine.lanes import Arrays, LaneStack
-from actbench.engine.measure import Row
 from actbench.errors import DeviceError
+from actbench.events import Events
+from actbench.store import RunRecord
+from actbench.store.csv import Row
 
 TIMES = {"train_s", "evaluate_s", "wall_s", "images_per_s"}
 
@@ -31,13 +35,13 @@ def tiny_dataset(n: int = 150) -> Dataset:
     return Dataset("mnist", Split(images, labels), Split(images[:40], labels[:40]), 0.1307, 0.3081, "tiny")
 
 
-class Recorder:
-    """Keeps everything that train_lanes tells."""
+class Recorder(Events):
+    """Keeps the events of train_lanes."""
 
     def __init__(self) -> None:
         self.epochs: list[tuple[str, int]] = []
         self.checkpoints: dict[str, bytes] = {}
-        self.outcomes: dict[str, Outcome] = {}
+        self.outcomes: dict[str, RunRecord] = {}
 
     def on_epoch(self, run: Run, row: Row) -> None:
         self.epochs.append((run.run_id, int(row["epoch"] or 0)))
@@ -45,9 +49,9 @@ class Recorder:
     def on_checkpoint(self, run: Run, data: bytes) -> None:
         self.checkpoints[run.run_id] = data
 
-    def on_end(self, run: Run, outcome: Outcome) -> None:
+    def on_end(self, run: Run, record: RunRecord) -> None:
         assert run.run_id not in self.outcomes
-        self.outcomes[run.run_id] = outcome
+        self.outcomes[run.run_id] = record
 
 
 def variant_of(activation: str = "relu", **given: Any) -> Variant:
@@ -57,25 +61,25 @@ def variant_of(activation: str = "relu", **given: Any) -> Variant:
 
 def train(runs: list[Run], recorder: Recorder | None = None, **options: Any) -> Recorder:
     recorder = recorder or Recorder()
-    train_lanes(runs, tiny_dataset(), **{"device": torch.device("cpu"), **options}, listener=recorder)
+    train_lanes(runs, tiny_dataset(), **{"device": torch.device("cpu"), **options}, events=recorder)
     return recorder
 
 
-def untimed(rows: list[Row]) -> list[Row]:
+def untimed(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
 
 
-def assert_same(a: Outcome, b: Outcome) -> None:
+def assert_same(a: RunRecord, b: RunRecord) -> None:
     """Equal to the last bit, but for the clock."""
     assert a.status == b.status
-    assert untimed(a.rows) == untimed(b.rows)
+    assert untimed(a.epochs) == untimed(b.epochs)
     assert untimed([a.metrics]) == untimed([b.metrics])
     assert a.neurons == b.neurons
     assert a.weights is not None
     assert b.weights is not None
     assert a.weights.keys() == b.weights.keys()
-    for name, tensor in a.weights.items():
-        assert torch.equal(tensor, b.weights[name]), name
+    for name, array in a.weights.items():
+        assert np.array_equal(array, b.weights[name]), name
 
 
 POOL = [
@@ -86,10 +90,10 @@ POOL = [
     Run(variant_of("silu", batch_norm="before"), 1),
     Run(variant_of("sigmoid", init=Choice.of("init", "xavier_uniform")), 0),
 ]
-ALONE: dict[str, Outcome] = {}
+ALONE: dict[str, RunRecord] = {}
 
 
-def alone(run: Run) -> Outcome:
+def alone(run: Run) -> RunRecord:
     if run.run_id not in ALONE:
         ALONE[run.run_id] = train([run]).outcomes[run.run_id]
     return ALONE[run.run_id]
@@ -129,7 +133,7 @@ from actbench import compute, engine
 from actbench.config import Run
 torch.set_num_threads(2)
 runs = [Run(variant_of(hidden=(512,)), 0)]
-engine.train_lanes(runs, tiny_dataset(), device=torch.device("cpu"), listener=Recorder(), threads=2)
+engine.train_lanes(runs, tiny_dataset(), device=torch.device("cpu"), events=Recorder(), threads=2)
 tiny = torch.full((1 << 20,), 1e-40)
 with compute.training_thread():
     torch.set_num_threads(2)
@@ -173,12 +177,12 @@ def test_runs_with_the_same_seed_see_the_same_images_in_the_same_order() -> None
     # With no learning, the loss of the first batches is that of the initial network on the images seen.
     runs = [Run(variant_of("relu", lr=1e-30), 3), Run(variant_of("relu", lr=1e-31), 3)]
     first, second = (train([run]).outcomes[run.run_id] for run in runs)
-    assert first.rows[1]["batch_loss"] == second.rows[1]["batch_loss"]
+    assert first.epochs[1]["batch_loss"] == second.epochs[1]["batch_loss"]
 
 
 def test_losses_are_true_means_over_the_images() -> None:
     run = Run(variant_of("relu", lr=1e-30, epochs=1), 0)
-    rows = train([run]).outcomes[run.run_id].rows
+    rows = train([run]).outcomes[run.run_id].epochs
     # 150 images in batches of 32 leave one of 22: a mean of batch means would differ from the mean over images.
     assert rows[1]["batch_loss"] == pytest.approx(rows[0]["train_loss"], rel=1e-6)
 
@@ -192,7 +196,7 @@ def test_a_diverged_run_is_marked_with_its_epoch_and_the_others_go_on_untouched(
     assert diverged.metrics["epochs_run"] < 3
     assert diverged.metrics["test_accuracy"] is None
     assert diverged.metrics["dead_ratio"] is None
-    assert not math.isfinite(diverged.rows[-1]["batch_loss"] or 0)
+    assert not math.isfinite(diverged.epochs[-1]["batch_loss"] or 0)
     assert_same(outcomes[calm.run_id], train([calm]).outcomes[calm.run_id])
 
 
@@ -217,7 +221,7 @@ def test_each_run_takes_its_turn_an_epoch_at_a_time() -> None:
 
 def test_limits_take_the_first_images() -> None:
     run = Run(variant_of(train_limit=64, test_limit=7, epochs=1), 0)
-    neurons_at_start = train([run]).outcomes[run.run_id].rows[0]
+    neurons_at_start = train([run]).outcomes[run.run_id].epochs[0]
     accuracy = neurons_at_start["test_accuracy"]
     assert accuracy is not None
     assert (accuracy * 7) == pytest.approx(round(accuracy * 7))
@@ -265,8 +269,8 @@ def test_a_stack_that_does_not_fit_the_memory_is_halved_until_it_does(monkeypatc
     monkeypatch.setattr(LaneStack, "train_epoch", hungry)
     recorder = Recorder()
     arrays = Arrays.of(tiny_dataset(), runs[0].variant, torch.device("cpu"))
-    rota = engine._Rota([engine._Turn(runs)], arrays, {}, recorder, lambda: False, 1)
-    rota.work()
+    queue = engine._Queue([engine._Turn(runs)], arrays, {}, recorder, lambda: False, 1)
+    queue.work()
     assert {outcome.status for outcome in recorder.outcomes.values()} == {"done"}
     assert len(recorder.outcomes) == 5
     assert 5 in sizes

@@ -186,7 +186,7 @@ def test_augmented_pixels_stay_between_black_and_the_brightest(
 
 def test_augmentation_changes_what_is_trained_on_and_never_what_is_measured() -> None:
     plain, augmented = variant_of("relu", lr=1e-30), variant_of("relu", lr=1e-30, augment=Augment(shift=5.0))
-    rows = [train([Run(v, 0)]).outcomes[Run(v, 0).run_id].rows for v in (plain, augmented)]
+    rows = [train([Run(v, 0)]).outcomes[Run(v, 0).run_id].epochs for v in (plain, augmented)]
     assert rows[0][1]["train_loss"] == rows[1][1]["train_loss"]
     assert rows[0][1]["dead_ratio"] == rows[1][1]["dead_ratio"]
     assert rows[0][1]["batch_loss"] != rows[1][1]["batch_loss"]
@@ -200,9 +200,9 @@ def test_the_validation_images_are_the_last_ones_and_take_no_part_in_training_or
     assert torch.equal(arrays.train_images, whole.train_images[:80])
     assert torch.equal(arrays.validation_images, whole.train_images[80:120])
     assert torch.equal(arrays.validation_labels, whole.train_labels[80:120])
-    rows = train([Run(variant, 0)]).outcomes[Run(variant, 0).run_id].rows
+    rows = train([Run(variant, 0)]).outcomes[Run(variant, 0).run_id].epochs
     without = variant_of("relu", train_limit=80)
-    same = train([Run(without, 0)]).outcomes[Run(without, 0).run_id].rows
+    same = train([Run(without, 0)]).outcomes[Run(without, 0).run_id].epochs
     for row, other in zip(rows, same, strict=True):
         assert row["train_loss"] == other["train_loss"]
         assert row["dead_ratio"] == other["dead_ratio"]
@@ -230,10 +230,10 @@ def test_training_with_noise_follows_the_twin_that_is_given_the_same_numbers_for
 def test_every_activation_trains_an_epoch_on_the_digits_without_a_warning(activation: str, digits: Dataset) -> None:
     run = Run(Variant(dataset="digits", activation=activation, epochs=1, hidden=(64,), train_limit=512), 0)
     recorder = Recorder()
-    train_lanes([run], digits, device=torch.device("cpu"), listener=recorder)
+    train_lanes([run], digits, device=torch.device("cpu"), events=recorder)
     outcome = recorder.outcomes[run.run_id]
     assert outcome.status == "done"
-    assert outcome.rows[1]["train_loss"] < outcome.rows[0]["train_loss"]  # type: ignore[operator]
+    assert outcome.epochs[1]["train_loss"] < outcome.epochs[0]["train_loss"]  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("init", INITIALIZERS)
@@ -242,7 +242,7 @@ def test_every_init_trains_an_epoch_on_the_digits(init: str, network: str, digit
     settings_of: dict[str, Any] = {"network": network, "hidden": (16,), "train_limit": 128, "test_limit": 50}
     run = Run(Variant(dataset="digits", init=init, epochs=1, **settings_of), 0)
     recorder = Recorder()
-    train_lanes([run], digits, device=torch.device("cpu"), listener=recorder)
+    train_lanes([run], digits, device=torch.device("cpu"), events=recorder)
     assert recorder.outcomes[run.run_id].status == "done"
 
 
@@ -257,6 +257,6 @@ def test_every_combination_of_options_trains_or_is_refused_with_a_reason(values:
         return
     recorder = Recorder()
     run = Run(variant, 0)
-    train_lanes([run], load("digits", None), device=torch.device("cpu"), listener=recorder)
+    train_lanes([run], load("digits", None), device=torch.device("cpu"), events=recorder)
     outcome = recorder.outcomes[run.run_id]
     assert outcome.status in ("done", "diverged"), outcome.error

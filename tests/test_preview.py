@@ -14,8 +14,8 @@ from actbench import cli, sweeps
 from actbench.config import Run
 from actbench.errors import DeviceError, UsageError
 from actbench.store import Store
-from actbench.sweeps import preview, ray_cluster
-from actbench.sweeps.ray_cluster import Cluster
+from actbench.sweeps import preview
+from actbench.sweeps.ray import Cluster, connected
 from actbench.text import duration
 
 RUNS = [Run(tiny(), seed) for seed in range(20)]
@@ -58,7 +58,7 @@ def test_a_dry_run_knows_the_groups_and_estimates_by_a_rough_rate_while_nothing_
 def test_stored_runs_of_the_same_shape_are_what_an_estimate_goes_by(tmp_path: Path) -> None:
     store = Store(tmp_path)
     done = RUNS[:3]
-    sweeps.execute(sweeps.plan(done, store), store, sweeps.Options(threads=1), Watcher())
+    sweeps.run(sweeps.make_plan(done, store), store, sweeps.Options(threads=1), Watcher())
     times = sorted(float(str(row["wall_s"])) for row in store.rows()[0])
     other_epochs = [Run(tiny(epochs=5, activation="tanh", lr=0.1), seed) for seed in range(4)]
     wider = [Run(tiny(hidden=[9]), 0)]
@@ -173,7 +173,7 @@ def test_an_address_that_ray_cannot_stream_from_or_without_the_executor_is_refus
 ) -> None:
     with (
         pytest.raises(UsageError, match="Ray's client cannot stream results"),
-        ray_cluster.connected("ray://head:10001"),
+        connected("ray://head:10001"),
     ):
         pass
     config = tmp_path / "tiny.yaml"

@@ -18,7 +18,7 @@ from actbench import sweeps
 from actbench.config import Run
 from actbench.errors import UsageError
 from actbench.store import Store
-from actbench.sweeps import ray_cluster
+from actbench.sweeps.ray import connected
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 pytest.importorskip("ray", reason="needs the extra actbench[ray]")
@@ -107,7 +107,7 @@ def test_a_node_killed_in_the_middle_loses_nothing_and_all_is_as_trained_here_to
                 cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
 
     there, watcher = Store(tmp_path / "there"), Acting(kill_a_node)
-    report = sweeps.execute(sweeps.plan(RUNS, there), there, on_ray(cluster, lanes=2), watcher)
+    report = sweeps.run(sweeps.make_plan(RUNS, there), there, on_ray(cluster, lanes=2), watcher)
     assert len(cluster.worker_nodes) == 1
     assert report.trained == {run.run_id: "done" for run in RUNS}
     assert sorted(run_id for run_id, _, _ in watcher.ended) == sorted(run.run_id for run in RUNS)
@@ -115,7 +115,7 @@ def test_a_node_killed_in_the_middle_loses_nothing_and_all_is_as_trained_here_to
     assert capfd.readouterr().out == ""  # stdout belongs to results
 
     here = Store(tmp_path / "here")
-    sweeps.execute(sweeps.plan(RUNS, here), here, sweeps.Options(), Watcher())
+    sweeps.run(sweeps.make_plan(RUNS, here), here, sweeps.Options(), Watcher())
     assert contents(there.root, RUNS) == contents(here.root, RUNS)
     assert [run.verify() for run in there.load_all()[0]] == [[] for _ in RUNS]
     cluster.add_node(num_cpus=1)
@@ -130,10 +130,10 @@ def test_a_run_that_kills_its_worker_each_time_fails_alone(cluster: Any, tmp_pat
             os.kill(kills[-1], signal.SIGKILL)
 
     store, watcher = Store(tmp_path / "results"), Acting(kill_the_worker)
-    plan = sweeps.plan(RUNS[:2], store)
+    plan = sweeps.make_plan(RUNS[:2], store)
     # One node: with two, the other run would train beside this one, and nothing tells their processes apart.
     cluster.remove_node(next(iter(cluster.worker_nodes)))
-    report = sweeps.execute(plan, store, on_ray(cluster, lanes=2), watcher)
+    report = sweeps.run(plan, store, on_ray(cluster, lanes=2), watcher)
     cluster.add_node(num_cpus=1)
     assert report.trained == {RUNS[0].run_id: "done"}
     assert list(report.failed) == [RUNS[1].run_id]
@@ -157,10 +157,10 @@ def test_ctrl_c_keeps_checkpoints_and_the_same_command_goes_on(cluster: Any, tmp
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert out == ""
-    assert "unfinished and kept: the same command goes on with them" in err
+    assert "to continue, run the same command again" in err
     again = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=120, check=False)
     assert again.returncode == 0, again.stderr
-    assert "goes on after epoch" in again.stderr
+    assert "continues after epoch" in again.stderr
     assert again.stdout.startswith("{")
     assert [row["status"] for row in Store(tmp_path / "results").rows()[0]] == ["done"] * 2
 
@@ -171,13 +171,13 @@ def test_a_node_with_another_actbench_is_refused_before_anything_is_trained(
     monkeypatch.setattr(actbench, "__version__", "9.9.9")
     store = Store(tmp_path / "results")
     with pytest.raises(UsageError, match=r"has actbench .*, this is 9\.9\.9; install the same version everywhere"):
-        sweeps.execute(sweeps.plan(RUNS, store), store, on_ray(cluster), Watcher())
+        sweeps.run(sweeps.make_plan(RUNS, store), store, on_ray(cluster), Watcher())
     assert not store.root.exists()
 
 
 def test_an_address_where_nobody_answers_is_told_at_once() -> None:
     with (
         pytest.raises(UsageError, match=r"no Ray cluster answers at '127\.0\.0\.1:1' \("),
-        ray_cluster.connected("127.0.0.1:1"),
+        connected("127.0.0.1:1"),
     ):
         pass

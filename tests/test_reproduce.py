@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from actbench import api, cli
 from actbench.errors import StoreError, UsageError
+from actbench.events import PlainProgress
 from actbench.reproduce import Reproduction, compared, explain, reproduce, run_of, size_of
 from actbench.store import RunRecord, Store, StoredRun
 from actbench.sweeps import Options
-from actbench.watchers import Lines
 
 TINY: dict[str, Any] = {"name": "tiny", "dataset": "digits", "hidden": [8], "epochs": 2, "train_limit": 100}
 
@@ -38,7 +38,7 @@ def stored(results: Path) -> StoredRun:
 
 
 def again(run: StoredRun, device: str | None = None, threads: int | None = None, **given: Any) -> Reproduction:
-    found = reproduce(run, run_of(run, device), Options(threads=threads), Lines(print, quiet=True), **given)
+    found = reproduce(run, run_of(run, device), Options(threads=threads), PlainProgress(print, quiet=True), **given)
     assert found is not None
     return found
 
@@ -280,7 +280,7 @@ def test_the_device_can_be_another_than_that_of_the_config(stored: StoredRun) ->
 def test_ctrl_c_ends_it_with_130_and_without_a_verdict(
     stored: StoredRun, results: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Lines, "on_epoch", lambda *_: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(PlainProgress, "on_epoch", lambda *_: signal.raise_signal(signal.SIGINT))
     monkeypatch.setattr(signal, "SIG_DFL", signal.SIG_IGN)  # a second one would end this process
     assert command("tiny", "--results", results, "--threads", 1) == 130
     assert capsys.readouterr().out == ""

@@ -11,7 +11,8 @@ import pytest
 
 from actbench import sweeps
 from actbench.config import Run, Variant
-from actbench.store import Store
+from actbench.events import Events, last_line
+from actbench.store import RunRecord, Store
 from actbench.store.csv import parse_table
 
 
@@ -20,22 +21,19 @@ def tiny(**given: object) -> Variant:
     return Variant(**given)  # type: ignore[arg-type]
 
 
-class Watcher:
-    """Keeps what it is told."""
+class Watcher(Events):
+    """Keeps the events."""
 
     def __init__(self) -> None:
         self.started: list[tuple[str, int]] = []
-        self.ended: list[tuple[str, str, str | None]] = []
+        self.ended: list[tuple[str, str, str]] = []
         self.notes: list[str] = []
 
     def on_start(self, run: Run, epochs_done: int) -> None:
         self.started.append((run.run_id, epochs_done))
 
-    def on_epoch(self, run: Run, row: object) -> None:
-        pass
-
-    def on_end(self, run: Run, status: str, error: str | None) -> None:
-        self.ended.append((run.run_id, status, error))
+    def on_end(self, run: Run, record: RunRecord) -> None:
+        self.ended.append((run.run_id, record.status, last_line(record.error)))
 
     def on_note(self, text: str) -> None:
         self.notes.append(text)
@@ -46,15 +44,15 @@ class Watcher:
 
 def test_a_run_that_is_asked_for_twice_is_trained_once(tmp_path: Path) -> None:
     store, watcher = Store(tmp_path / "results"), Watcher()
-    plan = sweeps.plan([Run(tiny(), 0), Run(tiny(), 0), Run(tiny(), 1)], store)
-    report = sweeps.execute(plan, store, sweeps.Options(), watcher)
+    plan = sweeps.make_plan([Run(tiny(), 0), Run(tiny(), 0), Run(tiny(), 1)], store)
+    report = sweeps.run(plan, store, sweeps.Options(), watcher)
     assert len(plan.runs) == 2
     assert sorted(report.trained.values()) == ["done", "done"]
     assert len(watcher.started) == len(watcher.ended) == 2
 
 
 def test_planning_reads_only(tmp_path: Path) -> None:
-    plan = sweeps.plan([Run(tiny(), 0)], Store(tmp_path / "nowhere"))
+    plan = sweeps.make_plan([Run(tiny(), 0)], Store(tmp_path / "nowhere"))
     assert len(plan.open) == 1
     assert not (tmp_path / "nowhere").exists()
 
@@ -74,12 +72,12 @@ def test_groups_on_cpu_have_16_lanes_or_one_a_thread_or_what_the_memory_holds_or
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from actbench import engine
-    from actbench.sweeps import local
+    from actbench.sweeps.run import local_groups
 
     runs = [Run(tiny(device="cpu"), seed) for seed in range(40)]
 
     def sizes(**options: int) -> list[int]:
-        return [len(group) for _, group in local.groups(runs, sweeps.Options(**options))]  # type: ignore[arg-type]
+        return [len(group) for _, group in local_groups(runs, sweeps.Options(**options))]  # type: ignore[arg-type]
 
     assert sizes(threads=2) == [16, 16, 8]
     assert sizes(threads=24) == [24, 16]  # no thread is idle
@@ -101,33 +99,16 @@ def test_cuda_groups_share_all_shapes_and_sort_lanes_that_are_alike_together() -
     assert names == sorted(names)
 
 
-def test_on_cuda_runs_that_stand_at_different_epochs_are_trained_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
+def test_on_cuda_runs_at_different_epochs_are_stacked_apart_and_on_cpu_every_run_is_alone() -> None:
+    from actbench.engine import stacks_of
 
-    from actbench.engine import checkpoint
-    from actbench.sweeps import training
-
-    calls: list[tuple[list[int], list[str]]] = []
-
-    def told(runs: list[Run], *_: object, checkpoints: dict[str, bytes], **__: object) -> None:
-        calls.append(([run.seed for run in runs], sorted(checkpoints)))
-
-    monkeypatch.setattr(training.engine, "train_lanes", told)
-    monkeypatch.setattr(checkpoint, "epochs_done", len)
     runs = [Run(tiny(), seed) for seed in range(4)]
-    stored = {runs[1].run_id: b"123", runs[2].run_id: b"12", runs[3].run_id: b"123"}
-    for device in ("cuda", "cpu"):
-        training.train_group(
-            runs,
-            None,  # type: ignore[arg-type]
-            device=torch.device(device),
-            threads=1,
-            checkpoints=stored,
-            listener=Watcher(),  # type: ignore[arg-type]
-            stop=lambda: False,
-        )
-    ids = [run.run_id for run in runs]
-    assert calls == [([0], []), ([2], [ids[2]]), ([1, 3], [ids[1], ids[3]]), ([0, 1, 2, 3], sorted(stored))]
+    epochs_done = {run.run_id: epochs for run, epochs in zip(runs, (0, 3, 2, 3), strict=True)}
+    stacks = {
+        device: [[run.seed for run in stack] for stack in stacks_of(runs, epochs_done, device)]
+        for device in ("cuda", "cpu")
+    }
+    assert stacks == {"cuda": [[0], [2], [1, 3]], "cpu": [[0], [1], [2], [3]]}
 
 
 def test_fail_fast_stops_after_the_first_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,8 +119,8 @@ def test_fail_fast_stops_after_the_first_failure(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(Measurer, "measure", failing)
     store, watcher = Store(tmp_path / "results"), Watcher()
-    plan = sweeps.plan([Run(tiny(), seed) for seed in range(40)], store)
-    report = sweeps.execute(plan, store, sweeps.Options(fail_fast=True, threads=1), watcher)
+    plan = sweeps.make_plan([Run(tiny(), seed) for seed in range(40)], store)
+    report = sweeps.run(plan, store, sweeps.Options(fail_fast=True, threads=1), watcher)
     assert len(report.failed) < 40
     assert report.stopped
     assert watcher.ended[0][1:] == ("failed", "RuntimeError: no")
@@ -155,14 +136,14 @@ def test_a_checkpoint_that_does_not_fit_is_told_and_the_run_starts_from_the_begi
     asked = iter(range(100))
     if data is None:  # one that another version has made
         monkeypatch.setattr(checkpoint, "_MAKER", "actbench 0.0.0 with torch 1.0")
-    sweeps.execute(sweeps.plan([run], store), store, sweeps.Options(), watcher, stop=lambda: next(asked) >= 3)
+    sweeps.run(sweeps.make_plan([run], store), store, sweeps.Options(), watcher, stop=lambda: next(asked) >= 3)
     monkeypatch.undo()
     with store.claim(run.run_id) as claim:
         assert claim is not None
         assert claim.load_checkpoint() is not None
         if data is not None:
             claim.save_checkpoint(data)
-    report = sweeps.execute(sweeps.plan([run], store), store, sweeps.Options(), watcher)
+    report = sweeps.run(sweeps.make_plan([run], store), store, sweeps.Options(), watcher)
     assert report.trained == {run.run_id: "done"}
     assert any("starts from the beginning" in note for note in watcher.notes)
     assert watcher.started[-1] == (run.run_id, 0)

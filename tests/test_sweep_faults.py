@@ -18,7 +18,7 @@ from test_sweep import Watcher, tiny
 from actbench import cli, sweeps
 from actbench.config import Run
 from actbench.engine.measure import Measurer
-from actbench.store import Store
+from actbench.store import RunRecord, Store
 from configs import HOSTILE
 
 RUNS = [Run(tiny(), seed) for seed in range(4)]
@@ -38,14 +38,14 @@ class Acting(Watcher):
         if self._epoch is not None:
             self._epoch(run)
 
-    def on_end(self, run: Run, status: str, error: str | None) -> None:
-        super().on_end(run, status, error)
+    def on_end(self, run: Run, record: RunRecord) -> None:
+        super().on_end(run, record)
         if self._end is not None:
             self._end(run)
 
 
 def train(store: Store, watcher: Watcher | None = None, runs: list[Run] = RUNS, **options: Any) -> sweeps.Report:
-    return sweeps.execute(sweeps.plan(runs, store), store, sweeps.Options(threads=1, **options), watcher or Watcher())
+    return sweeps.run(sweeps.make_plan(runs, store), store, sweeps.Options(threads=1, **options), watcher or Watcher())
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -123,7 +123,7 @@ def test_fail_fast_says_how_many_runs_are_left(
     assert cli.run(["sweep", "-c", str(config), "--results", str(tmp_path / "r"), "--fail-fast", "--threads", "1"]) == 1
     shown = capsys.readouterr().err
     assert "1 run failed:" in shown
-    assert "stopped; 3 runs unfinished and kept" in shown
+    assert "stopped; kept 3 unfinished runs" in shown
 
 
 # --- folders that vanish -------------------------------------------------------------------------------------
@@ -288,5 +288,5 @@ def test_names_of_any_kind_get_folders_of_their_own_in_results_and_come_back_as_
     rows, problems = store.rows()
     assert problems == []
     assert {row["name"] for row in rows} == {run.variant.name for run in runs}
-    again = sweeps.plan([Run(tiny(name=row["name"], hidden=[4]), 0) for row in rows], store)
+    again = sweeps.make_plan([Run(tiny(name=row["name"], hidden=[4]), 0) for row in rows], store)
     assert again.open == []

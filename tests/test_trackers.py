@@ -14,8 +14,9 @@ import pytest
 from actbench import api, cli, trackers
 from actbench.config import Run, Variant
 from actbench.errors import UnknownNameError, UsageError
-from actbench.store import Store, StoredRun
-from actbench.trackers import Kind, Tracking, numbers, settings
+from actbench.events import record_of
+from actbench.store import RunRecord, Store
+from actbench.trackers import Tracker, TrackerKind, Tracking, numbers, settings
 from actbench.trackers.tensorboard import firing_rates
 from tests.configs import HOSTILE
 
@@ -25,7 +26,7 @@ needs_tensorboard = pytest.mark.skipif(not trackers.is_there("tensorboard"), rea
 needs_mlflow = pytest.mark.skipif(not trackers.is_there("mlflow"), reason="needs actbench[mlflow]")
 
 
-class Fake:
+class Fake(Tracker):
     """A tracker that keeps what it is told, and fails where it is asked to."""
 
     def __init__(self, fails_at: str = "") -> None:
@@ -39,14 +40,15 @@ class Fake:
         if what[0] == self.fails_at:
             raise OSError(f"no {what[0]}\nsecond line")
 
-    def start(self, run: Run, epochs_done: int) -> None:
+    def on_start(self, run: Run, epochs_done: int) -> None:
         self._tell("start", run.seed, epochs_done)
 
-    def epoch(self, run: Run, row: Any) -> None:
+    def on_epoch(self, run: Run, row: Any) -> None:
         self._tell("epoch", run.seed, row["epoch"])
 
-    def end(self, run: Run, status: str, stored: StoredRun | None) -> None:
-        self._tell("end", run.seed, status, stored and stored.run_id)
+    def on_end(self, run: Run, record: RunRecord) -> None:
+        assert record.weights is None
+        self._tell("end", run.seed, record.status, record.run_id)
 
     def close(self) -> None:
         self._tell("close")
@@ -56,7 +58,7 @@ class Fake:
 def fakes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Fake]:
     """Two fake kinds of trackers, `one` and `two`."""
     made = {"one": Fake(), "two": Fake()}
-    kinds = [Kind(name, "json", "DIR", lambda target, results, fake=fake: fake) for name, fake in made.items()]  # type: ignore[misc]
+    kinds = [TrackerKind(name, "json", "DIR", lambda target, results, fake=fake: fake) for name, fake in made.items()]  # type: ignore[misc]
     monkeypatch.setattr(trackers, "TRACKERS", trackers.Registry("tracker", kinds))
     return made
 
@@ -84,7 +86,7 @@ def test_a_tracker_that_fails_is_told_of_once_and_the_runs_and_other_trackers_go
     fakes["one"].fails_at = place
     runs = api.train(TINY, seeds=3, results=tmp_path / "results", track=["one", "two"], quiet=True)
     assert [run.status for run in runs] == ["done"] * 3
-    assert capsys.readouterr().err == f"--track one stopped: OSError: no {place}. The runs go on without it\n"
+    assert capsys.readouterr().err == f"--track one stopped: OSError: no {place}. The runs continue without it\n"
     assert [what[0] for what in fakes["one"].told].count(place) == 1
     assert fakes["one"].told[-1][0] == place
     assert fakes["two"].told[-1] == ("close",)
@@ -96,7 +98,7 @@ def test_a_tracker_that_cannot_be_opened_is_told_of_and_the_run_succeeds(
     def refuse(target: str | None, results: Path) -> Any:
         raise PermissionError(f"cannot write {target}")
 
-    monkeypatch.setattr(trackers, "TRACKERS", trackers.Registry("tracker", [Kind("one", "json", "DIR", refuse)]))
+    monkeypatch.setattr(trackers, "TRACKERS", trackers.Registry("tracker", [TrackerKind("one", "json", "DIR", refuse)]))
     (run,) = api.train(TINY, seeds=1, results=tmp_path / "results", track="one=/nowhere", quiet=True)
     assert run.status == "done"
     assert "--track one stopped: PermissionError: cannot write /nowhere" in capsys.readouterr().err
@@ -106,7 +108,7 @@ def test_a_tracker_that_never_answers_is_left_behind(
     fakes: dict[str, Fake], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     never = threading.Event()
-    monkeypatch.setattr(fakes["one"], "epoch", lambda *_: never.wait())
+    monkeypatch.setattr(fakes["one"], "on_epoch", lambda *_: never.wait())
     notes: list[str] = []
     (run,) = runs_of()
     with Tracking(["one"], tmp_path, notes.append, patience_s=0.01) as tracking:
@@ -114,7 +116,7 @@ def test_a_tracker_that_never_answers_is_left_behind(
         tracking.on_epoch(run, {"epoch": 0})
     never.set()
     assert len(notes) == 1
-    assert notes[0].startswith("--track one did not answer for 0.01 s: the rest of what it was to be told is lost")
+    assert notes[0].startswith("--track one did not answer for 0.01 s: the events still to be logged are lost")
 
 
 def test_a_slow_tracker_is_waited_for_as_long_as_it_gets_on(
@@ -127,7 +129,7 @@ def test_a_slow_tracker_is_waited_for_as_long_as_it_gets_on(
         gates[row["epoch"]].wait()
         passed.append(row["epoch"])
 
-    monkeypatch.setattr(fakes["one"], "epoch", slow)
+    monkeypatch.setattr(fakes["one"], "on_epoch", slow)
     notes: list[str] = []
     (run,) = runs_of()
     opener = threading.Timer(0.05, lambda: [gate.set() for gate in gates])
@@ -145,7 +147,7 @@ def test_a_slow_tracker_is_waited_for_as_long_as_it_gets_on(
     [
         ("tensorbord", "unknown tracker 'tensorbord'; did you mean 'tensorboard'?"),
         ("", "unknown tracker ''"),
-        ("mlflow=", "--track mlflow=: needs the URI after the =, or leave the = out"),
+        ("mlflow=", "--track mlflow=: give the URI after the =, or leave out the ="),
     ],
 )
 def test_what_is_no_tracker_is_refused(wanted: str, told: str, tmp_path: Path) -> None:
@@ -298,7 +300,9 @@ def test_diverged_and_failed_runs_are_told_as_what_they_are(tmp_path: Path) -> N
     assert len(scalars(events, "train_loss")) >= 1
     assert not any(tag.startswith("firing_rate") for tag in events.Tags()["histograms"])
     with Tracking(["tensorboard"], tmp_path, pytest.fail) as tracking:
-        tracking.on_end(runs_of()[0], "failed", "it could not be claimed")  # never started
+        tracking.on_end(
+            runs_of()[0], record_of(runs_of()[0], status="failed", error="it could not be claimed")
+        )  # never started
 
 
 @needs_tensorboard
@@ -308,8 +312,10 @@ def test_tensorflow_is_never_imported_where_it_is_installed(tmp_path: Path) -> N
     code = (
         f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\nfrom pathlib import Path\n"
         "from actbench.trackers.tensorboard import TensorBoard\nfrom actbench.config import Run, Variant\n"
+        "from actbench.events import record_of\n"
         f"board, run = TensorBoard(Path({str(tmp_path / 'tb')!r})), Run(Variant(), 0)\n"
-        "board.start(run, 0)\nboard.epoch(run, {'epoch': 0, 'train_loss': 1.0})\nboard.end(run, 'done', None)\n"
+        "board.on_start(run, 0)\nboard.on_epoch(run, {'epoch': 0, 'train_loss': 1.0})\n"
+        "board.on_end(run, record_of(run, status='done'))\n"
         "print('tensorflow' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
@@ -384,7 +390,7 @@ def test_mlflow_keeps_names_goes_on_with_interrupted_runs_and_marks_failed_ones(
     with tracking() as told:
         for run in hostile:
             told.on_start(run, 0)
-            told.on_end(run, "failed", "no")
+            told.on_end(run, record_of(run, status="failed", error="no"))
         for _ in range(2):  # a machine was lost in between
             told.on_start(interrupted, 0)
         told.on_epoch(interrupted, {"epoch": 1, "train_loss": 0.5})
@@ -397,7 +403,7 @@ def test_mlflow_keeps_names_goes_on_with_interrupted_runs_and_marks_failed_ones(
     with tracking() as told:
         told.on_start(interrupted, 1)
         told.on_epoch(interrupted, {"epoch": 2, "train_loss": float("nan")})
-        told.on_end(interrupted, "diverged", None)
+        told.on_end(interrupted, record_of(interrupted, status="diverged"))
     again = client.search_runs([experiment.experiment_id])
     assert len(again) == len(logged)
     whole = client.get_run(logged[interrupted.run_id].info.run_id)

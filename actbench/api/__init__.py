@@ -10,28 +10,23 @@ from __future__ import annotations
 import copy
 import itertools
 import os
-import signal
 import sys
-import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal, TypeAlias
 
-from actbench import comparison, config
+from actbench import comparison, config, sweeps
 from actbench.api.frames import Comparison, Runs, Table
 from actbench.comparison.quantities import Curve
 from actbench.config import Config, Document, Place, Setting, Variant
 from actbench.errors import UsageError
+from actbench.events import Broadcast, PlainProgress
 from actbench.store import Store, StoredRun
 from actbench.store.csv import Row
 from actbench.store.read import ReadRows, read_rows
-from actbench.sweeps import Options, execute, plan
 from actbench.trackers import Tracking
-from actbench.watchers import Lines, Several
 
 __all__ = ["Comparison", "Runs", "Table", "compare", "sweep", "train"]
 
@@ -69,7 +64,7 @@ def train(
     documents = [partial(_plain_document, one) for one in _listed(configs)]
     changes = _changes(set, seeds, device)
     loaded = config.collect([partial(_one, document, changes) for document in documents])
-    options = Options(
+    options = sweeps.Options(
         threads=threads,
         lanes=lanes,
         data_dir=_path(data_dir),
@@ -111,7 +106,7 @@ def sweep(
     changes = _changes(set, seeds, device)
     documents = [partial(_plain_document, one) for one in _listed(configs)]
     loaded = config.collect([partial(_expanded, document, changes, flags) for document in documents])
-    options = Options(
+    options = sweeps.Options(
         threads=threads,
         lanes=lanes,
         data_dir=_path(data_dir),
@@ -166,45 +161,25 @@ def compare(
 def _run(
     configs: Sequence[Config],
     results: str | os.PathLike[str] | None,
-    options: Options,
+    options: sweeps.Options,
     track: str | Sequence[str],
     *,
     quiet: bool,
 ) -> Runs:
     """Train what is open and return all that was asked for, in that order."""
-    watcher = Lines(_to_stderr, quiet=quiet)
-    store = Store(_results_folder(results), note=watcher.on_note)
+    progress = PlainProgress(_to_stderr, quiet=quiet)
+    store = Store(_results_folder(results), note=progress.on_note)
     tracking = Tracking([track] if isinstance(track, str) else track, store.root, _to_stderr)
-    asked = plan([run for one in configs for run in one.runs()], store, force=options.force)
-    with _interruptible() as interrupts, tracking:
-        report = execute(asked, store, options, Several([watcher, tracking]), stop=lambda: bool(interrupts))
-    if interrupts:
+    plan = sweeps.make_plan([run for one in configs for run in one.runs()], store, force=options.force)
+    with sweeps.Interrupts() as stop, tracking:
+        report = sweeps.run(plan, store, options, Broadcast([progress, tracking]), stop)
+    if stop():
         raise KeyboardInterrupt
     if report.failed:
-        first = next(run.run_id for run in asked.runs if run.run_id in report.failed)
-        message = f"{len(report.failed)} of {len(asked.runs)} runs failed; the first, {first}: {report.failed[first]}"
+        first = next(run.run_id for run in plan.runs if run.run_id in report.failed)
+        message = f"{len(report.failed)} of {len(plan.runs)} runs failed; the first, {first}: {report.failed[first]}"
         warnings.warn(message, RuntimeWarning, stacklevel=3)
-    ended = {*asked.ended, *report.trained, *report.elsewhere}
-    return Runs([store.load(run.run_id) for run in asked.runs if run.run_id in ended], report.failed)
-
-
-@contextmanager
-def _interruptible() -> Iterator[list[int]]:
-    """Let Ctrl-C end training at an epoch, with a checkpoint, instead of in the middle of a step."""
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received  # only the main thread may handle signals
-        return
-
-    def handle(number: int, _frame: FrameType | None) -> None:
-        received.append(number)
-        signal.signal(number, before)
-
-    before = signal.signal(signal.SIGINT, handle)
-    try:
-        yield received
-    finally:
-        signal.signal(signal.SIGINT, before)
+    return Runs(report.stored(store), report.failed)
 
 
 def _plain_document(source: Source) -> Document:

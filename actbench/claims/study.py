@@ -1,6 +1,6 @@
 """A study: which runs the claims need, which runs they share, how long training takes, and what the runs show.
 
-Nothing here trains. The runs of a `StudyPlan` are trained by `sweeps`; `judge` then reads what is stored.
+Nothing here trains. `sweeps.run` trains the runs of a `StudyPlan`; `judge` then reads what is stored.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def plan(claims: Sequence[Claim], store: Store) -> StudyPlan:
 
     Runs are ordered by seed, so that an interrupted study has whole pairs in every claim.
     """
-    found = sweeps.plan(sorted((run for claim in claims for run in claim.runs), key=lambda run: run.seed), store)
+    found = sweeps.make_plan(sorted((run for claim in claims for run in claim.runs), key=lambda run: run.seed), store)
     seen: set[str] = set()
     needs = []
     for claim in claims:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -25,15 +25,12 @@ from actbench.cli.options import (
     SeedsOption,
     ThreadsOption,
 )
-from actbench.cli.signals import stopping
 from actbench.config import Run
-from actbench.store import Store
+from actbench.events import run_label
+from actbench.store import RunRecord, Store
+from actbench.store.csv import Row
 from actbench.tables import FORMATS, Column
 from actbench.text import duration, readable_lines
-from actbench.watchers import label
-
-if TYPE_CHECKING:
-    from actbench.engine.measure import Row
 
 QUICK_FOLDER = "claims-quick"
 """Where in the results folder the runs of a demonstration are, apart from those that count."""
@@ -141,13 +138,13 @@ class _StudyWatcher(PlainWatcher):
     def on_epoch(self, run: Run, row: Row) -> None:
         """Nothing: see on_end."""
 
-    def on_end(self, run: Run, status: str, error: str | None) -> None:
+    def on_end(self, run: Run, record: RunRecord) -> None:
         """Count the run, and say how it ended."""
         self._ended += 1
-        if status == "failed":
-            super().on_end(run, status, error)
+        if record.status == "failed":
+            super().on_end(run, record)
         else:
-            self.say(f"{self._ended}/{self._all}  {label(run)}: {status}")
+            self.say(f"{self._ended}/{self._all}  {run_label(run)}: {record.status}")
 
 
 def _train(to: Streams, asked: Sequence[claims.Claim], results: Path, options: sweeps.Options, *, quiet: bool) -> int:
@@ -155,19 +152,15 @@ def _train(to: Streams, asked: Sequence[claims.Claim], results: Path, options: s
     store = Store(results, note=to.note)
     plan = claims.plan(asked, store)
     todo = plan.runs
-    if not todo.open:
-        store.catch_up()
-        return 0
-    if not quiet:
+    if todo.open and not quiet:
         about = duration(plan.seconds)
         to.note(f"{len(todo.runs)} runs: {len(todo.open)} to train, {len(todo.ended)} done; about {about} on two cores")
     live = watcher(to, todo.open, quiet=quiet)
     watching = _StudyWatcher(to, todo.open, quiet=quiet) if type(live) is PlainWatcher else live
-    with stopping(to) as received, watching:
-        report = sweeps.execute(todo, store, options, watching, stop=lambda: bool(received))
+    with sweeps.Interrupts(to.note) as stop, watching:
+        report = sweeps.run(todo, store, options, watching, stop)
     for note in failures(todo, report, store, options.data_dir):
         to.note(note)
-    if received:
-        to.note("stopped; what is unfinished is kept: the same command goes on with it")
-        return 128 + received[0]
-    return 1 if report.failed else 0
+    if stop():
+        to.note("stopped; unfinished runs are kept: to continue, run the same command again")
+    return stop.exit_code or (1 if report.failed else 0)

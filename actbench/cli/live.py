@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from rich.cells import set_cell_size
 from rich.console import Group
@@ -19,11 +19,10 @@ from rich.text import Text
 
 from actbench.cli.console import Streams
 from actbench.config import Run
+from actbench.events import PlainProgress, run_label, short_name, train_images
+from actbench.store import RunRecord
+from actbench.store.csv import Row
 from actbench.text import readable
-from actbench.watchers import Lines, images_of, label, short_name
-
-if TYPE_CHECKING:
-    from actbench.engine.measure import Row
 
 Values = Sequence[float | None]
 State = Literal["waiting", "training", "done", "diverged", "failed"]
@@ -96,7 +95,7 @@ class Board:
         self._clock, self._lock = clock, threading.Lock()
         self._began: float | None = None
         self._changes = 0
-        self._all_images = sum(run.variant.epochs * images_of(run) for run in runs)
+        self._all_images = sum(run.variant.epochs * train_images(run) for run in runs)
 
     def start(self, run: Run, epochs_done: int) -> None:
         """`run` begins, or goes on after `epochs_done` epochs; perhaps not for the first time."""
@@ -150,10 +149,10 @@ class Board:
         ended = [lane for lane in lanes if lane.state not in ("waiting", "training")]
         counts = {state: sum(lane.state == state for lane in ended) for state in ("diverged", "failed")}
         images = sum(  # what a run that ended early has left out is not left to do
-            images_of(lane.run) * (lane.run.variant.epochs if lane in ended else lane.epoch) for lane in lanes
+            train_images(lane.run) * (lane.run.variant.epochs if lane in ended else lane.epoch) for lane in lanes
         )
         share = images / self._all_images if self._all_images else 1.0
-        new = sum(images_of(lane.run) * (lane.epoch - lane.before) for lane in lanes)
+        new = sum(train_images(lane.run) * (lane.epoch - lane.before) for lane in lanes)
         parts = [f"{len(ended)} of {len(lanes)} runs ended", *(f"{n} {state}" for state, n in counts.items() if n)]
         if self._began is not None and new > 0:
             spent = self._clock() - self._began
@@ -214,7 +213,7 @@ class _Layout:
 def _of_lane(lane: Lane) -> Entry:
     progress = f"{lane.epoch}/{lane.run.variant.epochs}" if lane.state in ("training", "done") else lane.state
     return Entry(
-        label(lane.run, _LONGEST_NAME - 4), progress, lane.state, lane.changed, lane.run.variant.epochs,
+        run_label(lane.run, _LONGEST_NAME - 4), progress, lane.state, lane.changed, lane.run.variant.epochs,
         tuple(lane.accuracy), tuple(lane.dead),
     )  # fmt: skip
 
@@ -276,7 +275,7 @@ def _finite(value: float | None) -> float | None:
 _REDRAWN_PER_S = 4
 
 
-class PlainWatcher(Lines, AbstractContextManager["PlainWatcher"]):
+class PlainWatcher(PlainProgress, AbstractContextManager["PlainWatcher"]):
     """Tells everything in plain lines on stderr; `quiet` leaves only failures."""
 
     def __init__(self, to: Streams, runs: Sequence[Run], *, quiet: bool) -> None:
@@ -328,10 +327,10 @@ class LiveWatcher(PlainWatcher):
         """Let the run's curves grow; the board is drawn again by its own clock."""
         self._board.epoch(run, row)
 
-    def on_end(self, run: Run, status: str, error: str | None) -> None:
+    def on_end(self, run: Run, record: RunRecord) -> None:
         """Say what went wrong above the board, and mark the run."""
-        super().on_end(run, status, error)
-        self._board.end(run, status)
+        super().on_end(run, record)
+        self._board.end(run, record.status)
 
     def on_download(self, file: str, done: int, total: int | None) -> None:
         """Show a bar a file."""

@@ -32,8 +32,8 @@ def announcement(plan: sweeps.Plan) -> str:
 
 def version_notes(plan: sweeps.Plan) -> Iterator[str]:
     """Point out, in one note, that other versions have trained what is done."""
-    if plan.others:
-        versions = ", ".join(f"{n} by {version}" for version, n in sorted(plan.others.items()))
+    if plan.other_versions:
+        versions = ", ".join(f"{n} by {version}" for version, n in sorted(plan.other_versions.items()))
         yield (
             f"of the runs that are done, other versions have trained {versions} (actbench is {actbench.__version__} "
             f"now, torch {sweeps.torch_version()}); they are kept, --force trains them anew"

@@ -22,7 +22,6 @@ from actbench.cli.options import (
     RunArgument,
     ThreadsOption,
 )
-from actbench.cli.signals import stopping
 from actbench.errors import CheckFailed
 from actbench.metrics import METRICS
 from actbench.reproduce import Reproduction, explain, run_of
@@ -68,11 +67,11 @@ def reproduce(
     stored = find_one(run, results)
     wanted = run_of(stored, device)
     options = sweeps.Options(threads, data_dir=data_dir, offline=offline, mirror=mirror)
-    with stopping(to, "stopping after this epoch; again: stop at once") as received:
-        with watcher(to, [wanted], quiet=quiet) as watching:
-            found = train_again(stored, wanted, options, watching, tolerance=tolerance, stop=lambda: bool(received))
-        if found is None:
-            raise typer.Exit(128 + received[0])
+    message = "stopping after this epoch; press Ctrl-C again to stop at once"
+    with sweeps.Interrupts(to.note, message) as stop, watcher(to, [wanted], quiet=quiet) as watching:
+        found = train_again(stored, wanted, options, watching, tolerance=tolerance, stop=stop)
+    if found is None:
+        raise typer.Exit(stop.exit_code)
     if as_json:
         to.result(plain_json({"format_version": 1, **asdict(found), "explanation": _why(found)}))
     else:

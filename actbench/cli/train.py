@@ -31,13 +31,12 @@ from actbench.cli.options import (
     TrackOption,
     with_fields_of,
 )
-from actbench.cli.signals import stopping
 from actbench.config import Config
 from actbench.errors import UsageError
+from actbench.events import Broadcast
 from actbench.store import Store, StoredRun
 from actbench.text import plural
 from actbench.trackers import Tracking
-from actbench.watchers import Several
 
 
 class Executor(StrEnum):
@@ -134,7 +133,7 @@ def train_or_preview(configs: Sequence[Config], flags: Flags) -> None:
     """Show what is open, or train it; end with the exit code."""
     to = streams()
     store = Store(flags.results, note=to.note)
-    plan = sweeps.plan([run for one in configs for run in one.runs()], store, force=flags.force)
+    plan = sweeps.make_plan([run for one in configs for run in one.runs()], store, force=flags.force)
     if flags.dry_run:
         show_plan(to, plan, store, flags.options, as_json=flags.as_json)
     else:
@@ -148,19 +147,15 @@ def _train(to: Streams, plan: sweeps.Plan, store: Store, flags: Flags) -> int:
         to.note(announcement(plan))
         for note in version_notes(plan):
             to.note(note)
-    with stopping(to) as received, watcher(to, plan.open, quiet=flags.quiet) as watching, tracking:
-        report = sweeps.execute(plan, store, flags.options, Several([watching, tracking]), stop=lambda: bool(received))
-    ended = {*plan.ended, *report.trained, *report.elsewhere}
-    stored = [store.load(run.run_id) for run in plan.runs if run.run_id in ended]
-    _show_results(to, stored, report, as_json=flags.as_json)
+    with sweeps.Interrupts(to.note) as stop, watcher(to, plan.open, quiet=flags.quiet) as watching, tracking:
+        report = sweeps.run(plan, store, flags.options, Broadcast([watching, tracking]), stop)
+    _show_results(to, report.stored(store), report, as_json=flags.as_json)
     for note in failures(plan, report, store, flags.data_dir):
         to.note(note)
-    open_runs = len(plan.runs) - len(ended) - len(report.failed)
-    if report.stopped and open_runs:
-        to.note(f"stopped; {plural(open_runs, 'run')} unfinished and kept: the same command goes on with them")
-    if received:
-        return 128 + received[0]
-    return 1 if report.failed else 0
+    if report.stopped and report.unfinished:
+        unfinished = plural(report.unfinished, "unfinished run")
+        to.note(f"stopped; kept {unfinished}: to continue, run the same command again")
+    return stop.exit_code or (1 if report.failed else 0)
 
 
 def _show_results(to: Streams, stored: Sequence[StoredRun], report: sweeps.Report, *, as_json: bool) -> None:

@@ -1,7 +1,7 @@
 """train_lanes(): runs side by side, measured after every epoch, resumable to the bit (layer 3).
 
 Imports stack, measure, checkpoint and torch; typed variants, never YAML. With `stack`, the only module that
-touches devices and torch's global settings. Writes no files: what happens is told to a `Listener`.
+touches devices and torch's global settings. Writes no files: it reports what happens to `Events`.
 
 On CPU every lane is a stack of its own, and the lanes take turns on as many threads as there are, an epoch each;
 threads that no lane needs share the products of the others, without a change of their bits (see `compute`).
@@ -13,61 +13,28 @@ lanes of a group are one stack.
 from __future__ import annotations
 
 import ctypes
-import threading
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from actbench.compute import configure_thread, free_memory, spread, training_thread
 from actbench.config import Run
 from actbench.datasets import CLASSES, INPUTS, Dataset
-from actbench.engine.checkpoint import restore_lane, save_lane
+from actbench.engine import checkpoint
 from actbench.engine.lanes import Arrays, LaneStack
-from actbench.engine.measure import SAMPLE, Measurer, Row, diverged
+from actbench.engine.measure import SAMPLE, Measurer, diverged
+from actbench.engine.provenance import WithProvenance
 from actbench.errors import DeviceError
+from actbench.events import Events, record_of
 from actbench.model import Structure
 
 _CHECKPOINT_EVERY_S = 60.0
 _MOST_LANES = 1024
-
-
-@dataclass
-class Outcome:
-    """How one run ended: plain data, nothing derived. `layer_rows` has a row an epoch and layer, as layers.csv has it.
-
-    `status`: "done", "diverged" (a loss became non-finite: `rows` ends with that epoch) or "failed" (`error`
-    holds the traceback). `metrics` are those after the last epoch. A diverged or failed run has no `layers`,
-    `neurons` and `weights`: they are nan, or lost.
-    """
-
-    status: Literal["done", "diverged", "failed"]
-    rows: list[Row]
-    metrics: Row = field(default_factory=dict)
-    layers: list[Row] = field(default_factory=list)
-    layer_rows: list[Row] = field(default_factory=list)
-    neurons: list[Row] = field(default_factory=list)
-    weights: dict[str, Tensor] | None = None
-    error: str | None = None
-
-
-class Listener(Protocol):
-    """What `train_lanes` tells while it works. A method that raises fails the run that it was told about."""
-
-    def on_epoch(self, run: Run, row: Row) -> None:
-        """An epoch of `run` has been trained and measured (epoch 0: the untrained network)."""
-
-    def on_checkpoint(self, run: Run, data: bytes) -> None:
-        """`data` brings `run` back to where it is now."""
-
-    def on_end(self, run: Run, outcome: Outcome) -> None:
-        """`run` has ended."""
 
 
 class _Turn:
@@ -84,10 +51,10 @@ class _Turn:
         measurer = Measurer(stack)
         for lane, run in enumerate(self.runs):
             if run.run_id in checkpoints:
-                restore_lane(stack, measurer, lane, checkpoints[run.run_id])
+                checkpoint.restore_lane(stack, measurer, lane, checkpoints[run.run_id])
         return measurer
 
-    def take(self, arrays: Arrays, checkpoints: Mapping[str, bytes], listener: Listener, threads: int) -> bool:
+    def take(self, arrays: Arrays, checkpoints: Mapping[str, bytes], events: Events, threads: int) -> bool:
         """Train and measure one epoch (the first turn measures the untrained network); whether any lane goes on."""
         if self.measurer is None:
             self.measurer = self.begin(arrays, checkpoints)
@@ -100,34 +67,39 @@ class _Turn:
             losses = measurer.stack.train_epoch(measurer.epoch + 1)
             measurer.measure(losses, time.perf_counter() - started)
         for lane in sorted(self._open):
-            self._report(lane, measurer, listener)
+            self._report(lane, measurer, events)
         if self._open and time.monotonic() - self._last_checkpoint > _CHECKPOINT_EVERY_S:
-            self.checkpoint(listener)
+            self.checkpoint(events)
         return bool(self._open)
 
-    def _report(self, lane: int, measurer: Measurer, listener: Listener) -> None:
+    def _report(self, lane: int, measurer: Measurer, events: Events) -> None:
         run, rows = self.runs[lane], measurer.rows[lane]
-        listener.on_epoch(run, rows[-1])
-        if diverged(rows[-1]):
-            by_layer = measurer.layer_rows[lane]
-            listener.on_end(run, Outcome("diverged", rows, measurer.final_metrics(lane), layer_rows=by_layer))
-        elif measurer.epoch == run.variant.epochs:
-            weights = measurer.stack.network.weights(lane)
-            parts = (measurer.layers(lane), measurer.layer_rows[lane], measurer.neurons(lane), weights)
-            listener.on_end(run, Outcome("done", rows, measurer.final_metrics(lane), *parts))
-        else:
+        events.on_epoch(run, rows[-1])
+        is_diverged = diverged(rows[-1])
+        if not is_diverged and measurer.epoch < run.variant.epochs:
             return
+        ended: dict[str, Any] = {
+            "status": "diverged" if is_diverged else "done",
+            "epochs": rows,
+            "metrics": measurer.final_metrics(lane),
+            "layer_rows": measurer.layer_rows[lane],
+        }
+        if not is_diverged:  # else they are all nan
+            weights = measurer.stack.network.weights(lane)
+            ended["weights"] = {name: tensor.numpy() for name, tensor in weights.items()}
+            ended |= {"layers": measurer.layers(lane), "neurons": measurer.neurons(lane)}
+        events.on_end(run, record_of(run, **ended))
         self._open.discard(lane)
 
-    def checkpoint(self, listener: Listener) -> None:
+    def checkpoint(self, events: Events) -> None:
         """Hand out a checkpoint of every lane that goes on."""
         self._last_checkpoint = time.monotonic()
         if self.measurer is not None and self.measurer.epoch >= 0:
             for lane in sorted(self._open):
-                listener.on_checkpoint(self.runs[lane], save_lane(self.measurer.stack, self.measurer, lane))
+                events.on_checkpoint(self.runs[lane], checkpoint.save_lane(self.measurer.stack, self.measurer, lane))
 
 
-class _Rota:
+class _Queue:
     """The turns that wait, shared by the threads that take them."""
 
     def __init__(
@@ -135,14 +107,13 @@ class _Rota:
         turns: Sequence[_Turn],
         arrays: Arrays,
         checkpoints: Mapping[str, bytes],
-        listener: Listener,
+        events: Events,
         stop: Callable[[], bool],
         threads: int,
     ) -> None:
         self.waiting = deque(turns)
         self._open, self._threads = len(turns), threads
-        self._arrays, self._checkpoints, self._stop = arrays, checkpoints, stop
-        self._listener = _OneAtATime(listener)
+        self._arrays, self._checkpoints, self._events, self._stop = arrays, checkpoints, events, stop
         self._on_cpu = arrays.train_images.device.type == "cpu"
         self._broken = False
 
@@ -162,12 +133,13 @@ class _Rota:
     def _take(self, turn: _Turn) -> None:
         share = max(1, self._threads // self._open)  # threads that no other turn needs
         try:
-            goes_on = turn.take(self._arrays, self._checkpoints, self._listener, share)
+            goes_on = turn.take(self._arrays, self._checkpoints, self._events, share)
         except Exception:
             if len(turn.runs) == 1:
                 self._open -= 1
                 rows = turn.measurer.rows[0] if turn.measurer is not None else []
-                self._listener.on_end(turn.runs[0], Outcome("failed", rows, error=traceback.format_exc()))
+                error = traceback.format_exc()
+                self._events.on_end(turn.runs[0], record_of(turn.runs[0], status="failed", epochs=rows, error=error))
             else:
                 half = len(turn.runs) // 2
                 self._open += 1
@@ -180,60 +152,58 @@ class _Rota:
                 self._open -= 1
 
 
-class _OneAtATime:
-    """A listener whose methods are never called by two threads at once."""
-
-    def __init__(self, listener: Listener) -> None:
-        self._listener, self._lock = listener, threading.Lock()
-
-    def on_epoch(self, run: Run, row: Row) -> None:
-        with self._lock:
-            self._listener.on_epoch(run, row)
-
-    def on_checkpoint(self, run: Run, data: bytes) -> None:
-        with self._lock:
-            self._listener.on_checkpoint(run, data)
-
-    def on_end(self, run: Run, outcome: Outcome) -> None:
-        with self._lock:
-            self._listener.on_end(run, outcome)
-
-
 def train_lanes(
     runs: Sequence[Run],
     dataset: Dataset,
     *,
     device: torch.device,
-    listener: Listener,
+    events: Events,
     threads: int = 1,
     checkpoints: Mapping[str, bytes] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Train `runs`, which share dataset, limits, batch size, epochs and kind of optimizer, to their end.
+    """Train the runs of one lane group, which share a dataset and its limits (on CUDA: all shapes), to their end.
 
-    `threads` lanes are trained at the same time on CPU; fewer lanes share the threads. `checkpoints`, by run id,
-    say where interrupted runs go on; on CUDA all of one call must stand at the same epoch. An exception in a
-    stack of several lanes (out of memory, say) splits it in two that start over; in a lane alone it ends that
-    run as failed. `stop` is asked after every epoch: when it says yes, each unfinished lane hands out a
-    checkpoint and the function returns. The listener is called from one thread at a time, not always the
-    caller's.
+    `threads` lanes train at the same time on CPU; fewer lanes share the threads. `checkpoints`, by run id, say where
+    interrupted runs continue; one that does not fit is reported, and its run starts from the beginning. An exception
+    in a stack of several lanes (out of memory, say) splits it in two that start over; in a lane alone, it ends that
+    run as failed. `stop` is asked after every epoch: if it says yes, each unfinished lane reports a checkpoint and
+    the function returns. Events come from one thread at a time, not always the caller's. If an event's method raises,
+    the run that it was about fails.
     """
-    on_cpu = device.type == "cpu"
-    turns = [_Turn([run]) for run in runs] if on_cpu else [_Turn(runs)]
-    workers = min(threads, len(turns))
+    events = WithProvenance(events, dataset, device, threads)
+    usable: dict[str, bytes] = {}
+    epochs_done = {run.run_id: 0 for run in runs}
+    for run in runs:
+        try:
+            if (data := (checkpoints or {}).get(run.run_id)) is not None:
+                epochs_done[run.run_id], usable[run.run_id] = checkpoint.epochs_done(data), data
+        except ValueError as error:
+            events.on_note(f"{run.run_id} starts from the beginning: its checkpoint does not fit, {error}")
+        events.on_start(run, epochs_done[run.run_id])
+    turns = [_Turn(stack) for stack in stacks_of(runs, epochs_done, device.type)]
+    workers = min(threads, len(turns)) if device.type == "cpu" else 1
     # Before anything is shared: OpenMP's threads flush denormals when the thread that makes them does.
     with training_thread():
         with spread(threads if workers == 1 else 1):  # threads made here would only be in the way of several workers
             arrays = Arrays.of(dataset, runs[0].variant, device)
-        rota = _Rota(turns, arrays, checkpoints or {}, listener, stop, threads)
+        queue = _Queue(turns, arrays, usable, events, stop, threads)
         if workers == 1:
-            rota.work()
+            queue.work()
         else:
             with ThreadPoolExecutor(workers, "lane", initializer=configure_thread) as pool:
-                for future in [pool.submit(rota.work) for _ in range(workers)]:
+                for future in [pool.submit(queue.work) for _ in range(workers)]:
                     future.result()
-        for turn in rota.waiting:
-            turn.checkpoint(listener)
+        for turn in queue.waiting:
+            turn.checkpoint(events)
+
+
+def stacks_of(runs: Sequence[Run], epochs_done: Mapping[str, int], device: str) -> list[list[Run]]:
+    """Divide a lane group into stacks: on CPU each run alone, on CUDA the runs that are at the same epoch."""
+    if device == "cpu":
+        return [[run] for run in runs]
+    at = sorted(set(epochs_done.values()))
+    return [[run for run in runs if epochs_done[run.run_id] == epoch] for epoch in at]
 
 
 def pick_device(name: str) -> torch.device:

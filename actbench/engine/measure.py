@@ -18,7 +18,7 @@ from actbench.compute import side_by_side, usable_threads
 from actbench.config import Variant
 from actbench.engine.lanes import LaneStack
 from actbench.neurons import Chunk, DeathLedger, HealthMeter, LayerHealth, SampleHealth, summarize
-from actbench.store.csv import Row as Row
+from actbench.store.csv import Row
 
 _BATCH = 500  # images an evaluation call; fixed, since it is part of what decides a result's last bit
 SAMPLE = 1000

@@ -1,54 +1,25 @@
-"""What is asked for, what of it is done, how runs are packed into lane groups, and how they ended (layer 4).
-
-Imports the store and the configs; the model's structure only to pack lanes for CUDA.
-"""
+"""What a sweep is asked to do: options, the plan of its runs, their lane groups, and the report of how they ended."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal
 
 import actbench
 from actbench.config import Run
 from actbench.datasets import CLASSES, INPUTS
 from actbench.store import Store, StoredRun
 
-if TYPE_CHECKING:
-    from actbench.datasets import Dataset
-    from actbench.engine.measure import Row
-
-Train: TypeAlias = Callable[[Sequence[Run]], list[Run]]
-"""What an executor does: train runs to their end; return those that it could not claim."""
-
 _CPU_LANES = 16
-
-
-class Watcher(Protocol):
-    """What training tells while it works; `error` is the last line of a failed run's traceback."""
-
-    def on_start(self, run: Run, epochs_done: int) -> None:
-        """`run` is claimed and begins, or goes on after `epochs_done` epochs; again when a machine was lost."""
-
-    def on_epoch(self, run: Run, row: Row) -> None:
-        """An epoch of `run` has been trained and measured (epoch 0: the untrained network)."""
-
-    def on_end(self, run: Run, status: str, error: str | None) -> None:
-        """`run` has ended and is stored."""
-
-    def on_note(self, text: str) -> None:
-        """Something a person may want to know."""
-
-    def on_download(self, file: str, done: int, total: int | None) -> None:
-        """A file of a dataset is coming in."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Where and how to train; nothing here changes what a run is."""
+    """Where and how to train. Nothing here changes the result of a run."""
 
     threads: int | None = None
     lanes: int | None = None
@@ -64,76 +35,79 @@ class Options:
 
 @dataclass(frozen=True)
 class Plan:
-    """The runs that were asked for, each once, and which of them have ended already.
+    """The runs that were asked for, each once, and those of them that have already ended, by run id.
 
-    `others` counts the ended ones by what trained them, such as "torch 2.11.0", where that is not what would
-    train them now.
+    `other_versions` counts the ended runs that another version of actbench or torch trained, by names such as
+    "torch 2.11.0".
     """
 
     runs: list[Run]
     ended: dict[str, Literal["done", "diverged"]]
-    others: Counter[str] = field(default_factory=Counter)
+    other_versions: Counter[str] = field(default_factory=Counter)
 
     @property
     def open(self) -> list[Run]:
-        """The runs that are to be trained."""
+        """The runs that still have to be trained."""
         return [run for run in self.runs if run.run_id not in self.ended]
 
 
 @dataclass
 class Report:
-    """How the runs of a plan ended."""
+    """How the runs of a plan ended, by run id: trained with which status, failed with which error.
 
+    `elsewhere` lists the runs that other processes finished in the meantime.
+    """
+
+    plan: Plan
     trained: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     elsewhere: list[str] = field(default_factory=list)
     stopped: bool = False
 
+    @property
+    def ended(self) -> list[Run]:
+        """The runs that are done or diverged, in the order of the plan."""
+        ended = {*self.plan.ended, *self.trained, *self.elsewhere}
+        return [run for run in self.plan.runs if run.run_id in ended]
 
-@dataclass
-class Work:
-    """What one call of `execute` has at hand; `datasets` holds those of the runs."""
+    @property
+    def unfinished(self) -> int:
+        """How many runs neither ended nor failed, because training was stopped."""
+        return len(self.plan.runs) - len(self.ended) - len(self.failed)
 
-    store: Store
-    options: Options
-    watcher: Watcher
-    stop: Callable[[], bool]
-    report: Report = field(default_factory=Report)
-    datasets: dict[str, Dataset] = field(default_factory=dict)
-
-    def should_stop(self) -> bool:
-        """Whether training is to end early: told to, or a run has failed and that is enough."""
-        return self.stop() or (self.options.fail_fast and bool(self.report.failed))
+    def stored(self, store: Store) -> list[StoredRun]:
+        """Read the ended runs back, in the order of the plan."""
+        return [store.load(run.run_id) for run in self.ended]
 
 
-def plan(runs: Iterable[Run], store: Store, *, force: bool = False) -> Plan:
-    """Look up which runs have ended (done or diverged); failed and interrupted ones are open. Reads only."""
-    found = Plan(list({run.run_id: run for run in runs}.values()), {})
+def make_plan(runs: Iterable[Run], store: Store, *, force: bool = False) -> Plan:
+    """Look up which runs have ended (done or diverged). Failed and interrupted ones are open. Only reads."""
+    plan = Plan(list({run.run_id: run for run in runs}.values()), {})
     here = {"actbench": actbench.__version__, "torch": torch_version()}
-    for run in found.runs if not force else []:
+    for run in plan.runs if not force else []:
         stored = store.result(run.run_id)
         if stored is not None:
-            found.ended[run.run_id] = "done" if stored.status == "done" else "diverged"
-            found.others.update(_others(stored, here))
-    return found
+            plan.ended[run.run_id] = "done" if stored.status == "done" else "diverged"
+            plan.other_versions.update(_other_versions(stored, here))
+    return plan
 
 
-def torch_version() -> str:
-    """Return the version of torch without an import of it, which a plan of ended runs never needs."""
-    return metadata.version("torch")
-
-
-def _others(stored: StoredRun, here: dict[str, str]) -> Iterator[str]:
+def _other_versions(stored: StoredRun, here: dict[str, str]) -> Iterator[str]:
     for package, version in here.items():
         before = stored.provenance.get(f"{package}_version")
         if isinstance(before, str) and before != version:
             yield f"{package} {before}"
 
 
-def cpu_lanes(threads: int) -> int:
-    """Return how many lanes a group on CPU has where the memory holds them: 16, or one a thread.
+def torch_version() -> str:
+    """Return torch's version without importing it: a plan whose runs have all ended never needs torch."""
+    return metadata.version("torch")
 
-    More train no faster (results/benchmarks/tried.md), and the first would end later.
+
+def cpu_lanes(threads: int) -> int:
+    """Return how many lanes a group on CPU has if they fit the memory: 16, or one per thread if that is more.
+
+    More lanes train no faster (results/benchmarks/tried.md), and the first of them would end later.
     """
     return max(_CPU_LANES, threads)
 
@@ -141,8 +115,8 @@ def cpu_lanes(threads: int) -> int:
 def lane_groups(runs: Sequence[Run], lanes: int, device: str) -> Iterator[list[Run]]:
     """Pack runs that can train together into groups of at most `lanes`, in the order they were given.
 
-    A group shares its images; on CUDA also the shapes of its networks, with neighbours alike in activation
-    and optimizer settings, so that a stretch of lanes is one call.
+    The runs of a group share their images. On CUDA they also share the shapes of their networks, and runs with the
+    same activation and optimizer settings are neighbours, so that one call computes a stretch of lanes.
     """
     groups: dict[Any, list[Run]] = {}
     for run in runs:

@@ -1,7 +1,4 @@
-"""What a sweep will take, told before it starts: its lane groups and an estimate of the time (layer 4).
-
-Imports the configs, the store and `plans`; the engine or Ray to find out where training would take place.
-"""
+"""What a sweep will take, before it starts: its lane groups and an estimate of the time."""
 
 from __future__ import annotations
 
@@ -15,6 +12,8 @@ from actbench.datasets import DATASETS
 from actbench.store import Store
 from actbench.store.csv import Row
 from actbench.sweeps.plan import Options
+from actbench.sweeps.run import local_groups, threads_of
+from actbench.text import plural
 
 # Where nothing of the kind has been trained yet: what a thread of a present-day server took, within a factor of three.
 # Fitted to linear models, to 1 to 20 layers of 128 units, and to 1 and 2 of 512.
@@ -67,21 +66,18 @@ def preview(runs: Sequence[Run], store: Store, options: Options) -> Preview:
 
 
 def _local_groups(runs: Sequence[Run], options: Options) -> Iterator[tuple[Place, list[Run]]]:
-    from actbench.sweeps import local
-
-    threads = local.threads_of(options)
-    for device, group in local.groups(runs, options):
+    threads = threads_of(options)
+    for device, group in local_groups(runs, options):
         if device.type == "cpu":
-            name = f"{threads} {'thread' if threads == 1 else 'threads'} on cpu"
-            yield Place(name, "cpu", min(threads, len(group))), group
+            yield Place(f"{plural(threads, 'thread')} on cpu", "cpu", min(threads, len(group))), group
         else:
             yield Place(str(device), device.type, 1), group  # a stored time is a lane's share of its stack's
 
 
 def _ray_groups(runs: Sequence[Run], options: Options) -> Iterator[tuple[Place, list[Run]]]:
-    from actbench.sweeps import ray_cluster
+    from actbench.sweeps import ray
 
-    with ray_cluster.connected(options.ray_address) as cluster:
+    with ray.connected(options.ray_address) as cluster:
         for size, group in cluster.groups(runs, options):
             each = min(size.threads, len(group)) if size.device == "cpu" else 1
             yield Place(f"Ray ({cluster}), each with {size}", size.device, each * cluster.slots(size)), group

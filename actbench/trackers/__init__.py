@@ -1,8 +1,8 @@
-"""Trackers: TensorBoard and MLflow are told what a sweep's watchers are told, and can never fail a run (layer 4).
+"""Trackers: TensorBoard and MLflow receive the events of training, and can never fail a run.
 
-Imports `registry`, the store, `config`; a tracker's own package only where it was asked for. Adding a tracker is
-adding an entry to TRACKERS. Each tracker works in a thread of its own, so that a server that is slow or gone never
-holds training up; the first error is told once, and from then on that tracker is told nothing.
+To add a tracker, add an entry to TRACKERS. A tracker's package is imported only if the tracker is asked for. Each
+tracker works in its own thread, so a slow or unreachable server never delays training. A tracker's first error is
+reported once; after that the tracker receives nothing.
 """
 
 from __future__ import annotations
@@ -12,44 +12,37 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 from actbench.config import RECIPE, Run
 from actbench.config.choices import short
 from actbench.errors import UsageError
+from actbench.events import Broadcast, Events
 from actbench.registry import Parameter, Registry
-from actbench.store import Store, StoredRun
+from actbench.store import RunRecord
+from actbench.store.csv import Row
 from actbench.text import readable
 
-if TYPE_CHECKING:
-    from actbench.engine.measure import Row
-
 PATIENCE_S = 30.0
-"""How long a tracker may take over one thing, once everything else is done, before it is left behind."""
+"""How long a tracker may take over one event, once training is over, before it is left behind."""
 
 
-class Tracker(Protocol):
-    """What a tracker is told, always by the same thread; whatever it raises ends it, and nothing else."""
+class Tracker(Events):
+    """Receives events, always from the same thread. An exception ends the tracker, and nothing else.
 
-    def start(self, run: Run, epochs_done: int) -> None:
-        """`run` begins, or goes on after `epochs_done` epochs; again where a machine was lost."""
-
-    def epoch(self, run: Run, row: Row) -> None:
-        """An epoch of `run` has been measured (epoch 0: the untrained network)."""
-
-    def end(self, run: Run, status: str, stored: StoredRun | None) -> None:
-        """`run` has ended; `stored` is None where nothing could be stored."""
+    The records of ended runs come without weights.
+    """
 
     def close(self) -> None:
-        """No more will come; runs that have not ended were interrupted."""
+        """No more events will come; runs that have not ended were interrupted."""
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A kind of tracker: the package it needs, what may follow `=`, and how one is made for a results folder."""
+class TrackerKind:
+    """A kind of tracker: the package it needs, what may follow `=`, and how to open one for a results folder."""
 
     name: str
     package: str
@@ -67,120 +60,98 @@ def _tensorboard(target: str | None, results: Path) -> Tracker:
 def _mlflow(target: str | None, results: Path) -> Tracker:
     from actbench.trackers.mlflow import MLflow
 
-    return MLflow(target, results / "mlflow")
+    return MLflow(target, results)
 
 
-TRACKERS: Registry[Kind] = Registry(
+TRACKERS: Registry[TrackerKind] = Registry(
     "tracker",
-    [Kind("tensorboard", "tensorboard", "DIR", _tensorboard), Kind("mlflow", "mlflow", "URI", _mlflow)],
+    [
+        TrackerKind("tensorboard", "tensorboard", "DIR", _tensorboard),
+        TrackerKind("mlflow", "mlflow", "URI", _mlflow),
+    ],
 )
 
 
-class Tracking(AbstractContextManager["Tracking"]):
-    """A watcher that passes everything on to trackers, each given as `KIND` or `KIND=WHERE`.
+class Tracking(Broadcast, AbstractContextManager["Tracking"]):
+    """Passes every event on to trackers, each given as `KIND` or `KIND=WHERE`.
 
-    Raises UnknownNameError and UsageError at once for a kind that is unknown or whose package is missing; whatever
-    goes wrong later is told to `note`. Leaving the context waits until the trackers have been told all.
+    Raises UnknownNameError or UsageError at once if a kind is unknown or its package is missing. Later errors go to
+    `note`. Leaving the context waits until the trackers have received everything.
     """
 
     def __init__(
         self, wanted: Sequence[str], results: Path, note: Callable[[str], None], patience_s: float = PATIENCE_S
     ) -> None:
-        self._store = Store(results)
         made = [_Worker(*_parsed(text), results, note, patience_s) for text in dict.fromkeys(wanted)]
-        self._workers = made  # started only when all are known to be there
+        self._workers = made  # they start only when all are known to exist
         for worker in made:
-            worker.start()
+            worker.thread.start()
 
-    def on_start(self, run: Run, epochs_done: int) -> None:
-        """Pass it on."""
-        self._tell(lambda tracker: tracker.start(run, epochs_done))
-
-    def on_epoch(self, run: Run, row: Row) -> None:
-        """Pass it on."""
-        self._tell(lambda tracker: tracker.epoch(run, row))
-
-    def on_end(self, run: Run, status: str, error: str | None) -> None:
-        """Pass it on, with the run as it was stored."""
-        self._tell(lambda tracker: tracker.end(run, status, self._stored(run)))
-
-    def on_note(self, text: str) -> None:
-        """Notes are for people."""
-
-    def on_download(self, file: str, done: int, total: int | None) -> None:
-        """Downloads are no part of a run."""
+    def on_end(self, run: Run, record: RunRecord) -> None:
+        """Pass on that a run has ended, without its weights: a slow tracker must not fill the memory."""
+        super().on_end(run, replace(record, weights=None))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Wait until all has been told."""
-        for worker in self._workers:
-            worker.put(lambda tracker: tracker.close())
+        self._tell("close")
         for worker in self._workers:
             worker.finish()
 
-    def _tell(self, what: Callable[[Tracker], None]) -> None:
+    def _tell(self, event: str, *details: Any) -> None:
         for worker in self._workers:
-            worker.put(what)
-
-    def _stored(self, run: Run) -> StoredRun | None:
-        return (
-            self._store.load(run.run_id) if self._store.status(run.run_id) in ("done", "diverged", "failed") else None
-        )
+            worker.put((event, details))
 
 
 class _Worker:
-    """The thread of one tracker: makes it, tells it what is put in, and stops at its first error."""
+    """The thread of one tracker: opens it, passes the events on in order, and stops at its first error."""
 
     def __init__(
-        self, kind: Kind, target: str | None, results: Path, note: Callable[[str], None], patience_s: float
+        self, kind: TrackerKind, target: str | None, results: Path, note: Callable[[str], None], patience_s: float
     ) -> None:
         self._kind, self._target, self._results, self._note = kind, target, results, note
         self._patience_s = patience_s
-        self._queue: queue.SimpleQueue[Callable[[Tracker], None] | None] = queue.SimpleQueue()
-        self._told = 0
+        self._queue: queue.SimpleQueue[tuple[str, tuple[Any, ...]] | None] = queue.SimpleQueue()
+        self._passed_on = 0
         self._broken = False
-        self._thread = threading.Thread(target=self._work, name=f"tracker-{kind.name}", daemon=True)
+        self.thread = threading.Thread(target=self._work, name=f"tracker-{kind.name}", daemon=True)
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def put(self, what: Callable[[Tracker], None]) -> None:
+    def put(self, event: tuple[str, tuple[Any, ...]]) -> None:
         if not self._broken:
-            self._queue.put(what)
+            self._queue.put(event)
 
     def finish(self) -> None:
-        """Wait for the thread as long as it gets on."""
+        """Wait for the thread as long as it makes progress."""
         self._queue.put(None)
         before = -1
-        while self._thread.is_alive() and before != self._told:
-            before = self._told
-            self._thread.join(self._patience_s)
-        if self._thread.is_alive() and not self._broken:
+        while self.thread.is_alive() and before != self._passed_on:
+            before = self._passed_on
+            self.thread.join(self._patience_s)
+        if self.thread.is_alive() and not self._broken:
             self._broken = True
-            self._say(f"did not answer for {self._patience_s:g} s: the rest of what it was to be told is lost")
+            self._say(f"did not answer for {self._patience_s:g} s: the events still to be logged are lost")
 
     def _work(self) -> None:
         try:
             tracker = self._kind.open(self._target, self._results)
-            while (what := self._queue.get()) is not None and not self._broken:
-                what(tracker)
-                self._told += 1
+            while (event := self._queue.get()) is not None and not self._broken:
+                getattr(tracker, event[0])(*event[1])
+                self._passed_on += 1
         except Exception as error:
             self._broken = True
             reason = (str(error).strip().splitlines() or [""])[0]
             self._say(f"stopped: {type(error).__name__}: {reason}"[:500])
 
     def _say(self, text: str) -> None:
-        self._note(readable(f"--track {self._kind.name} {text}. The runs go on without it"))
+        self._note(readable(f"--track {self._kind.name} {text}. The runs continue without it"))
 
 
-def _parsed(text: str) -> tuple[Kind, str | None]:
+def _parsed(text: str) -> tuple[TrackerKind, str | None]:
     """Return the kind and the target of `KIND` or `KIND=WHERE`; raises UnknownNameError and UsageError."""
     name, equals, target = text.partition("=")
     kind = TRACKERS[name.strip()]
     if equals and not target.strip():
-        raise UsageError(f"--track {kind.name}=: needs the {kind.takes} after the =, or leave the = out")
+        raise UsageError(f"--track {kind.name}=: give the {kind.takes} after the =, or leave out the =")
     if not is_there(kind.package):
         how = f"pip install 'actbench[{kind.name}]'"
         raise UsageError(f"--track {kind.name} needs the package {kind.package}; install it with: {how}")
@@ -188,12 +159,12 @@ def _parsed(text: str) -> tuple[Kind, str | None]:
 
 
 def is_there(package: str) -> bool:
-    """Whether a package is installed, without importing it."""
+    """Whether a package is installed; this does not import it."""
     return importlib.util.find_spec(package) is not None
 
 
 def settings(run: Run) -> dict[str, str | float]:
-    """Return a run's config and seed: numbers where a key only takes numbers, else text as tables show it."""
+    """Return a run's config and seed: numbers for keys that take only numbers, else text as tables show it."""
     found: dict[str, str | float] = {}
     for key, value in run.variant.flat().items():
         default = RECIPE.get(key)
@@ -203,6 +174,6 @@ def settings(run: Run) -> dict[str, str | float]:
     return {**found, "seed": run.seed}
 
 
-def numbers(row: Row | dict[str, Any]) -> dict[str, float]:
-    """Return what is a number in a row of epochs.csv, but the epoch itself."""
+def numbers(row: Row) -> dict[str, float]:
+    """Return the numbers of an epoch, without the epoch itself."""
     return {key: float(value) for key, value in row.items() if key != "epoch" and isinstance(value, int | float)}

@@ -1,6 +1,6 @@
-"""Logs to an MLflow store: runs with their params, metrics an epoch, tags, and the run folder as artifacts (layer 4).
+"""Logs to MLflow: each run with its params, its metrics after every epoch, tags, and the run folder as artifacts.
 
-Imports mlflow, with its telemetry off unless the environment says otherwise. Uses a client of its own, never the
+MLflow's telemetry is off unless the environment says otherwise. The tracker has its own client and never touches the
 global state of `mlflow.start_run`.
 """
 
@@ -9,14 +9,12 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from actbench.config import Run
-from actbench.store import StoredRun
-from actbench.trackers import numbers, settings
-
-if TYPE_CHECKING:
-    from actbench.engine.measure import Row
+from actbench.store import RunRecord
+from actbench.store.csv import Row
+from actbench.trackers import Tracker, numbers, settings
 
 EXPERIMENT = "actbench"
 _QUIET = {
@@ -29,10 +27,10 @@ _QUIET = {
 _LONGEST_TAG = 5000
 
 
-class MLflow:
-    """Logs to `uri`; else to where MLFLOW_TRACKING_URI says; else to a SQLite file in the folder `local`."""
+class MLflow(Tracker):
+    """Logs to `uri`, else to MLFLOW_TRACKING_URI, else to a SQLite file in the folder `mlflow` of the results."""
 
-    def __init__(self, uri: str | None, local: Path) -> None:
+    def __init__(self, uri: str | None, results: Path) -> None:
         for name, value in _QUIET.items():
             os.environ.setdefault(name, value)
         from mlflow import MlflowClient
@@ -40,15 +38,16 @@ class MLflow:
         where = uri or os.environ.get("MLFLOW_TRACKING_URI")
         artifacts = None
         if where is None or "://" not in where:
-            folder = (Path(where) if where else local).absolute()
+            folder = (Path(where) if where else results / "mlflow").absolute()
             folder.mkdir(parents=True, exist_ok=True)
             where, artifacts = f"sqlite:///{folder / 'mlflow.db'}", (folder / "artifacts").as_uri()
         self._client = MlflowClient(tracking_uri=where)
         self._experiment = self._get_experiment(artifacts)
+        self._results = results
         self._open: dict[str, str] = {}
 
     def _get_experiment(self, artifacts: str | None) -> str:
-        """Return the id of the experiment; other processes may be making it at this moment."""
+        """Return the id of the experiment, which other processes may be creating at this moment."""
         from mlflow.exceptions import MlflowException
 
         if found := self._client.get_experiment_by_name(EXPERIMENT):
@@ -60,8 +59,8 @@ class MLflow:
                 return str(found.experiment_id)
             raise
 
-    def start(self, run: Run, epochs_done: int) -> None:
-        """Open a run; one that goes on from a checkpoint goes on in its MLflow run, too."""
+    def on_start(self, run: Run, epochs_done: int) -> None:
+        """Open a run. If it continues from a checkpoint, its earlier MLflow run continues, too."""
         from mlflow.entities import Param
 
         if run.run_id in self._open:
@@ -82,7 +81,7 @@ class MLflow:
         found = self._client.search_runs([self._experiment], wanted, max_results=1, order_by=["start_time DESC"])
         return str(found[0].info.run_id) if found and found[0].info.status in ("KILLED", "RUNNING") else None
 
-    def epoch(self, run: Run, row: Row) -> None:
+    def on_epoch(self, run: Run, row: Row) -> None:
         """Log every number of the epoch."""
         from mlflow.entities import Metric
 
@@ -90,22 +89,21 @@ class MLflow:
         metrics = [Metric(name, value, now, step) for name, value in numbers(row).items()]
         self._client.log_batch(self._open[run.run_id], metrics=metrics)
 
-    def end(self, run: Run, status: str, stored: StoredRun | None) -> None:
-        """Log how the run ended, what it was trained on, and its files."""
+    def on_end(self, run: Run, record: RunRecord) -> None:
+        """Log how the run ended, its provenance, and its files if it could be stored."""
         from mlflow.entities import RunTag
 
         opened = self._open.pop(run.run_id, None)
-        if opened is None:  # it has failed before it began
+        if opened is None:  # it failed before it started
             return
-        tags: dict[str, Any] = {"actbench.status": status}
-        if stored is not None:
-            tags |= {f"actbench.{key}": value for key, value in stored.provenance.items()}
+        tags: dict[str, Any] = {f"actbench.{key}": value for key, value in record.provenance.items()}
+        tags["actbench.status"] = record.status
         self._client.log_batch(opened, tags=[RunTag(key, str(value)[:_LONGEST_TAG]) for key, value in tags.items()])
-        if stored is not None:
-            self._client.log_artifacts(opened, str(stored.folder))
-        self._client.set_terminated(opened, "FAILED" if status == "failed" else "FINISHED")
+        if (folder := self._results / run.run_id).is_dir():
+            self._client.log_artifacts(opened, str(folder))
+        self._client.set_terminated(opened, "FAILED" if record.status == "failed" else "FINISHED")
 
     def close(self) -> None:
-        """Mark what has not ended as killed, which a later process may go on with."""
+        """Mark runs that have not ended as killed, so that a later process can continue them."""
         while self._open:
             self._client.set_terminated(self._open.popitem()[1], "KILLED")

@@ -1,8 +1,8 @@
-"""Writes TensorBoard's event files: scalars an epoch, hparams, histograms of the neurons (layer 4).
+"""Writes TensorBoard's event files: scalars after every epoch, hparams, and histograms of the neurons.
 
-Imports tensorboard's own writer and summary classes, never TensorFlow. A folder a run, named by its id:
+It uses tensorboard's own writer and summary classes, never TensorFlow. Each run has a folder named by its id:
 `tensorboard --logdir results/tensorboard`. Scalars and histograms are written in the older of the two forms that
-its readers know: only in that form do all of them drop what a restarted run has declared void.
+TensorBoard reads: only in that form do all its readers drop what a restarted run has declared void.
 """
 
 from __future__ import annotations
@@ -13,23 +13,20 @@ import time
 import types
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from actbench.config import Run
-from actbench.store import StoredRun
-from actbench.store.csv import Row as Neuron
-from actbench.trackers import numbers, settings
-
-if TYPE_CHECKING:
-    from actbench.engine.measure import Row
+from actbench.store import RunRecord
+from actbench.store.csv import Row
+from actbench.trackers import Tracker, numbers, settings
 
 _BINS = 20
 
 
 def _forgo_tensorflow() -> None:
-    """Let tensorboard use its own file functions: where TensorFlow is installed, it would load it for them.
+    """Make tensorboard use its own file functions. If TensorFlow is installed, it would load it for them.
 
-    It does without where a module of this name exists, which its builds without TensorFlow have.
+    It does without if a module of this name exists, as in its builds without TensorFlow.
     """
     name = "tensorboard.compat.notf"
     if name not in sys.modules and "tensorflow" not in sys.modules:
@@ -38,8 +35,8 @@ def _forgo_tensorflow() -> None:
         sys.modules[name] = module
 
 
-class TensorBoard:
-    """Keeps an open event file for each run in training."""
+class TensorBoard(Tracker):
+    """Keeps an event file open for each run in training."""
 
     def __init__(self, folder: Path) -> None:
         _forgo_tensorflow()
@@ -47,8 +44,8 @@ class TensorBoard:
         self._writers: dict[str, Any] = {}
         folder.mkdir(parents=True, exist_ok=True)
 
-    def start(self, run: Run, epochs_done: int) -> None:
-        """Open a file; what an earlier one of the run holds beyond `epochs_done` is declared void."""
+    def on_start(self, run: Run, epochs_done: int) -> None:
+        """Open a file. What an earlier file of the run holds beyond `epochs_done` is declared void."""
         from tensorboard.compat.proto import event_pb2
         from tensorboard.plugins.hparams.summary_v2 import hparams_pb
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
@@ -63,24 +60,24 @@ class TensorBoard:
         if not epochs_done:
             self._write(run, 0, hparams_pb(settings(run), trial_id=run.run_id))
 
-    def epoch(self, run: Run, row: Row) -> None:
+    def on_epoch(self, run: Run, row: Row) -> None:
         """Write every number of the epoch as a scalar."""
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         values = [Summary.Value(tag=name, simple_value=value) for name, value in numbers(row).items()]
         self._write(run, int(row["epoch"] or 0), Summary(value=values))
 
-    def end(self, run: Run, status: str, stored: StoredRun | None) -> None:
-        """Write how often each unit fires, layer by layer, and how the run ended; close its file."""
-        if run.run_id not in self._writers:  # it has failed before it began
+    def on_end(self, run: Run, record: RunRecord) -> None:
+        """Write how often each unit fires, by layer, and how the run ended; close its file."""
+        if run.run_id not in self._writers:  # it failed before it started
             return
-        if stored is not None and status == "done":
-            self._write(run, int(stored.metrics.get("epochs_run") or 0), _histograms(firing_rates(stored.neurons())))
-        self._write(run, 0, _session_end(status))
+        if record.status == "done":
+            self._write(run, int(record.metrics.get("epochs_run") or 0), _histograms(firing_rates(record.neurons)))
+        self._write(run, 0, _session_end(record.status))
         self._writers.pop(run.run_id).close()
 
     def close(self) -> None:
-        """Close what is still open."""
+        """Close the files that are still open."""
         while self._writers:
             self._writers.popitem()[1].close()
 
@@ -92,8 +89,8 @@ class TensorBoard:
         writer.flush()
 
 
-def firing_rates(neurons: Iterable[Neuron]) -> dict[int, list[float]]:
-    """Return the share of images for which each unit fires, by layer; units without one are left out."""
+def firing_rates(neurons: Iterable[Row]) -> dict[int, list[float]]:
+    """Return the share of images for which each unit fires, by layer. Units without this number are left out."""
     found: dict[int, list[float]] = {}
     for row in neurons:
         layer, rate = row["layer"], row.get("firing_rate")
@@ -103,7 +100,7 @@ def firing_rates(neurons: Iterable[Neuron]) -> dict[int, list[float]]:
 
 
 def _histograms(rates: dict[int, list[float]]) -> Any:
-    """Count the units of each layer by how often they fire, in steps of 5% of the images."""
+    """Count the units of each layer by how often they fire, in bins of 5% of the images."""
     from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
 
     found = Summary()
@@ -120,7 +117,7 @@ def _histograms(rates: dict[int, list[float]]) -> Any:
 
 
 def _session_end(status: str) -> Any:
-    """Say in the terms of the hparams dashboard how a run ended; a diverged one has run to its end."""
+    """Return how a run ended in the terms of the hparams dashboard. A diverged run counts as a success."""
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 

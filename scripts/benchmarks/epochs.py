@@ -12,14 +12,16 @@ import torch
 from actbench import datasets, engine
 from actbench.config import Run
 from actbench.datasets import Dataset
-from actbench.engine.measure import Row
+from actbench.events import Events
+from actbench.store import RunRecord
+from actbench.store.csv import Row
 from benchmarks.setting import SCRIPTS, Measured, Part, Setting, program
 
 LANES = (5, 16)
 
 
-class Stamps:
-    """A listener that keeps each epoch's row, and when it came."""
+class Stamps(Events):
+    """Keeps the row of each epoch, and when it came."""
 
     def __init__(self) -> None:
         self.at: list[float] = []
@@ -30,19 +32,16 @@ class Stamps:
         self.at.append(time.perf_counter())
         self.rows.append(row)
 
-    def on_checkpoint(self, run: Run, data: bytes) -> None:
-        """Keep none."""
-
-    def on_end(self, run: Run, outcome: engine.Outcome) -> None:
-        """Nothing is stored."""
-        if outcome.status == "failed":
-            raise RuntimeError(outcome.error)
+    def on_end(self, run: Run, record: RunRecord) -> None:
+        """Store nothing."""
+        if record.status == "failed":
+            raise RuntimeError(record.error)
 
 
 def train(runs: Sequence[Run], dataset: Dataset, threads: int) -> Stamps:
     """Train the runs side by side, without storing anything."""
     stamps = Stamps()
-    engine.train_lanes(runs, dataset, device=torch.device("cpu"), listener=stamps, threads=threads)
+    engine.train_lanes(runs, dataset, device=torch.device("cpu"), events=stamps, threads=threads)
     return stamps
 
 
