@@ -2,9 +2,9 @@
 
     from actbench import train, sweep, compare
 
-Those three are loaded when they are first asked for (see `actbench.api`); importing actbench itself imports none of
-its parts. It sets two environment variables for this process, unless they are set: libraries that torch
-brings along read them when they are loaded, which no later module can be sure to precede.
+These three are loaded on first use (see `actbench.api`); importing actbench itself imports none of its parts. It does
+set two environment variables, unless they are already set. Libraries that torch brings along read them while they
+load, so no later module could be sure to set them in time.
 """
 
 import importlib
@@ -18,10 +18,10 @@ __all__ = ["__version__", "compare", "sweep", "train"]
 
 __version__ = "0.1.0"
 
-# Products that give the same bits however many threads share them (MKL's strictly reproducible mode; costs 2%).
+# Matrix products give the same bits for any number of threads (MKL's strictly reproducible mode; costs 2%).
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
-# Threads that wait for each other spin about 0.1 ms, then sleep: with endless spinning, every shared product on a
-# busy machine waits for a whole time slice of another process.
+# Waiting threads spin for about 0.1 ms, then sleep. If they spun forever, every shared product on a busy machine would
+# wait for a whole time slice of another process.
 os.environ.setdefault("GOMP_SPINCOUNT", "30000")
 
 

@@ -1,19 +1,18 @@
-"""INITIALIZERS: how a layer's weights can be drawn (layer 1; imports `lazy`, `registry`; torch when used).
+"""INITIALIZERS: how a layer's weights are drawn. To add an initializer, add one entry here.
 
-Every run of one seed starts from the same *standard draw*: whatever the initializer, `draw` first takes
-standard normal numbers n in the shape of the weight, then in that of the bias, and each initializer maps n
-to weights by a formula of its own. So runs that differ only in their initializer are paired, and the
-generator is left in the same state by all of them.
+All runs with one seed start from the same *standard draw*: whatever the initializer, `draw` takes standard normal
+numbers n, first in the shape of the weight, then in that of the bias. The initializer's formula maps n to weights. So
+runs that differ only in their initializer are paired, and all leave the generator in the same state.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from actbench.registry import LazyModule, Parameter, Registry, Value
+from actbench.registry import LazyModule, Parameter, Params, Registry
 
 if TYPE_CHECKING:
     import torch
@@ -21,12 +20,10 @@ if TYPE_CHECKING:
 else:
     torch = LazyModule("torch")
 
-Params = Mapping[str, Value]
-
 
 @dataclass(frozen=True)
 class Fans:
-    """How many inputs a unit reads, how many units read an input, and the gain of the activation behind."""
+    """How many inputs a unit reads, how many units read an input, and the gain of the activation that follows."""
 
     fan_in: int
     fan_out: int
@@ -37,7 +34,7 @@ class Fans:
 class Initializer:
     """One initializer: `weights(n, fans, params)` maps standard normal numbers n, float64, to weights.
 
-    With `draws_bias` the bias is drawn in the same way, otherwise it is left to the config's `bias_init`.
+    With `draws_bias`, it draws the bias in the same way; otherwise the config's `bias_init` sets it.
     """
 
     name: str
@@ -58,12 +55,12 @@ class Initializer:
         fan_in: int | None = None,
         fan_out: int | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Draw a weight (in, out) and a bias (out,), float32; bias None: use `bias_init` (default 0).
+        """Draw a weight (in, out) and a bias (out,), float32; a bias of None means `bias_init`.
 
-        `generator`, a CPU generator, gives in * out + out standard normal numbers, always. `params` are all
-        of the entry's parameters. `activation_gain` is that of the activation behind the layer (1 for the
-        output layer). A convolution with a kernel (kh, kw) has shape (in * kh * kw, out) and fan_out
-        out * kh * kw; left out, the fans are those of `shape`.
+        Always takes in * out + out numbers from `generator`, a CPU generator. `params` are all parameters of the
+        entry. `activation_gain` is the gain of the activation after the layer (1 for the output layer). The fans
+        default to those of `shape`; a convolution with a kernel (kh, kw) has shape (in * kh * kw, out) and fan_out
+        out * kh * kw.
         """
         fan_in = shape[0] if fan_in is None else fan_in
         fan_out = shape[1] if fan_out is None else fan_out
@@ -98,7 +95,7 @@ def _fan(fans: Fans, params: Params) -> int:
 
 
 def _uniform(n: Tensor, bound: float) -> Tensor:
-    """Map N(0, 1) to U(-bound, bound) by its distribution function: 2 Phi(n) - 1 = erf(n / sqrt(2))."""
+    """Map N(0, 1) to U(-bound, bound) through its distribution function: 2 Phi(n) - 1 = erf(n / sqrt(2))."""
     return bound * torch.erf(n / math.sqrt(2))
 
 
@@ -108,9 +105,9 @@ _TRUNCATED_STD = math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / _WITH
 
 
 def _truncated(n: Tensor, std: float) -> Tensor:
-    """Map N(0, 1) to a normal distribution cut off at 2 of its own sigma, which is set so that `std` results.
+    """Map N(0, 1) to a normal distribution cut off at 2 of its own sigmas, scaled to the standard deviation `std`.
 
-    By the inverse distribution function: u = Phi(n) is squeezed into [Phi(-2), Phi(2)].
+    u = Phi(n) is squeezed into [Phi(-2), Phi(2)], then mapped back by the inverse distribution function.
     """
     u = _BELOW_MINUS_2 + _WITHIN_2 * torch.special.ndtr(n)
     cut: Tensor = torch.special.ndtri(u)
@@ -118,7 +115,7 @@ def _truncated(n: Tensor, std: float) -> Tensor:
 
 
 def _orthogonal(n: Tensor, fans: Fans, params: Params) -> Tensor:
-    """Return the orthogonal factor of n, uniform over all of them once R's diagonal is made positive."""
+    """Return the orthogonal factor Q of n = QR; with R's diagonal made positive, it is uniform over all of them."""
     wide = n.shape[0] < n.shape[1]
     factors: tuple[Tensor, Tensor] = torch.linalg.qr(n.t() if wide else n)
     q = factors[0] * torch.sign(factors[1].diagonal())
@@ -128,7 +125,7 @@ def _orthogonal(n: Tensor, fans: Fans, params: Params) -> Tensor:
 def _family(
     name: str, variance: str, latex: str, source: str, std: Std, parameters: tuple[Parameter, ...]
 ) -> list[Initializer]:
-    """Return the normal, the uniform and the truncated initializer of one rule for the standard deviation."""
+    """Return the normal, uniform and truncated initializers that share one rule for the standard deviation."""
     return [
         Initializer(
             f"{name}_normal", f"N(0, {variance})", rf"\mathcal{{N}}(0, {latex})", source,
@@ -151,7 +148,7 @@ def _gain_parameter(auto: str) -> Parameter:
     return Parameter("gain", "auto", doc, low=0, high=1000, low_open=True, choices=("auto",), or_number=True)
 
 
-_MODE = Parameter("mode", "fan_in", "which fan the variance divides by", choices=("fan_in", "fan_out"))
+_MODE = Parameter("mode", "fan_in", "the fan that divides the variance", choices=("fan_in", "fan_out"))
 _HE = "torch.nn.init.kaiming_normal_; He et al. 2015, eq. 10"
 _XAVIER = "torch.nn.init.xavier_normal_; Glorot & Bengio 2010, eq. 12 and 16"
 _LECUN = "LeCun et al. 1998, section 4.6"

@@ -1,7 +1,7 @@
-"""METRICS: what is measured about a run (layer 1; imports `registry`).
+"""METRICS: what is measured about a run. To add a metric, add one entry here.
 
-An entry says how a number is to be read: what it counts, its unit, and which direction is better. Where the
-numbers come from is the business of `engine` and `neurons`; how they are shown, of `tables`.
+An entry says how to read a number: what it means, its unit and which direction is better. `engine` and `neurons`
+produce the numbers, and `tables` shows them.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ Better = Literal["higher", "lower", "neither"]
 UNITS: dict[Kind, str] = {
     "fraction": "%", "seconds": "s", "count": "", "number": "", "rate": "1/s",
 }  # fmt: skip
-"""The unit in which a kind is shown; a fraction is stored as 0-1."""
+"""The unit in which each kind is shown; fractions are stored as 0-1."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One measured quantity: its column name, what it is called, its kind, and which direction is better.
+    """One measured quantity: its column, its title, its kind of number, and which direction is better.
 
-    `better` is "neither" where more of it is neither good nor bad by itself: then a significant
-    difference is only called higher or lower.
+    `better` is "neither" if more is neither good nor bad in itself; a significant difference is then only called
+    higher or lower.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Metric:
 
     @property
     def heading(self) -> str:
-        """The title with its unit, as it stands above a column: `test accuracy %`."""
+        """The title with its unit, as a column heading: `test accuracy %`."""
         return f"{self.title} {UNITS[self.kind]}".rstrip()
 
 
@@ -61,42 +61,42 @@ METRICS: Registry[Metric] = Registry(
         Metric("near_dead_ratio", "near-dead", "fraction", "lower",
                "share of hidden units with max|f'(z)| <= 0.001 sup|f'| over the probe"),
         Metric("silent_ratio", "silent", "fraction", "lower",
-               "share of hidden units whose output is 0 for the whole probe"),
+               "share of hidden units whose output is 0 over the whole probe"),
         Metric("constant_ratio", "constant", "fraction", "lower",
                "share of hidden units with max a - min a <= 1e-6 over the probe"),
         Metric("always_linear_ratio", "always linear", "fraction", "lower",
-               "share of hidden units with max f' - min f' <= 0.001 sup|f'|: a ReLU that never switches off"),
+               "share of hidden units with max f' - min f' <= 0.001 sup|f'|, such as a ReLU that never switches off"),
         Metric("dormant_0.025_ratio", "dormant 0.025", "fraction", "lower",
                "share of hidden units with mean|a| <= 0.025 times the layer's mean|a| (Sokar et al. 2023)"),
         Metric("dormant_0.1_ratio", "dormant 0.1", "fraction", "lower",
                "share of hidden units with mean|a| <= 0.1 times the layer's mean|a| (Sokar et al. 2023)"),
         Metric("dormant_centred_0.025_ratio", "dormant 0.025, centred", "fraction", "lower",
-               "the same of |a - mean a|, over the first 1,000 training images: flags units stuck at any value"),
+               "the same for |a - mean a| over the first 1,000 training images; finds units stuck at any value"),
         Metric("dormant_centred_0.1_ratio", "dormant 0.1, centred", "fraction", "lower",
-               "the same of |a - mean a|, over the first 1,000 training images: flags units stuck at any value"),
+               "the same for |a - mean a| over the first 1,000 training images; finds units stuck at any value"),
         Metric("sparsity", "sparsity", "fraction", "neither",
-               "mean share of exact zeros among the hidden outputs; this is not the dead ratio"),
+               "mean share of exact zeros among the hidden outputs; not the dead ratio"),
         Metric("saturated_ratio", "saturated", "fraction", "lower",
                "mean share of (unit, image) pairs with |f'(z)| <= 0.01 sup|f'|"),
         Metric("mean_activation", "mean activation", "number", "neither",
-               "mean hidden output: 0 where outputs are zero-centred"),
+               "mean hidden output; 0 if outputs are zero-centred"),
         Metric("rms_activation", "RMS activation", "number", "neither",
                "root mean square of the hidden outputs"),
         Metric("effective_rank", "effective rank", "number", "neither",
-               "exp(entropy of the singular values) of a layer's outputs on the first 1,000 training images, mean over "
-               "the hidden layers (Roy & Vetterli 2007)"),
+               "exp(entropy of the singular values) of a layer's outputs on the first 1,000 training images, averaged "
+               "over the hidden layers (Roy & Vetterli 2007)"),
         Metric("grad_norm", "gradient norm", "number", "neither",
-               "L2 norm of the gradient of all weights, of the mean loss over the first 1,000 training images"),
+               "L2 norm of the gradient of the mean loss on the first 1,000 training images, for all weights"),
         Metric("first_grad_norm", "first layer's gradient norm", "number", "neither",
-               "the same of the first layer's weights: what vanishes or explodes through depth"),
+               "the same for the first layer's weights: shows vanishing and exploding gradients"),
         Metric("deaths", "deaths", "count", "lower", "hidden units that died, summed over the epochs"),
         Metric("revivals", "revivals", "count", "neither",
                "dead hidden units that came back, summed over the epochs"),
         Metric("born_dead_ratio", "born dead", "fraction", "lower",
                "share of hidden units that are dead at initialisation"),
-        Metric("parameters", "parameters", "count", "neither", "numbers that are learned"),
-        Metric("epochs_run", "epochs run", "count", "neither", "epochs trained until the end or divergence"),
-        Metric("wall_s", "time", "seconds", "lower", "wall-clock seconds of training and measuring"),
-        Metric("images_per_s", "images", "rate", "higher", "training images a second"),
+        Metric("parameters", "parameters", "count", "neither", "how many numbers are learned"),
+        Metric("epochs_run", "epochs run", "count", "neither", "epochs trained before the end or divergence"),
+        Metric("wall_s", "time", "seconds", "lower", "wall-clock seconds for training and measuring"),
+        Metric("images_per_s", "images", "rate", "higher", "training images per second"),
     ],
 )  # fmt: skip

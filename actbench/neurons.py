@@ -1,10 +1,10 @@
-"""Neuron health: which hidden units are dead, silent, dormant or saturated, counted exactly (layer 3).
+"""Neuron health: which hidden units are dead, silent, dormant or saturated, counted exactly.
 
-Imports torch only. Knows tensors, not networks: a meter is fed chunk by chunk with what an activation
-function got, gave, and its slope there, in evaluation mode, over the whole probe.
+This module knows tensors, not networks. A meter is fed with chunks of what an activation function received, returned,
+and its slope there, in evaluation mode over the whole probe.
 
-Notation: z, a = f(z) and f'(z) are (L, B, H) for a chunk of B of the probe's N images. Lf = sup|f'|, (L, 1) or
-(L, H); where the slope has no bound, Lf counts as 0 in the rules below, so that they ask for exact equality.
+Notation: z, a = f(z) and f'(z) are (L, B, H) for a chunk of B of the probe's N images. Lf = sup|f'| is (L, 1) or
+(L, H). If the slope is unbounded, Lf counts as 0 below, so that the rules ask for exact equality.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 NEAR_DEAD, SATURATED, CONSTANT = 1e-3, 1e-2, 1e-6
-_WHOLE = 1 << 22  # float64 numbers that are held at once to find a rank
-DORMANT = (0.025, 0.1)  # the thresholds of Sokar et al. 2023, "The Dormant Neuron Phenomenon"
+_GRAM_NUMBERS = 1 << 22  # float64 numbers held at once to find a rank
+DORMANT = (0.025, 0.1)  # thresholds from Sokar et al. 2023, "The Dormant Neuron Phenomenon"
 
 Map = Callable[[Callable[[Tensor], float], list[Tensor]], Iterable[float]]
 
@@ -40,12 +40,12 @@ RATIOS = (
 
 @dataclass(frozen=True)
 class LayerHealth:
-    """What one layer's units did over the probe; every tensor is (L, H), a flag, a share or a value a unit.
+    """What the units of one layer did over the probe; every tensor is (L, H): a flag, share or value per unit.
 
-    dead: max |f'| = 0, no image can change the unit's incoming weights. near_dead: max |f'| <= 1e-3 Lf.
-    silent: output 0 for every image. constant: max a - min a <= 1e-6. always_linear: max f' - min f' <=
-    1e-3 Lf. dormant[tau]: mean |a| over the layer's mean of it <= tau. zero_share, saturated_share: share
-    of images with a = 0, with |f'| <= 0.01 Lf. mean, rms: of the unit's outputs.
+    dead: max |f'| = 0, so no image can change the unit's incoming weights. near_dead: max |f'| <= 1e-3 Lf. silent: the
+    output is 0 for every image. constant: max a - min a <= 1e-6. always_linear: max f' - min f' <= 1e-3 Lf.
+    dormant[tau]: mean |a| <= tau times its mean over the layer. zero_share and saturated_share: the share of images
+    with a = 0 and with |f'| <= 0.01 Lf. mean and rms: of the unit's outputs.
     """
 
     images: int
@@ -62,27 +62,25 @@ class LayerHealth:
     rms: Tensor
 
     def per_unit(self, lane: int) -> dict[str, list[Any]]:
-        """One lane's columns of neurons.csv, a value a unit each.
+        """Return one lane's columns of neurons.csv, each with one value per unit.
 
-        A unit is an input z of the activation function. Where that has more or fewer outputs than inputs (crelu,
-        glu), what is known of outputs belongs to no single unit and is None.
+        A unit is an input z of the activation function. If that has more or fewer outputs than inputs (crelu, glu),
+        an output belongs to no single unit, and the columns about outputs are None.
         """
-        by_input = {"max_slope": self.max_slope, "dead": self.dead, "near_dead": self.near_dead}
-        by_output = {
+        columns = {
+            "max_slope": self.max_slope,
+            "dead": self.dead,
+            "near_dead": self.near_dead,
             "firing_rate": 1 - self.zero_share,
             "mean": self.mean,
             "rms": self.rms,
             "silent": self.silent,
             **{f"dormant_{tau}": flags for tau, flags in self.dormant.items()},
         }
-        units = self.dead.shape[1]
-        columns: dict[str, list[Any]] = {name: values[lane].tolist() for name, values in by_input.items()}
-        for name, values in by_output.items():
-            columns[name] = values[lane].tolist() if values.shape[1] == units else [None] * units
-        return columns
+        return _by_unit(columns, lane, self.dead.shape[1])
 
     def shares(self) -> dict[str, Tensor]:
-        """The ratios of `RATIOS` over the whole probe, each with its (L, H) summands: a ratio is their mean."""
+        """Return the `RATIOS` that cover the whole probe, each as (L, H) values whose mean is the ratio."""
         return {
             "dead_ratio": self.dead,
             "near_dead_ratio": self.near_dead,
@@ -96,7 +94,7 @@ class LayerHealth:
 
 
 class Chunk(NamedTuple):
-    """What a chunk of the probe adds to a meter: extremes and sums over its images, (L, H) each."""
+    """What a chunk of the probe adds to a meter: extremes and sums over its images, each (L, H)."""
 
     images: int
     low_slope: Tensor
@@ -104,13 +102,13 @@ class Chunk(NamedTuple):
     low: Tensor
     high: Tensor
     sums: Tensor
-    """(4, L, H), float64: of a, |a|, a^2, and of a not being 0."""
+    """(4, L, H), float64: the sums of a, |a| and a^2, and the count of a != 0."""
     unsaturated: Tensor
-    """(L, H), float64: images with |f'| above the bound of saturation."""
+    """(L, H), float64: the count of images in which |f'| is above the saturation bound."""
 
 
 def _over_rows(x: Tensor, reduce: Callable[..., Tensor]) -> Tensor:
-    """Reduce x (L, R, H) over its rows -> (L, H). Few units (a convolution's) go several rows at a time: 7x faster."""
+    """Reduce x (L, R, H) over its rows -> (L, H). Few units (a convolution's) take several rows at once: 7x faster."""
     L, R, H = x.shape
     together = min(R & -R, max(1, 256 // H))  # a power of two that divides the rows
     together = 1 << (together.bit_length() - 1)
@@ -120,13 +118,10 @@ def _over_rows(x: Tensor, reduce: Callable[..., Tensor]) -> Tensor:
 
 
 class HealthMeter:
-    """Adds up one layer's health over the chunks of a probe.
+    """Adds up one layer's health over the chunks of a probe; `sup_slope` is Lf, (L, 1) or (L, H).
 
-    The extremes are exact whatever the chunks; sums are kept in float64. Counting "never" (dead, silent) by
-    extremes over every image, never by means or samples, is what makes the ratios exact.
-
-    Args:
-        sup_slope: Lf, (L, 1) or (L, H).
+    The ratios are exact because "never" (dead, silent) is judged by extremes over every image, not by means or samples.
+    Extremes do not depend on how the probe is divided; sums are kept in float64.
     """
 
     def __init__(self, sup_slope: Tensor) -> None:
@@ -134,10 +129,10 @@ class HealthMeter:
         self._seen: Chunk | None = None
 
     def read(self, z: Tensor, a: Tensor, slope: Tensor) -> Chunk:
-        """Sum up one chunk, z and slope (L, B, H), a (L, B, H'), without adding it; any thread may."""
-        # amin and amax apart, and counts as sums of signs or of 0.0 and 1.0: many times faster than aminmax and
-        # than sums of bools, and as exact (a chunk's counts are far below 2^24).
-        # One array of a's size serves one step after the other: a new one each would fall out of the caches.
+        """Summarise a chunk, z and slope (L, B, H), a (L, B, H'), without adding it. Any thread may call this."""
+        # Separate amin and amax, and counts as sums of signs or of 0.0 and 1.0, are many times faster than aminmax and
+        # sums of bools, and just as exact (a chunk's counts are far below 2^24). One array of a's size serves all
+        # steps; a new one for each would fall out of the caches.
         size = a.abs()
         by_output = [_over_rows(a, torch.sum), _over_rows(size, torch.sum)]
         nonzero = _over_rows(size.sign_(), torch.sum)
@@ -154,7 +149,7 @@ class HealthMeter:
         )
 
     def add(self, chunk: Chunk) -> None:
-        """Add a chunk that was read."""
+        """Add what `read` returned."""
         seen = self._seen
         self._seen = chunk if seen is None else Chunk(
             images=seen.images + chunk.images,
@@ -167,7 +162,7 @@ class HealthMeter:
         )  # fmt: skip
 
     def result(self) -> LayerHealth:
-        """Give the health over all images that were added, on the CPU."""
+        """Return the health over all images added so far, on the CPU."""
         assert self._seen is not None
         images, *parts = self._seen
         low_slope, high_slope, low, high, sums, unsaturated = (part.cpu() for part in parts)
@@ -193,13 +188,12 @@ class HealthMeter:
 
 @dataclass(frozen=True)
 class SampleHealth:
-    """What a sample of the training images tells of each layer, where the whole probe would cost too much.
+    """What is measured on a sample of the training images, because the whole probe would cost too much.
 
-    centred_dormant[tau], (L, H) a layer: the mean distance of the unit's outputs from their mean, over the layer's
-    mean of it, is at most tau: Sokar's score of a' = a - mean a, which also flags a sigmoid that is stuck at 1.
-    effective_rank, (L,) a hidden layer: exp of the entropy of the singular values of its outputs (images x units),
-    taken as shares of their sum (Roy & Vetterli 2007). grad_norm, (L,) a hidden layer and the output layer: the L2
-    norm of the gradient of its weights.
+    centred_dormant[tau], (L, H) per hidden layer: whether the unit's mean |a - mean a| is at most tau times the layer's
+    mean of it. That is Sokar's score without the mean, which also flags a sigmoid stuck at 1. effective_rank, (L,) per
+    hidden layer: see the function of that name. grad_norm, (L,) per hidden layer and for the output layer: the L2 norm
+    of the gradient of its weights.
     """
 
     centred_dormant: list[dict[float, Tensor]]
@@ -208,9 +202,9 @@ class SampleHealth:
 
     @classmethod
     def of(cls, outputs: Sequence[Tensor], gradients: Sequence[Tensor], each: Map = map) -> SampleHealth:
-        """Measure hidden outputs (L, N, H) and gradients (L, ...) of weights, the output layer's as well.
+        """Measure hidden outputs (L, N, H) and the gradients (L, ...) of all weights, including the output layer's.
 
-        `each` applies a function to one lane after the other, as `map` does, or several at a time.
+        `each` applies a function to the lanes, one after the other as `map` does, or several at a time.
         """
         dormant: list[dict[float, Tensor]] = []
         for a in outputs:
@@ -221,24 +215,30 @@ class SampleHealth:
         return cls(dormant, [effective_rank(a, each) for a in outputs], norms)
 
     def per_unit(self, layer: int, lane: int, units: int) -> dict[str, list[Any]]:
-        """One lane's columns of neurons.csv, as `LayerHealth.per_unit` gives the others."""
-        columns = {f"dormant_centred_{tau}": flags[lane].tolist() for tau, flags in self.centred_dormant[layer].items()}
-        return {name: flags if len(flags) == units else [None] * units for name, flags in columns.items()}
+        """Return one lane's other columns of neurons.csv, as `LayerHealth.per_unit` does."""
+        columns = {f"dormant_centred_{tau}": flags for tau, flags in self.centred_dormant[layer].items()}
+        return _by_unit(columns, lane, units)
+
+
+def _by_unit(columns: dict[str, Tensor], lane: int, units: int) -> dict[str, list[Any]]:
+    rows = {name: values[lane].tolist() for name, values in columns.items()}
+    return {name: row if len(row) == units else [None] * units for name, row in rows.items()}
 
 
 def effective_rank(a: Tensor, each: Map = map) -> Tensor:
-    """Exp of the entropy of the singular values of each lane's outputs a (L, N, H), as shares of their sum: (L,).
+    """Return exp(entropy of the singular values, as shares of their sum) of each lane's outputs a (L, N, H): (L,).
 
-    From 1 (one direction) to min(N, H). nan where all outputs are 0 or one is not finite. The singular values are
-    the roots of the eigenvalues of the smaller of a'a and aa', in float64. Source: Roy & Vetterli 2007, section 2.
+    It lies between 1 (one direction) and min(N, H), and is nan if all outputs are 0 or one is not finite. The singular
+    values are the roots of the eigenvalues of the smaller of a'a and aa', in float64. Source: Roy & Vetterli 2007,
+    section 2.
     """
     return torch.tensor(list(each(_rank, [_gram(lane).cpu() for lane in a])), dtype=torch.float64)
 
 
 def _gram(a: Tensor) -> Tensor:
-    """The smaller of a'a and aa', in float64, a part of the rows at a time."""
+    """Return the smaller of a'a and aa', in float64, working on some of the rows at a time."""
     rows = a if a.shape[0] >= a.shape[1] else a.t()
-    parts = torch.split(rows, _WHOLE // rows.shape[1] + 1)
+    parts = torch.split(rows, _GRAM_NUMBERS // rows.shape[1] + 1)
     return torch.stack([part.double().t() @ part.double() for part in parts]).sum(dim=0)
 
 
@@ -251,9 +251,10 @@ def _rank(gram: Tensor) -> float:
 
 @dataclass
 class DeathLedger:
-    """Follows who is dead from epoch to epoch: dead_t = dead_(t-1) + deaths - revivals, always.
+    """Tracks dead units from epoch to epoch; dead_t = dead_(t-1) + deaths - revivals always holds.
 
-    `dead` (L, units) over all layers, and `died_in`: -1 for a living unit, 0 for one born dead, else the epoch.
+    `dead` and `died_in` are (L, units) over all layers. `died_in` is -1 for a living unit, 0 for one born dead, else
+    the epoch in which it died.
     """
 
     dead: Tensor
@@ -261,11 +262,11 @@ class DeathLedger:
 
     @classmethod
     def begin(cls, dead: Tensor) -> DeathLedger:
-        """Open the ledger with the flags of the untrained network."""
+        """Start with the flags of the untrained network."""
         return cls(dead, torch.where(dead, 0, -1))
 
     def update(self, dead: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
-        """Enter the flags after `epoch`; return deaths and revivals since the epoch before, (L,) each."""
+        """Record the flags after `epoch`; return the deaths and revivals since the previous epoch, each (L,)."""
         deaths, revivals = dead & ~self.dead, self.dead & ~dead
         self.died_in = torch.where(deaths, epoch, torch.where(revivals, -1, self.died_in))
         self.dead = dead
@@ -275,11 +276,11 @@ class DeathLedger:
 def summarize(
     layers: Sequence[LayerHealth], sample: SampleHealth, lane: int
 ) -> tuple[dict[str, float | None], list[dict[str, float | None]]]:
-    """One lane's metrics over all hidden units, and for each layer.
+    """Return one lane's metrics over all hidden units, and those of each layer.
 
-    A ratio over all counts every unit the same; the mean and rms of outputs, too. `effective_rank` is the mean over the
-    hidden layers, `grad_norm` that of all weights together, `first_grad_norm` of the first layer's. The last layer, the
-    output's, has only a gradient. A network without hidden units has no ratios: None, not 0.
+    Overall ratios, means and rms weight every unit equally. `effective_rank` is the mean over the hidden layers,
+    `grad_norm` covers all weights together, and `first_grad_norm` those of the first layer. The output layer comes
+    last and has only a gradient. A network without hidden units has no ratios: they are None, not 0.
     """
     by_layer: list[dict[str, float | None]] = []
     pooled: dict[str, list[Tensor]] = {name: [] for name in (*RATIOS, "mean_activation", "rms_activation")}

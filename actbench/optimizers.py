@@ -1,18 +1,18 @@
-"""OPTIMIZERS: the torch optimizers a config can name (layer 1; imports `registry`, torch when used).
+"""OPTIMIZERS: the torch optimizers that a config can name. To add one, add one entry here.
 
-One optimizer object serves a whole lane group: each lane brings its own learning rate and parameters as
-a parameter group, so the entries only say which torch class runs and which of its settings a person may set.
+One optimizer object serves a whole lane group. Each lane brings its parameters and its learning rate as a parameter
+group, so an entry only says which torch class runs and which of its settings a config can change.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from actbench.registry import LazyModule, Parameter, Registry, Value
+from actbench.registry import LazyModule, Parameter, Params, Registry, Value
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +22,7 @@ else:
 
 @dataclass(frozen=True)
 class Optimizer:
-    """One optimizer: the class in `torch.optim`, what a person may set, and what the name itself fixes."""
+    """One optimizer: its class in `torch.optim`, what a config can set, and what the name itself fixes."""
 
     name: str
     torch_name: str
@@ -31,18 +31,18 @@ class Optimizer:
     parameters: tuple[Parameter, ...] = ()
     fixed: tuple[tuple[str, Value], ...] = ()
 
-    def settings(self, params: Mapping[str, Value], lr: float, weight_decay: float) -> dict[str, Any]:
-        """Return the options of one lane's parameter group, in torch's own names."""
+    def settings(self, params: Params, lr: float, weight_decay: float) -> dict[str, Any]:
+        """Return the options of one lane's parameter group under torch's names."""
         options: dict[str, Any] = {**dict(self.fixed), **params, "lr": lr, "weight_decay": weight_decay}
         if "beta1" in options:
             options["betas"] = (options.pop("beta1"), options.pop("beta2"))
         return options
 
     def build(self, groups: list[dict[str, Any]], *, device: str) -> torch.optim.Optimizer:
-        """Build the torch optimizer over `groups` (`params` and `settings` each) for a device type.
+        """Build the torch optimizer over `groups` (`params` and `settings` each) for a type of device.
 
-        Fused where torch has such a kernel. On CUDA the step counter stays on the device, as a CUDA graph
-        needs (`capturable`), where the optimizer counts steps.
+        It is fused if torch has such a kernel. On CUDA, a step counter stays on the device, as a CUDA graph requires
+        (`capturable`).
         """
         options: dict[str, Any] = {}
         if self.torch_name in {"SGD", "Adam", "AdamW"} or (self.torch_name == "Adagrad" and device == "cpu"):
@@ -55,11 +55,11 @@ class Optimizer:
 
 
 def bare_step(optimizer: torch.optim.Optimizer) -> Callable[[], object]:
-    """Return the optimizer's step without what torch wraps around it, to be called without gradients.
+    """Return the optimizer's step without torch's wrapper around it; call it with gradients switched off.
 
-    Its hooks serve torch's profiler and compiler: the first call imports the latter (0.7 s), each takes 0.05 ms. For
-    Adam over one tensor on CPU, a lane's plane, it is the fused kernel that torch's step would call: torch's
-    sorting of tensors by device and kind takes as long again as a fifth of the kernel, and holds Python's lock.
+    The wrapper serves torch's profiler and compiler: its first call imports the compiler (0.7 s), and each call takes
+    0.05 ms. For Adam over one tensor on the CPU, it is only the fused kernel: torch's sorting of tensors by device and
+    type costs a fifth of the kernel's time, and holds the GIL.
     """
     whole = functools.partial(inspect.unwrap(type(optimizer).step), optimizer)
     kernel = getattr(torch, {"Adam": "_fused_adam_", "AdamW": "_fused_adamw_"}.get(type(optimizer).__name__, ""), None)
@@ -69,12 +69,12 @@ def bare_step(optimizer: torch.optim.Optimizer) -> Callable[[], object]:
     (rows,) = group["params"]
     beta1, beta2 = group["betas"]
     fixed = {name: group[name] for name in ("weight_decay", "eps", "amsgrad", "maximize")}
-    state: list[list[torch.Tensor]] = []  # as the kernel takes it; these tensors stay the same ones
+    state: list[list[torch.Tensor]] = []  # in the kernel's order; the tensors stay the same
 
     def step() -> None:
         if not state:
             made = optimizer.state[rows]
-            if not made:  # torch makes it at the first step
+            if not made:  # torch creates the state in the first step
                 whole()
                 return
             state.extend(([made["exp_avg"]], [made["exp_avg_sq"]], [], [made["step"]]))
@@ -85,10 +85,9 @@ def bare_step(optimizer: torch.optim.Optimizer) -> Callable[[], object]:
 
 
 def _spare_the_compiler() -> None:
-    """Keep torch from importing its compiler, 0.7 s, only to switch it off for a method that is never compiled.
+    """Keep torch from importing its compiler (0.7 s) just to disable it for a method that is never compiled.
 
-    torch looks for the switched-off method under this name and makes it when there is none; where a torch does
-    it otherwise, nothing is spared.
+    torch caches the disabled method under this name; a version that does not simply gains nothing.
     """
     plain = getattr(torch.optim.Optimizer.add_param_group, "__wrapped__", None)
     if plain is not None and not hasattr(plain, "__dynamo_disable"):
@@ -100,7 +99,7 @@ _BETAS = (
     Parameter("beta1", 0.9, "decay of the gradient's running mean", low=0, high=1, high_open=True),
     Parameter("beta2", 0.999, "decay of the squared gradient's running mean", low=0, high=1, high_open=True),
 )
-_MOMENTUM = Parameter("momentum", 0.9, "share of the last step that is kept", low=0, high=1, high_open=True)
+_MOMENTUM = Parameter("momentum", 0.9, "share of the last step to keep", low=0, high=1, high_open=True)
 
 OPTIMIZERS: Registry[Optimizer] = Registry(
     "optimizer",
@@ -109,7 +108,7 @@ OPTIMIZERS: Registry[Optimizer] = Registry(
             "sgd", "SGD", "w <- w - lr g", "torch.optim.SGD; Robbins & Monro 1951",
             (
                 Parameter("momentum", 0.0, _MOMENTUM.doc, low=0, high=1, high_open=True),
-                Parameter("nesterov", False, "look ahead along the momentum (needs momentum > 0)"),
+                Parameter("nesterov", False, "look ahead along the momentum (requires momentum > 0)"),
             ),
         ),
         Optimizer(
@@ -125,7 +124,7 @@ OPTIMIZERS: Registry[Optimizer] = Registry(
             (*_BETAS, _EPS),
         ),
         Optimizer(
-            "adamw", "AdamW", "Adam, with w <- (1 - lr wd) w apart", "torch.optim.AdamW; Loshchilov & Hutter 2019",
+            "adamw", "AdamW", "Adam, with a separate w <- (1 - lr wd) w", "torch.optim.AdamW; Loshchilov & Hutter 2019",
             (*_BETAS, _EPS),
         ),
         Optimizer(

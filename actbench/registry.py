@@ -1,7 +1,11 @@
-"""What all registries share: named entries whose parameters have defaults and bounds (layer 0).
+"""What all registries share: named entries whose parameters have defaults and bounds; and lazy imports.
 
-Imports `errors` only. An entry is any frozen dataclass with a `name` and `parameters`; `Registry` maps
-names to entries and turns a person's choice into a complete set of parameters.
+An entry is any frozen dataclass with a `name` and `parameters`. `Registry` maps names to entries and turns a user's
+choice into a complete set of parameters.
+
+To add something, add one entry: to ACTIVATIONS in `activations`, INITIALIZERS in `initializers`, OPTIMIZERS in
+`optimizers`, SCHEDULES in `schedules`, METRICS in `metrics` or DATASETS in `datasets`. Configs, their schema, messages
+and `actbench list` follow from it.
 """
 
 from __future__ import annotations
@@ -16,14 +20,16 @@ from actbench.errors import UnknownNameError, UsageError, suggestion
 from actbench.text import quoted
 
 Value = bool | int | float | str
+Params = Mapping[str, Any]
+"""The parameters of an entry by name: each a Value, or a tensor for one that is learned."""
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One parameter of a registry entry: its default says its type, the bounds what it may be.
+    """One parameter of a registry entry: its default gives its type, and its bounds the values it can have.
 
-    A bool default takes only a bool, an int default only an integer, a float default any finite number, a
-    str default one of `choices` (and, if `or_number` is set, a number instead).
+    A bool default takes only a bool, an int default only an integer, a float default any finite number, and a str
+    default one of `choices` or, with `or_number`, a number.
     """
 
     name: str
@@ -37,7 +43,7 @@ class Parameter:
     or_number: bool = False
 
     def check(self, value: object) -> Value:
-        """Return `value` in the parameter's type, or raise ValueError that says what is allowed."""
+        """Return `value` in the parameter's type. Raises ValueError that says what is allowed."""
         if isinstance(value, bool) != isinstance(self.default, bool):
             raise ValueError(f"must be {self.allowed}, got {quoted(value)}")
         if isinstance(value, bool) or (isinstance(value, str) and value in self.choices):
@@ -58,7 +64,7 @@ class Parameter:
 
     @property
     def allowed(self) -> str:
-        """What the parameter may be, in words: `a number > 0`, `one of 'fan_in', 'fan_out'`."""
+        """What the parameter can be, in words: `a number > 0`, `one of 'fan_in', 'fan_out'`."""
         if isinstance(self.default, bool):
             return "true or false"
         listed = f"one of {', '.join(repr(c) for c in self.choices)}" if self.choices else ""
@@ -79,18 +85,18 @@ class Entry(Protocol):
 
     @property
     def name(self) -> str:
-        """What a config calls it."""
+        """Its name in a config."""
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """What a person may set about it."""
+        """What a config can set."""
 
 
 E = TypeVar("E", bound=Entry)
 
 
 class Registry(Mapping[str, E]):
-    """Entries by name, in the order given; an unknown name raises `UnknownNameError` with a suggestion."""
+    """Entries by name, in the given order; an unknown name raises UnknownNameError with a suggestion."""
 
     def __init__(self, kind: str, entries: list[E]) -> None:
         self.kind = kind
@@ -114,9 +120,9 @@ class Registry(Mapping[str, E]):
         return len(self._entries)
 
     def complete(self, name: str, given: Mapping[str, Any]) -> dict[str, Value]:
-        """Return all parameters of entry `name`: the given ones checked, defaults for the others.
+        """Return all parameters of entry `name`: the given ones, checked, and defaults for the others.
 
-        Raises `UnknownNameError` for an unknown name or parameter, `UsageError` for a bad value.
+        Raises UnknownNameError for an unknown name or parameter, UsageError for a bad value.
         """
         known = {parameter.name: parameter for parameter in self[name].parameters}
         for key in given:
@@ -132,12 +138,12 @@ class Registry(Mapping[str, E]):
 
 
 class LazyModule:
-    """A stand-in that imports the module it is named after when an attribute of it is first read."""
+    """A stand-in for the module `name` that imports it when one of its attributes is first read."""
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     def __getattr__(self, attribute: str) -> Any:
         value = getattr(importlib.import_module(self._name), attribute)
-        setattr(self, attribute, value)  # the next look-up is an ordinary one
+        setattr(self, attribute, value)  # from now on an ordinary attribute
         return value

@@ -1,38 +1,34 @@
-"""SCHEDULES: how the learning rate moves during training (layer 1; imports `registry`, pure mathematics).
+"""SCHEDULES: how the learning rate changes during training. To add a schedule, add one entry here.
 
-A schedule gives a factor on the config's `lr` for every optimizer step, so lanes with different schedules
-can train side by side. Notation: s the step, from 0; n steps an epoch; e = s // n the epoch, from 0;
-T = n epochs the number of steps in all.
+A schedule gives a factor on the config's `lr` for each optimizer step, so lanes with different schedules can train
+side by side. Notation: s is the step, from 0; n the steps per epoch; e = s // n the epoch, from 0; T the steps in all.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from actbench.registry import Parameter, Registry, Value
-
-Factor = Callable[..., float]
-"""Called as (s, n, T, **params) with integers s, n, T; returns the factor on `lr`."""
+from actbench.registry import Parameter, Params, Registry
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """One schedule: its factor on the learning rate, and what a person may set."""
+    """One schedule: `factor(s, n, T, **params)` is its factor on the learning rate."""
 
     name: str
     formula: str
     source: str
-    factor: Factor
+    factor: Callable[..., float]
     parameters: tuple[Parameter, ...] = ()
 
 
-def multiplier(name: str, params: Mapping[str, Value], step: int, per_epoch: int, epochs: int) -> float:
-    """Return the factor on `lr` that schedule `name` gives at optimizer step `step` (from 0).
+def multiplier(name: str, params: Params, step: int, per_epoch: int, epochs: int) -> float:
+    """Return the factor on `lr` that schedule `name` gives at optimizer step `step`, counted from 0.
 
-    `params` are complete (`SCHEDULES.complete`); `per_epoch` is the number of steps an epoch. Past the last
-    step the factor stays that of the end. Raises `UnknownNameError` for an unknown name.
+    `params` are complete (see `SCHEDULES.complete`), and `per_epoch` is the number of steps per epoch. After the last
+    step the factor stays the same. Raises UnknownNameError for an unknown name.
     """
     total = per_epoch * epochs
     return SCHEDULES[name].factor(min(step, total), per_epoch, total, **params)
@@ -87,13 +83,13 @@ SCHEDULES: Registry[Schedule] = Registry(
         Schedule(
             "step", "gamma^floor(e / step_size)", "torch.optim.lr_scheduler.StepLR", _step,
             (
-                Parameter("step_size", 5, "epochs between two cuts", low=1, high=100_000),
-                _ratio("gamma", 0.1, "factor of each cut"),
+                Parameter("step_size", 5, "epochs between cuts", low=1, high=100_000),
+                _ratio("gamma", 0.1, "factor at each cut"),
             ),
         ),
         Schedule(
             "exponential", "gamma^e", "torch.optim.lr_scheduler.ExponentialLR", _exponential,
-            (_ratio("gamma", 0.9, "factor of each epoch"),),
+            (_ratio("gamma", 0.9, "factor per epoch"),),
         ),
         Schedule(
             "cosine", "r + (1 - r)(1 + cos(pi s / T)) / 2, r = min_lr_ratio",
@@ -104,17 +100,17 @@ SCHEDULES: Registry[Schedule] = Registry(
             "one_cycle", "half a cosine from 1 / div_factor to 1, one to 1 / (div_factor final_div_factor)",
             "torch.optim.lr_scheduler.OneCycleLR; Smith & Topin 2018", _one_cycle,
             (
-                Parameter("pct_start", 0.3, "share of the steps that go up", low=0, high=1, high_open=True),
-                Parameter("div_factor", 25.0, "peak over first factor", low=1, high=1e9),
-                Parameter("final_div_factor", 1e4, "first over last factor", low=1, high=1e9),
+                Parameter("pct_start", 0.3, "share of the steps with a rising rate", low=0, high=1, high_open=True),
+                Parameter("div_factor", 25.0, "peak factor over the first", low=1, high=1e9),
+                Parameter("final_div_factor", 1e4, "first factor over the last", low=1, high=1e9),
             ),
         ),
         Schedule(
             "warmup", "min(1, (s + 1) / (n warmup_epochs)), then constant or half a cosine down to 0",
             "Goyal et al. 2017, gradual warm-up", _warmup,
             (
-                Parameter("warmup_epochs", 1.0, "epochs up to full", low=0, high=100_000, low_open=True),
-                Parameter("then", "constant", "what follows", choices=("constant", "cosine")),
+                Parameter("warmup_epochs", 1.0, "epochs until the full rate", low=0, high=100_000, low_open=True),
+                Parameter("then", "constant", "what follows the warm-up", choices=("constant", "cosine")),
             ),
         ),
     ],

@@ -1,10 +1,9 @@
-"""ACTIVATIONS: every activation function a config can name (layer 1).
+"""ACTIVATIONS: every activation function that a config can name. To add one, add one entry here.
 
-Imports `curves` (what an entry holds; re-exported here), `slopes` (the longer formulas), `lazy`, `registry`;
-torch when a function runs. Adding an activation is adding one entry here.
+A longer slope goes into `slopes`. `definition` says what the fields of an entry mean.
 """
 
-# ruff: noqa: PLW0108 - `lambda z: F.relu(z)` instead of `F.relu` is what keeps torch from being imported here
+# ruff: noqa: PLW0108 - writing `lambda z: F.relu(z)` and not `F.relu` keeps torch from being imported here
 
 from __future__ import annotations
 
@@ -92,7 +91,7 @@ def _gelu_sup_slope(approximate: str) -> float:
 
 
 def _maxout_gain(pieces: int) -> float:
-    """Return 1 / sqrt(E max(N_1 ... N_k)^2) by the trapezoid rule over the density k phi Phi^(k-1)."""
+    """Return 1 / sqrt(E max(N_1 ... N_k)^2), by the trapezoid rule over the density k phi Phi^(k-1)."""
     step = 1 / 64
     moment = 0.0
     for i in range(-12 * 64, 12 * 64 + 1):
@@ -103,8 +102,8 @@ def _maxout_gain(pieces: int) -> float:
 
 
 _BETA = Parameter("beta", 1.0, "sharpness of the bend", low=0, high=100)
-_TRAIN = "train it, one a layer, from the given start"
-_LAMBD = Parameter("lambd", 0.5, "half width of the flat middle", low=0, high=10, low_open=True)
+_TRAIN = "train it, one per layer, starting from this value"
+_LAMBD = Parameter("lambd", 0.5, "half the width of the flat middle", low=0, high=10, low_open=True)
 _ODD = Facts(-1, 1, zero_centred=True)
 
 # Each entry: name, formula, LaTeX; f, f'; facts, sup|f'|; gain, its source; source; parameters.
@@ -126,8 +125,8 @@ ACTIVATIONS: Registry[Activation] = Registry(
             lambda z, negative_slope, per_unit: torch.where(z > 0, z, negative_slope * z), leaky_slope,
             _leaky_facts, _leaky_sup_slope, 1.3719886811400707, "derived", "torch.nn.PReLU; He et al. 2015",
             (
-                Parameter("negative_slope", 0.25, "first slope left of 0; learned", low=-100, high=100),
-                Parameter("per_unit", False, "a slope of its own for each unit, instead of one a layer"),
+                Parameter("negative_slope", 0.25, "initial slope left of 0; learned", low=-100, high=100),
+                Parameter("per_unit", False, "learn one slope per unit instead of one per layer"),
             ),
             learned_at=lambda negative_slope, per_unit: {"negative_slope": "unit" if per_unit else "one"},
         ),
@@ -137,7 +136,7 @@ ACTIVATIONS: Registry[Activation] = Registry(
             lambda z, alpha: F.elu(z, alpha), elu_slope,
             lambda alpha: Facts(-alpha, inf, smooth=alpha == 1), lambda alpha: max(1.0, alpha),
             1.2451983007007066, "derived", "torch.nn.ELU; Clevert et al. 2016",
-            (Parameter("alpha", 1.0, "minus the limit far left", low=0, high=100),),
+            (Parameter("alpha", 1.0, "minus the limit on the far left", low=0, high=100),),
         ),
         Activation(
             "selu", "1.0507 (z if z > 0 else 1.6733 (exp(z) - 1))",
@@ -152,7 +151,7 @@ ACTIVATIONS: Registry[Activation] = Registry(
             lambda z, alpha: F.celu(z, alpha), lambda z, alpha: elu_slope(z, 1.0, 1 / alpha),
             lambda alpha: Facts(-alpha, inf), 1.0, 1.2451983007007066, "derived",
             "torch.nn.CELU; Barron 2017",
-            (Parameter("alpha", 1.0, "minus the limit far left", low=0.001, high=100),),
+            (Parameter("alpha", 1.0, "minus the limit on the far left", low=0.001, high=100),),
         ),
         Activation(
             "rrelu", "max(0, z) + r min(0, z), r ~ U(lower, upper) in training, else its mean",
@@ -219,7 +218,7 @@ ACTIVATIONS: Registry[Activation] = Registry(
             lambda z, approximate: F.gelu(z, approximate=approximate), gelu_slope,
             _gelu_facts, _gelu_sup_slope, 1.5335304411955352, "derived",
             "torch.nn.GELU; Hendrycks & Gimpel 2016",
-            (Parameter("approximate", "none", "none: by erf; tanh: by tanh", choices=("none", "tanh")),),
+            (Parameter("approximate", "none", "none: exact, by erf; tanh: approximate", choices=("none", "tanh")),),
         ),
         Activation(
             "quick_gelu", "z sigmoid(1.702 z)", r"z\,\sigma(1.702 z)", lambda z: z * torch.sigmoid(1.702 * z),
@@ -264,7 +263,7 @@ ACTIVATIONS: Registry[Activation] = Registry(
             lambda threshold, value: Facts(min(threshold, value), inf, value <= threshold, smooth=False),
             1.0, 1.5799030817610499, "derived", "torch.nn.Threshold; defaults: Konda et al. 2015",
             (
-                Parameter("threshold", 1.0, "up to here the output is `value`", low=-10, high=10),
+                Parameter("threshold", 1.0, "up to this input, the output is `value`", low=-10, high=10),
                 Parameter("value", 0.0, "the output up to the threshold", low=-100, high=100),
             ),
         ),
@@ -329,7 +328,7 @@ ACTIVATIONS: Registry[Activation] = Registry(
             "maxout", "max(z_1, ..., z_pieces)", r"\max(z_1, \dots, z_k)",
             maxout, maxout_slope,
             Facts(-inf, inf, smooth=False), 1.0, _maxout_gain, "derived", "Goodfellow et al. 2013",
-            (Parameter("pieces", 2, "inputs of each output", low=2, high=16),),
+            (Parameter("pieces", 2, "inputs per output", low=2, high=16),),
             ratio_at=lambda pieces: (pieces, 1),
         ),
     ],

@@ -1,21 +1,19 @@
-"""What an activation function is, and what follows from it: its gain, and chains (layer 1).
+"""What an activation function is, and what follows from it: its gain, and chains of several.
 
-Imports `errors`, `lazy` and `registry`; numpy and torch when used. The entries are in `activations`.
-
-Notation: z is the input of an activation, a = f(z) its output, f' the slope, N a standard normal number.
-An *elementwise* activation has one output for each input. A *widening* one has more (crelu), a *gated* one
-fewer (glu, swiglu, geglu, maxout); these work along the last axis.
+Notation: z is the input of an activation, a = f(z) its output, f' its slope, N a standard normal number. An
+*elementwise* activation has one output per input. A *widening* one has more (crelu), a *gated* one fewer (glu, swiglu,
+geglu, maxout); both work along the last axis.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from actbench.errors import UsageError
-from actbench.registry import LazyModule, Parameter, Value
+from actbench.registry import LazyModule, Parameter, Params, Value
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,17 +22,15 @@ else:
     np = LazyModule("numpy")
     torch = LazyModule("torch")
 
-Params = Mapping[str, Any]
 GainSource = Literal["torch", "derived"]
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What holds of f with one set of parameters.
+    """What is true of f with one set of parameters.
 
-    `low`, `high`: infimum and supremum of f (reached or not). `monotone`: f never falls. `smooth`: f' is
-    continuous. `zero_centred`: E f(N) = 0, so the outputs of a standard normal input average to zero (every
-    odd function does; SELU does by its design).
+    `low` and `high` are the infimum and supremum of f, whether reached or not. `monotone`: f never decreases.
+    `smooth`: f' is continuous. `zero_centred`: E f(N) = 0, as for every odd function, and for SELU by design.
     """
 
     low: float
@@ -50,7 +46,7 @@ class Facts:
 
     @property
     def bounded(self) -> bool:
-        """Whether |f| stays below some number."""
+        """Whether |f| has a bound."""
         return math.isfinite(self.low) and math.isfinite(self.high)
 
 
@@ -58,15 +54,14 @@ class Facts:
 class Activation:
     """One activation function and everything that is known about it.
 
-    `function(z, **params)` takes z (..., H_in) and gives a (..., H_out); `slope(z, **params)` gives f'(z) in
-    the shape of z, exact at every finite z, with the convention of torch's autograd at kinks (ReLU'(0) = 0).
-    Where an input feeds several outputs (crelu), the slope is the largest |da/dz| over them. Both take all
-    parameters of the entry by name; learned ones may be tensors that broadcast against z.
+    `function(z, **params)` maps z (..., H_in) to a (..., H_out). `slope(z, **params)` returns f'(z) in the shape of z,
+    exact at every finite z, with torch's convention at kinks (ReLU'(0) = 0); if an input feeds several outputs
+    (crelu), it is the largest |da/dz| of them. Both take all parameters by name; learned ones may be tensors that
+    broadcast against z.
 
-    A fact that depends on the parameters is stored as a function of them: `facts_at`, `sup_slope_at`,
-    `gain_at`, `ratio_at` and `learned_at` hold a value or such a function; the methods without `_at` give
-    the value for given parameters. With `noise`, `function` and `slope` also take `noise=`, a tensor like z
-    of U(0, 1) numbers in training; left out, they are those of evaluation.
+    `facts_at`, `sup_slope_at`, `gain_at`, `ratio_at` and `learned_at` hold a value, or a function of the parameters if
+    the value depends on them; the method without `_at` evaluates it. With `noise`, `function` and `slope` also take
+    `noise=`, a tensor of U(0, 1) numbers shaped like z, during training.
     """
 
     name: str
@@ -90,21 +85,21 @@ class Activation:
         return {parameter.name: parameter.default for parameter in self.parameters}
 
     def facts(self, params: Params) -> Facts:
-        """Return range, monotony, smoothness and centring of f with `params` (numbers)."""
+        """Return the facts about f with `params` (numbers)."""
         return self.facts_at(**params) if callable(self.facts_at) else self.facts_at
 
     def sup_slope(self, params: Params) -> Any:
-        """Return sup|f'|: a float, inf where the slope has no bound (squared_relu and the gated ones).
+        """Return sup|f'|: a float, inf if the slope is unbounded (squared_relu and the gated ones).
 
-        Where a learned parameter that matters arrives as a tensor, the answer is a tensor of its shape.
+        If it depends on a learned parameter given as a tensor, it is a tensor of that shape.
         """
         return self.sup_slope_at(**params) if callable(self.sup_slope_at) else self.sup_slope_at
 
     def gain(self, params: Params) -> float:
-        """Return the factor on 1/sqrt(fan_in) that keeps the size of signals through a layer.
+        """Return the factor on 1/sqrt(fan_in) that preserves the size of signals through a layer.
 
-        `gain_source` "torch": what `torch.nn.init.calculate_gain` gives. "derived", where torch has none:
-        1 / sqrt(E f(N)^2), stored for the default parameters and integrated for others (which imports torch).
+        If `gain_source` is "torch", it is that of `torch.nn.init.calculate_gain`. If torch has none, it is "derived":
+        1 / sqrt(E f(N)^2), stored for the default parameters and integrated for others, which imports torch.
         """
         if callable(self.gain_at):
             return self.gain_at(**params)
@@ -113,26 +108,25 @@ class Activation:
         return derived_gain(lambda z: self.function(z, **params))
 
     def learned(self, params: Params) -> dict[str, str]:
-        """Return the parameters that are trained: name -> "one" (a layer has one) or "unit" (one a unit)."""
+        """Return the parameters that are trained: name -> "one" (one per layer) or "unit" (one per unit)."""
         return self.learned_at(**params) if self.learned_at is not None else {}
 
     def ratio(self, params: Params) -> tuple[int, int]:
-        """Return inputs and outputs of the smallest piece: (1, 1) elementwise, (2, 1) glu, (1, 2) crelu."""
+        """Return the inputs and outputs of the smallest piece: (1, 1) elementwise, (2, 1) glu, (1, 2) crelu."""
         return self.ratio_at(**params) if callable(self.ratio_at) else self.ratio_at
 
     def outputs(self, inputs: int, params: Params) -> int:
-        """Return the width behind f for `inputs` before it, which must be a multiple of `ratio`'s inputs."""
+        """Return the width after f, given the width before it: a multiple of the inputs in `ratio`."""
         per_piece, out_of_piece = self.ratio(params)
         return inputs // per_piece * out_of_piece
 
     def widths(self, hidden: int, fan_in: int, fan_out: int, params: Params) -> tuple[int, int]:
         """Return the widths (pre, post) before and after f in a hidden layer of nominal width `hidden`.
 
-        The nominal width stands for the parameters that an elementwise activation would have there, between
-        `fan_in` inputs and a next layer of `fan_out` units: (fan_in + 1) hidden + hidden fan_out. Of all
-        pre = i k, post = o k (`ratio` i, o; k >= 1) the pair is taken whose (fan_in + 1) pre + post fan_out
-        is closest to that. Elementwise: (hidden, hidden). With fan_in = fan_out swiglu gets the usual
-        k = 2/3 hidden (Shazeer 2020).
+        The parameters are matched. An elementwise activation between `fan_in` inputs and a next layer of `fan_out`
+        units would need (fan_in + 1) hidden + hidden fan_out of them. Of all pre = i k, post = o k (`ratio` i, o;
+        k >= 1), the pair is chosen whose (fan_in + 1) pre + post fan_out is closest to that. Elementwise: (hidden,
+        hidden). With fan_in = fan_out, swiglu gets the usual k = 2/3 hidden (Shazeer 2020).
         """
         inputs, outputs = self.ratio(params)
         budget = hidden * (fan_in + 1 + fan_out)
@@ -145,20 +139,20 @@ Chain = Sequence[Link]
 
 
 def check_chain(chain: Chain) -> None:
-    """Raise `UsageError` unless `chain` is one activation of any kind, or several elementwise ones."""
+    """Raise UsageError unless `chain` is one activation of any kind or several elementwise ones."""
     if not chain:
-        raise UsageError("the list of activations is empty; no activation is `identity`")
+        raise UsageError("the list of activations is empty; for no activation, use `identity`")
     for activation, params in chain:
         if len(chain) > 1 and "unit" in activation.learned(params).values():
-            raise UsageError(f"{activation.name} learns a parameter for each unit, so it cannot stand in a chain")
+            raise UsageError(f"{activation.name} learns a parameter for each unit, so it cannot be part of a chain")
         if len(chain) > 1 and activation.ratio(params) != (1, 1):
-            raise UsageError(f"{activation.name} changes the width, so it cannot stand in a chain; name it alone")
+            raise UsageError(f"{activation.name} changes the width, so it cannot be part of a chain; use it alone")
 
 
 def chain_function(z: torch.Tensor, chain: Chain, noise: Sequence[Any] | None = None) -> torch.Tensor:
-    """Apply the activations of `chain` one after the other: z (..., H) -> a (..., H_out).
+    """Apply the activations of `chain` in turn: z (..., H) -> a (..., H_out).
 
-    `noise` has one item a link: U(0, 1) numbers like z for a link that takes them in training, else None.
+    `noise` has one item per link: U(0, 1) numbers shaped like z if the link uses them in training, else None.
     """
     for (activation, params), drawn in zip(chain, noise or [None] * len(chain), strict=True):
         extra = {"noise": drawn} if drawn is not None else {}
@@ -167,7 +161,7 @@ def chain_function(z: torch.Tensor, chain: Chain, noise: Sequence[Any] | None = 
 
 
 def chain_slope(z: torch.Tensor, chain: Chain, noise: Sequence[Any] | None = None) -> torch.Tensor:
-    """Return the chain's slope, in the shape of z: the product of its links' slopes; `noise` as in `chain_function`."""
+    """Return the chain's slope, the product of its links' slopes, in the shape of z; `noise` as in `chain_function`."""
     slope = None
     for k, (activation, params) in enumerate(chain):
         extra = {"noise": noise[k]} if noise and noise[k] is not None else {}
@@ -180,11 +174,11 @@ def chain_slope(z: torch.Tensor, chain: Chain, noise: Sequence[Any] | None = Non
 
 
 def chain_sup_slope(chain: Chain) -> Any:
-    """Return sup|f'| of the whole chain, inf if it has no bound; for one activation its own `sup_slope`.
+    """Return sup|f'| of the whole chain, inf if it is unbounded; for one activation, its own `sup_slope`.
 
-    The product of the bounds of several may never be reached, so their slope is read on a grid: step 0.001
-    on [-20, 20], and out to +-1e6 (exact to 0.1% for slopes that bend on the scale of 0.02). A slope twice as
-    large far out as near 0 counts as unbounded. Parameters of several must be numbers.
+    The product of several bounds may never be reached, so the slope of several links, whose parameters must be
+    numbers, is sampled: in steps of 0.001 on [-20, 20], then out to +-1e6 (exact to 0.1% for slopes that bend on a
+    scale of 0.02). If it is more than twice as large far out as near 0, it counts as unbounded.
     """
     if len(chain) == 1:
         activation, params = chain[0]
@@ -197,7 +191,7 @@ def chain_sup_slope(chain: Chain) -> Any:
 
 
 def chain_gain(chain: Chain) -> tuple[float, GainSource]:
-    """Return the gain and its source: a single activation's own, else derived. Parameters are numbers."""
+    """Return the gain of a chain and its source: a single activation's own, else derived. Parameters are numbers."""
     if len(chain) == 1:
         activation, params = chain[0]
         return activation.gain(params), activation.gain_source
@@ -205,21 +199,21 @@ def chain_gain(chain: Chain) -> tuple[float, GainSource]:
 
 
 def derived_gain(function: Callable[[torch.Tensor], torch.Tensor]) -> float:
-    """Return 1 / sqrt(E f(N)^2), the gain after which f keeps the second moment of a standard normal input.
+    """Return 1 / sqrt(E f(N)^2), the gain with which f preserves the second moment of a standard normal input.
 
-    The rule of He et al. 2015 (ReLU: sqrt(2)) for any f. Raises `UsageError` where E f(N)^2 is 0 or infinite.
+    This is the rule of He et al. 2015 (ReLU: sqrt(2)) for any f. Raises UsageError if E f(N)^2 is 0 or infinite.
     """
     moment = normal_mean(lambda z: function(z) ** 2)
     if not 0 < moment < math.inf:
-        raise UsageError(f"no gain follows from this activation (E f(N)^2 = {moment:g}); set the init's gain")
+        raise UsageError(f"this activation has no gain (E f(N)^2 = {moment:g}); set the init's gain")
     return 1 / math.sqrt(moment)
 
 
 def normal_mean(function: Callable[[torch.Tensor], torch.Tensor]) -> float:
-    """Return E f(N), N standard normal, to about 1e-10 relative to E|f(N)|, wherever f has kinks or jumps.
+    """Return E f(N), to about 1e-10 relative to E|f(N)|, wherever f has kinks or jumps.
 
-    Adaptive Gauss-Legendre quadrature on [-12, 12] in float64: every panel whose two halves disagree with
-    it is split, until none does (or 100,000 would be open at once, as for a very fast oscillation).
+    Adaptive Gauss-Legendre quadrature on [-12, 12] in float64: a panel is split as long as its two halves disagree
+    with it (or until 100,000 panels would be open, as for a very fast oscillation).
     """
     nodes, weights = (torch.from_numpy(array) for array in np.polynomial.legendre.leggauss(12))
 

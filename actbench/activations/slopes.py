@@ -1,7 +1,6 @@
-"""Slopes, and functions that torch does not have, that take more than one expression (layer 1).
+"""Slopes that take more than one expression, and functions that torch does not have; float tensors in and out.
 
-Imports `lazy`; torch when used. All take and give float tensors. They are written so that they stay exact
-where the textbook form rounds to 0 or gives inf * 0: through `bell`, and by exponents that cannot overflow.
+They stay exact where the textbook form rounds to 0 or gives inf * 0, through `bell` and exponents that cannot overflow.
 """
 
 from __future__ import annotations
@@ -20,23 +19,21 @@ else:
     torch = LazyModule("torch")
     F = LazyModule("torch.nn.functional")
 
-Gate = Callable[["Tensor"], "Tensor"]
-
 _GELU_A, _GELU_B = math.sqrt(8 / math.pi), 0.044715
 
 
 def one_where(condition: Tensor, z: Tensor) -> Tensor:
-    """Return 1 where `condition` holds and 0 elsewhere, in the dtype of z."""
+    """1 where `condition` holds, else 0, in the dtype of z."""
     return condition.to(z.dtype)
 
 
 def positive(z: Tensor) -> Tensor:
-    """Return 1 right of 0 and 0 elsewhere: by signs, five times as fast as by comparing, and ten as `torch.where`."""
+    """1 right of 0, else 0. Five times as fast as a comparison, ten times as fast as `torch.where`."""
     return z.sign().clamp_(min=0)
 
 
 def bell(z: Tensor) -> Tensor:
-    """Slope of the sigmoid s as s(z) s(-z); s (1 - s) would round to 0 from z = 17 on in float32."""
+    """The slope of the sigmoid s as s(z) s(-z); in float32, s (1 - s) rounds to 0 beyond z = 17."""
     return torch.sigmoid(z) * torch.sigmoid(-z)
 
 
@@ -68,21 +65,21 @@ def mish_slope(z: Tensor) -> Tensor:
 def gelu_slope(z: Tensor, approximate: str = "none") -> Tensor:
     """Phi(z) + z phi(z); or s(u) + z s'(u) u' for the tanh form, which is z s(u) with a cubic u."""
     if approximate == "none":
-        below = torch.erfc(-z / math.sqrt(2)) / 2  # Phi(z); torch's ndtr rounds to 0 from z = -5.5 on in float32
+        below = torch.erfc(-z / math.sqrt(2)) / 2  # Phi(z); in float32, torch's ndtr rounds to 0 below z = -5.5
         return below + z * torch.exp(-z * z / 2) / math.sqrt(2 * math.pi)
-    z = z.clamp(-30, 30)  # beyond, the slope is 0 or 1 to the last bit; here z^3 cannot overflow
+    z = z.clamp(-30, 30)  # beyond, the slope is exactly 0 or 1; within, z^3 cannot overflow
     u = _GELU_A * (z + _GELU_B * z**3)
     return torch.sigmoid(u) + z * bell(u) * _GELU_A * (1 + 3 * _GELU_B * z**2)
 
 
 def hardswish_slope(z: Tensor) -> Tensor:
-    """0 up to -3, 1 from 3 on, z / 3 + 1/2 between."""
+    """0 up to -3, 1 from 3 on, z / 3 + 1/2 in between."""
     inside, below = positive(3 - z.abs()), positive(3 - z)
     return inside * (z.clamp(-3, 3) / 3 + 0.5) + (1 - below)
 
 
 def rrelu(z: Tensor, lower: float, upper: float, noise: Tensor | None = None) -> Tensor:
-    """max(0, z) + r min(0, z), with r from `noise` (U(0, 1), like z), or the mean of lower and upper."""
+    """max(0, z) + r min(0, z), with r drawn by `noise` (U(0, 1), shaped like z), else the mean of the two bounds."""
     return torch.where(z > 0, z, _random_slope(lower, upper, noise) * z)
 
 
@@ -95,8 +92,8 @@ def _random_slope(lower: float, upper: float, noise: Tensor | None) -> Any:
     return (lower + upper) / 2 if noise is None else lower + (upper - lower) * noise
 
 
-def gated(z: Tensor, gate: Gate) -> Tensor:
-    """Return v gate(g), z = [v, g] along the last axis, as torch's glu has it: (..., 2 H) -> (..., H)."""
+def gated(z: Tensor, gate: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return v gate(g), with z = [v, g] along the last axis as in torch's glu: (..., 2 H) -> (..., H)."""
     v, g = z.chunk(2, dim=-1)
     return v * gate(g)
 
@@ -108,12 +105,12 @@ def gated_slope(z: Tensor, gate: Callable[[Tensor], Tensor], gate_slope: Callabl
 
 
 def maxout(z: Tensor, pieces: int) -> Tensor:
-    """Return the maximum over `pieces` blocks of the last axis: (..., pieces H) -> (..., H)."""
+    """The maximum over `pieces` blocks of the last axis: (..., pieces H) -> (..., H)."""
     return _blocks(z, pieces).max(dim=-2).values
 
 
 def maxout_slope(z: Tensor, pieces: int) -> Tensor:
-    """1 for the winning piece, 0 for the others; of pieces that tie, the one that torch's `max` picks."""
+    """1 for the largest piece, 0 for the others; if pieces tie, the one that torch's `max` picks."""
     blocks = _blocks(z, pieces)
     winner = blocks.max(dim=-2, keepdim=True).indices
     return torch.zeros_like(blocks).scatter(-2, winner, 1.0).reshape(z.shape)
