@@ -1,27 +1,27 @@
 #!/usr/bin/env python3
-"""Time actbench's engine beside other ways to do the same, all in one run, interleaved round by round.
+"""Compare the speed of actbench's engine with other ways to do the same, in one run with interleaved rounds.
 
     .venv/bin/python scripts/benchmark.py [--rounds 3] [--only PART,...] [--full] [--data-dir DIR] [--out DIR]
 
-A round measures every part once; the table has medians over the rounds, and the targets that are set for them. Parts:
+A round measures every part once. The table shows medians over the rounds, and their targets. The parts are:
 
-    plain    scripts/plain_program.py: torchvision, DataLoader, nn.Sequential, Adam; an epoch with its test pass
-    jax      scripts/benchmarks/jax_program.py: the same in JAX, an epoch one compiled call (skipped without JAX)
-    one      one network in actbench, an epoch with its test pass and the neuron probe
+    plain    scripts/plain_program.py: torchvision, DataLoader, nn.Sequential, Adam; one epoch with its test pass
+    jax      scripts/benchmarks/jax_program.py: the same in JAX, an epoch as one compiled call (skipped without JAX)
+    one      one network in actbench; one epoch with its test pass and the neuron probe
     lanes    5 and 16 networks in actbench, per network
-    floor    scripts/benchmarks/floor_program.py: the machine's rates, and an epoch's two large products and Adam's
-             pass at these rates
-    probe    an epoch's measuring with and without the neuron probe
-    startup  `train` from the shell to the end of its first step, beside `import torch`
+    floor    scripts/benchmarks/floor_program.py: the machine's rates, and the time that an epoch's two large
+             products and Adam's pass take at these rates
+    probe    the measuring of an epoch with and without the neuron probe
+    startup  `train` from the shell to the end of its first step, compared with `import torch`
     memory   peak resident memory of `train` with 16 networks
-    mixed    8 activations x 4 seeds x 2 learning rates, an epoch each, beside the same runs one after another
-    shell    16 of them as one `actbench sweep`, and as a shell loop of `actbench train`, a process a run
+    mixed    8 activations x 4 seeds x 2 learning rates, one epoch each, compared with the same runs one after another
+    shell    16 of these runs as one `actbench sweep`, and as a shell loop of `actbench train`, one process per run
     full     10 epochs of `actbench train --seeds 1` and of the plain program, from the shell
     tried    micro-benchmarks of what was tried for speed: OUT/tried.json and OUT/tried.md
 
-By default all but full (--full adds it) and tried; three rounds take about half an hour, on a machine that does
-nothing else. A whole run is written to OUT/cpu.json and OUT/cpu.md, one of some parts only where --out is given. So
-is a `--trial` of few images and runs, which shows that the script works; its numbers mean nothing.
+The default is all parts except full (--full adds it) and tried. Three rounds take about half an hour on an otherwise
+idle machine. A complete run is written to OUT/cpu.json and OUT/cpu.md. A run of some parts, or a `--trial` with few
+images and runs, is written only if --out is given; a trial shows that the script works, and its numbers mean nothing.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ EXTRA = ("full", "tried")
 
 
 def measure(parts: Sequence[str], setting: Setting, rounds: int) -> dict[str, list[float]]:
-    """Measure every part `rounds` times, interleaved; return all values by name."""
+    """Measure every part `rounds` times in interleaved rounds; return all values by name."""
     engine.configure()
     found: dict[str, list[float]] = {}
     with ExitStack() as stack:
@@ -78,7 +78,7 @@ def measure(parts: Sequence[str], setting: Setting, rounds: int) -> dict[str, li
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers depend on."""
+    """Return what the numbers depend on."""
     return {
         "measured_on": time.strftime("%Y-%m-%d"),
         "cpus": Setting(Path()).threads,
@@ -91,12 +91,12 @@ def machine() -> dict[str, Any]:
 
 
 def arguments() -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", metavar="PART,...", help="these parts alone")
-    parser.add_argument("--full", action="store_true", help="also 10 epochs of both, from the shell")
-    parser.add_argument("--trial", action="store_true", help="few images and runs, to try the script")
+    parser.add_argument("--only", metavar="PART,...", help="only these parts")
+    parser.add_argument("--full", action="store_true", help="add 10 epochs of both programs, from the shell")
+    parser.add_argument("--trial", action="store_true", help="use few images and runs, to try the script")
     parser.add_argument("--data-dir", type=Path, default=None)
     parser.add_argument("--out", type=Path, default=None, help="default: results/benchmarks")
     options = parser.parse_args()
@@ -104,12 +104,12 @@ def arguments() -> argparse.Namespace:
     if options.full and "full" not in options.parts:
         options.parts.append("full")
     if unknown := set(options.parts) - set(PARTS):
-        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+        parser.error(f"unknown part: {', '.join(sorted(unknown))}; the parts are {', '.join(PARTS)}")
     return options
 
 
 def main() -> None:
-    """Measure, print the tables, and write what is to be kept."""
+    """Measure, print the tables, and write the files."""
     options = arguments()
     whole = not options.trial and (options.only is None or options.parts == ["tried"])
     out = options.out or (ROOT / "results" / "benchmarks" if whole else None)

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""Kill a sweep again and again (SIGKILL), and show that it ends with the very tables of one never killed.
+"""Kill a sweep repeatedly (SIGKILL) and show that it ends with the same tables as an undisturbed one.
 
     .venv/bin/python scripts/kill_sweep.py [--kills 20] [--seeds 10] [--epochs 6] [--draw 0] [--out results/kill_sweep]
 
-Ten activations at two learning rates on the embedded digits: 200 runs with the default 10 seeds. The sweep is
-trained once undisturbed, and once more with each process but the last killed at a random moment of its training.
-Checkpoints are written every half second here (else every minute), so that kills hit their writing and runs go on
-from them. After each kill every finished run must be whole, and none that was finished before may have been trained
-again; at the end configs, epochs, neurons, weights, runs.csv and what `compare` prints must be the same, times apart.
-Prints a short report, also to OUT/report.txt if given; exits 1 on any difference. About five minutes on 2 cores.
+The sweep has ten activations at two learning rates on the embedded digits: 200 runs with the default 10 seeds. It is
+trained once undisturbed, and once with every process but the last killed at a random moment during training.
+Checkpoints are written every half second instead of every minute, so that kills hit their writing and runs continue
+from them. After each kill, every finished run must be intact, and no run that was finished before may have been
+trained again. At the end, configs, epochs, neurons, weights, runs.csv and the output of `compare` must be the same,
+except for times. Prints a short report (also to OUT/report.txt if given) and exits with 1 if anything differs. Takes
+about five minutes on 2 cores.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from actbench.store import Store
 from actbench.store.csv import Row, parse_table
 
 ACTIVATIONS = "relu,leaky_relu,prelu,elu,selu,gelu,silu,mish,tanh,sigmoid"
+RESUMED = "goes on after epoch"
+"""What `sweep` prints for each run that it resumes."""
 TIMES = ("wall_s", "images_per_s", "train_s", "evaluate_s")
 START = """
 import sys
@@ -39,7 +42,7 @@ sys.exit(cli.run(sys.argv[1:]))
 
 
 class Sweep:
-    """The sweep in one results folder: started, perhaps killed, and looked at."""
+    """The sweep in one results folder: starts it, may kill it, and reads its results."""
 
     def __init__(self, root: Path, config: Path) -> None:
         self.store, self.log = Store(root), root.with_suffix(".log")
@@ -48,45 +51,43 @@ class Sweep:
         self.resumed = 0
 
     def run(self, life_s: float | None = None) -> float:
-        """Start the sweep; kill it `life_s` after its first epoch, or let it end. Returns how long it trained."""
+        """Start the sweep; kill it `life_s` after its first epoch, or let it end. Return its training seconds."""
         with subprocess.Popen(
             self._command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
         ) as process:
             assert process.stderr is not None
             first = process.stderr.readline()
             while first and " epoch " not in first:
-                self.resumed += "goes on after epoch" in first
+                self.resumed += RESUMED in first
                 first = process.stderr.readline()
             began = time.monotonic()
             if life_s is not None:
-                # The pipe is read on meanwhile, else a full one would hold the training up.
+                # Keep reading the pipe, because a full pipe would block the training.
                 os.set_blocking(process.stderr.fileno(), False)
                 while time.monotonic() < began + life_s and process.poll() is None:
-                    self.resumed += (os_read(process.stderr.fileno())).count("goes on after epoch")
+                    self.resumed += (os_read(process.stderr.fileno())).count(RESUMED)
                     time.sleep(0.01)
                 os.killpg(process.pid, signal.SIGKILL)
             else:
                 for line in process.stderr:
-                    self.resumed += "goes on after epoch" in line
+                    self.resumed += RESUMED in line
             code = process.wait()
             if code not in (0, -signal.SIGKILL):
-                raise SystemExit(f"the sweep ended with {code}; it last said: {first}")
+                raise SystemExit(f"the sweep ended with exit code {code}; its last line: {first}")
             if life_s is not None and code == 0:
-                raise SystemExit(
-                    "the sweep was over before the last kill: give more --seeds or --epochs, or fewer --kills"
-                )
+                raise SystemExit("the sweep ended before the last kill; use more --seeds or --epochs, or fewer --kills")
             return time.monotonic() - began
 
     def finished(self) -> dict[str, bytes]:
-        """Return the result.json of every finished run; each file of each of them must be whole."""
+        """Return the result.json of every finished run, after checking that all its files are intact."""
         runs, problems = self.store.load_all()
         problems += [problem for run in runs for problem in run.verify()]
         if problems:
-            raise SystemExit(f"not whole: {'; '.join(map(str, problems))}")
+            raise SystemExit(f"damaged: {'; '.join(map(str, problems))}")
         return {run.run_id: (run.folder / "result.json").read_bytes() for run in runs}
 
     def compared(self) -> list[Row]:
-        """Return the rows that `compare` prints."""
+        """Return the rows that `actbench compare` prints."""
         command = [sys.executable, "-m", "actbench", "compare", str(self.store.root), "--format", "csv"]
         command += ["--by", "activation,lr", "--metric", "test_accuracy,test_loss,dead_ratio"]
         return parse_table(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
@@ -100,19 +101,21 @@ def os_read(descriptor: int) -> str:
 
 
 def timeless(rows: list[Row]) -> list[Row]:
-    """Leave out the times, and what `compare` makes of them (wall_s_mean)."""
+    """Return the rows without times and without statistics of times (wall_s_mean)."""
     return [{key: value for key, value in row.items() if not key.startswith(TIMES)} for row in rows]
 
 
 def differences(one: Sweep, other: Sweep) -> Iterator[str]:
-    """Name everything but times in which the results of two sweeps differ."""
+    """Yield everything except times in which the results of two sweeps differ."""
     runs, others = ({run.run_id: run for run in sweep.store.load_all()[0]} for sweep in (one, other))
     for run_id in sorted(runs.keys() ^ others.keys()):
-        yield f"{run_id}: is in one of them only"
+        yield f"{run_id}: is in only one of them"
     for run_id in sorted(runs.keys() & others.keys()):
         a, b = runs[run_id], others[run_id]
         for name in sorted((a.files.keys() | b.files.keys()) - {"epochs.csv"}):
-            if a.files.get(name) != b.files.get(name):  # size and SHA-256, which `finished` checks against the files
+            if a.files.get(name) != b.files.get(
+                name
+            ):  # size and SHA-256; `finished` has checked them against the files
                 yield f"{run_id}: {name}"
         if timeless(a.epochs()) != timeless(b.epochs()):
             yield f"{run_id}: epochs.csv"
@@ -127,11 +130,11 @@ def differences(one: Sweep, other: Sweep) -> Iterator[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=20, help="how often to kill")
-    parser.add_argument("--seeds", type=int, default=10, help="seeds of each of the 20 variants")
-    parser.add_argument("--epochs", type=int, default=6, help="epochs of a run")
+    parser.add_argument("--kills", type=int, default=20, help="number of kills")
+    parser.add_argument("--seeds", type=int, default=10, help="seeds per variant (there are 20 variants)")
+    parser.add_argument("--epochs", type=int, default=6, help="epochs per run")
     parser.add_argument("--draw", type=int, default=0, help="seed of the random moments")
-    parser.add_argument("--out", type=Path, help="a folder for the report")
+    parser.add_argument("--out", type=Path, help="folder for the report")
     given = parser.parse_args()
     draw = random.Random(given.draw)
     with tempfile.TemporaryDirectory() as temporary:
@@ -153,9 +156,9 @@ def main() -> int:
         report = [
             f"undisturbed: {len(whole.finished())} runs, trained in {took_s:.0f} s",
             f"killed (SIGKILL) {len(lives)} times, after {min(lives):.2f} to {max(lives):.2f} s of training; "
-            f"then {before_last} runs were finished, the last start did the rest",
-            f"went on from a checkpoint: {killed.resumed} times; finished runs trained again: {len(again)}",
-            "compared: configs, epochs, neurons, weights (SHA-256) of every run, runs.csv and compare, times apart",
+            f"then {before_last} runs were finished, and the last start trained the rest",
+            f"resumed from a checkpoint: {killed.resumed} times; finished runs trained again: {len(again)}",
+            "compared: configs, epochs, neurons, weights (SHA-256) of every run, runs.csv and compare, except times",
             *(f"DIFFERENT: {what}" for what in found),
             f"{len(found)} differences" if found else "no difference: PASSED",
         ]

@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
-"""The plain PyTorch program that tutorials print, as the reference of scripts/benchmark.py.
+"""The plain PyTorch program of many tutorials, as a reference for scripts/benchmark.py.
 
-torchvision's MNIST with ToTensor and Normalize, a DataLoader with batch 64, 784-512-10 with ReLU,
-Adam at 1e-3, a test pass after each epoch. Trains an epoch for every line on standard input and answers with its
-seconds and the test accuracy. It runs with torch's own settings: nothing of actbench's engine is in effect. With
-IMAGES it takes only the first so many of each set, to try it. WORKERS is what the DataLoaders get as `num_workers`:
-tutorials leave it out, which means 0.
+It uses torchvision's MNIST with ToTensor and Normalize, a DataLoader with batch size 64, a 784-512-10 network with
+ReLU, Adam at 1e-3, and a test pass after each epoch. For every line on standard input, it trains one epoch and prints
+its seconds and test accuracy. It runs with torch's own settings; actbench's engine is not involved. IMAGES limits both
+sets to their first images, for a trial. WORKERS is the DataLoaders' `num_workers`; the default is 0, as in tutorials.
 
     yes | head -3 | python scripts/plain_program.py DATA_DIR [IMAGES [WORKERS]]
 """
@@ -23,14 +22,14 @@ import torch
 from torch import nn
 
 MKL_MODE = os.environ.get("MKL_CBWR")
-from actbench.datasets import download  # noqa: E402 - after torch, whose libraries have read their settings by now
+from actbench.datasets import download  # noqa: E402 - after torch, whose libraries have already read their settings
 
 if MKL_MODE is None:
     os.environ.pop("MKL_CBWR", None)
 
 
 def unpacked(folder: Path, root: Path) -> None:
-    """Put the unpacked files that torchvision wants into `root`."""
+    """Unpack the files that torchvision needs into `root`."""
     raw = root / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for file in (folder / "MNIST" / "raw").glob("*ubyte*"):
@@ -39,8 +38,8 @@ def unpacked(folder: Path, root: Path) -> None:
 
 
 def main() -> None:
-    """Train epochs on demand."""
-    download.torchvision_datasets()  # imports torchvision, also beside a torch that it was not built for
+    """Train one epoch per line of standard input."""
+    download.torchvision_datasets()  # imports torchvision, even with a torch that it was not built for
     from torchvision import datasets, transforms
 
     normalise = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Trains the runs behind the README's comparison and writes what is made of them to results/reference/: eleven activations
-# by the recipe and ReLU at a learning rate that kills units, 10 seeds each; tables, the report and two pictures. About
-# 25 minutes on 2 cores; running it again goes on. Usage: scripts/reference.sh [SWEEP OPTIONS]
+# Trains the runs behind the README's comparison: eleven activations with the default recipe, and ReLU at a learning rate
+# that kills units, 10 seeds each. Writes tables, a report and pictures to results/reference/. Takes about 25 minutes on
+# 2 cores. To resume, run it again. Usage: scripts/reference.sh [SWEEP OPTIONS]
 set -euo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
 runs=results/reference-runs out=results/reference

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Trains the study behind the README's table of claims and writes what is made of it to results/reference/: every verdict
-# with its evidence, the runs, a report and two pictures. About two hours on 2 cores; running it again goes on, and trains
-# nothing that is done. Usage: scripts/reference_claims.sh [CLAIMS OPTIONS]
+# Trains the study behind the README's table of claims. Writes every verdict with its evidence, the runs, a report and two
+# pictures to results/reference/. Takes about two hours on 2 cores. To resume, run it again; finished runs are skipped.
+# Usage: scripts/reference_claims.sh [CLAIMS OPTIONS]
 set -euo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
 runs=results/reference-claims-runs out=results/reference

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""How the store does with many finished runs: time to plan, to add one, and to compare.
+"""Measure how the store scales with the number of finished runs: time to plan, to add a run, and to compare.
 
     .venv/bin/python scripts/store_scale.py [--runs 10000] [--seeds 10]
 
-The runs are made up (RUNS / SEEDS variants), their files have the size of real ones but for the weights, which
-none of these steps reads. Seconds on the wall and of processor; compare includes the start of the program.
+The runs are made up (RUNS / SEEDS variants). Their files are as large as real ones, except for the weights, which none
+of these steps reads. Prints wall-clock and processor seconds; compare includes the start of the program.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def timed(what: str, step: Callable[[], object]) -> None:
 
     wall, cpu = time.perf_counter(), processor()
     step()
-    print(f"{what:<34}{time.perf_counter() - wall:8.3f} s {processor() - cpu:8.3f} s of processor")
+    print(f"{what:<34}{time.perf_counter() - wall:8.3f} s {processor() - cpu:8.3f} s of processor time")
 
 
 def main() -> None:
@@ -67,17 +67,17 @@ def main() -> None:
     more = [Run(Variant(name="one more"), seed) for seed in range(3)]  # type: ignore[call-arg]
     with tempfile.TemporaryDirectory() as temporary:
         store = Store(Path(temporary))
-        for run in asked:  # as if another machine had put them there, without a table
+        for run in asked:  # as if another machine had put them there without updating runs.csv
             folder = store.root / run.run_id
             folder.mkdir()
             for name, data in made_up(run, draw).files().items():
                 (folder / name).write_bytes(data)
-        timed(f"runs.csv of {len(asked)} runs, anew", store.prepare)
-        timed("which of them are done", lambda: [store.status(run.run_id) for run in asked])
+        timed(f"rebuild runs.csv of {len(asked)} runs", store.prepare)
+        timed("look up which runs are done", lambda: [store.status(run.run_id) for run in asked])
         for run in more:
             with store.claim(run.run_id) as claim:
                 assert claim is not None
-                timed("one run more", lambda claim=claim, run=run: claim.finish(made_up(run, draw)))  # type: ignore[misc]
+                timed("add one run", lambda claim=claim, run=run: claim.finish(made_up(run, draw)))  # type: ignore[misc]
         assert len((store.root / "runs.csv").read_text().splitlines()) == 1 + len(asked) + len(more)
         command = [sys.executable, "-m", "actbench", "compare", temporary]
         timed(f"compare, {len(asked) // given.seeds + 1} rows", lambda: subprocess.check_output(command))

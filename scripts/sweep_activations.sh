@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Trains one config after the other in a plain shell loop and compares them at the end.
-# Usage: scripts/sweep_activations.sh [CONFIG ...] [-- TRAIN OPTIONS]       default: configs/*.yaml but quickstart
+# Trains one config after another in a plain shell loop, then compares them.
+# Usage: scripts/sweep_activations.sh [CONFIG ...] [-- TRAIN OPTIONS]       default: configs/*.yaml except quickstart
 # Example: scripts/sweep_activations.sh configs/relu.yaml configs/tanh.yaml -- --seeds 6 --set epochs=3
-# Stops at the first config that fails and returns its exit code; running it again goes on where it stopped.
+# Stops at the first config that fails and returns its exit code. To resume, run it again.
 set -euo pipefail
 root=$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")
 
@@ -15,8 +15,8 @@ if [ ${#configs[@]} -eq 0 ]; then
   done
 fi
 
-# Each training is a job of its own, so that Ctrl-C (or a SIGTERM) comes here and is passed on exactly once: the
-# training keeps a checkpoint and ends, and the loop ends with its exit code.
+# Each training is a separate job, so Ctrl-C (or SIGTERM) arrives here and is passed on exactly once. The training writes
+# a checkpoint and ends, and the loop ends with its exit code.
 set -m
 child=
 trap '[ -z "$child" ] || kill -INT "$child" 2>/dev/null' INT
@@ -28,7 +28,7 @@ for config in "${configs[@]}"; do
   while true; do
     code=0
     wait "$child" || code=$?
-    kill -0 "$child" 2>/dev/null || break # a signal ends `wait` early while the training still goes on
+    kill -0 "$child" 2>/dev/null || break # a signal ends `wait` early although the training is still running
   done
   child=
   [ "$code" -eq 0 ] || exit "$code"

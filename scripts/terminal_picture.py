@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draw what `actbench compare RESULTS --by name --baseline relu` prints on a terminal of 100 columns, as an SVG.
+"""Draw an SVG of `actbench compare RESULTS --by name --baseline relu` on a terminal of 100 columns.
 
 Usage: .venv/bin/python scripts/terminal_picture.py OUT.svg RESULTS
 """
@@ -19,7 +19,7 @@ from actbench.store import Store
 
 
 def main() -> None:
-    """Print to a console that keeps a record."""
+    """Print the table to a recording console and export it."""
     picture, results = Path(sys.argv[1]), sys.argv[2]
     runs, _ = Store(Path(results)).load_all()
     found = comparison.compare([run.row for run in runs], by=("name",), baseline="relu")
@@ -29,7 +29,7 @@ def main() -> None:
     console.print(tables.terminal_table(columns, rows, width=console.width))
     for number, note in enumerate(found.footnotes, 1):
         console.print(Text(f"[{number}] {note}"))
-    # Without the fonts that rich would have a page load from elsewhere: the viewer's own will do.
+    # Drop the fonts that rich loads from another server; the viewer's own fonts are fine.
     svg = re.sub(r"@font-face \{.*?\}", "", console.export_svg(title="actbench"), flags=re.DOTALL)
     picture.write_text(svg, encoding="utf-8")
 

@@ -30,14 +30,15 @@ class Format:
 
 def markdown(columns: Sequence[Column], rows: Sequence[Row], notes: Sequence[str] = ()) -> str:
     """Write a table in GitHub's Markdown; nothing in a cell is markup."""
-    lines = [[_markdown(column.heading) for column in columns]]
+    lines = [[markdown_text(column.heading) for column in columns]]
     lines.append(["---:" if column.right else "---" for column in columns])
-    lines += [[_markdown(column.text(row)) for column in columns] for row in rows]
+    lines += [[markdown_text(column.text(row)) for column in columns] for row in rows]
     text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return text + "".join(f"\n\n{i}. {_markdown(readable(note))}" for i, note in enumerate(notes, 1))
+    return text + "".join(f"\n\n{i}. {markdown_text(readable(note))}" for i, note in enumerate(notes, 1))
 
 
-def _markdown(text: str) -> str:
+def markdown_text(text: str) -> str:
+    """Escape a text for a cell: GitHub's Markdown shows it literally."""
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return "".join("\\" + sign if sign in r"\`*_{}[]()#+!|~" and sign not in "()+" else sign for sign in text)
 

@@ -1,1 +1,1 @@
-"""The parts of scripts/benchmark.py; results are written to results/benchmarks by that script alone."""
+"""The parts of scripts/benchmark.py. Only that script writes results, to results/benchmarks."""

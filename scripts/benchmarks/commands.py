@@ -1,4 +1,4 @@
-"""Whole commands, from the shell: a training, start-up, memory."""
+"""Whole commands from the shell: training, start-up, memory."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def load_and_watch(*args, **options):
 datasets.load = load_and_watch
 cli.run(sys.argv[1:])
 """
-"""`actbench`, which ends with exit code 3 when the first step of training is done. Torch is imported when `train`
-imports it: while the data are read."""
+"""`actbench`, ending with exit code 3 after the first training step. `train` imports torch as usual, while it reads the
+data."""
 
 PEAK_MEMORY = """
 import sys
@@ -39,12 +39,12 @@ cli.run(sys.argv[1:])
 (peak,) = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")]
 print(peak)
 """
-"""`actbench`, which ends with its peak resident memory in KiB. Linux keeps it for each program; `ru_maxrss` would
-begin with the memory of the process that started this one."""
+"""`actbench`, printing its peak resident memory in KiB at the end. It reads the value that Linux keeps for each
+program, because `ru_maxrss` would start with the memory of the parent process."""
 
 
 def full(setting: Setting) -> Part:
-    """All 10 epochs, from the shell to the last byte written, beside the plain program from its start to its end."""
+    """Time all 10 epochs, from the shell to the last byte written, and the plain program from start to end."""
     while True:
         with results_folder() as results:
             arguments = setting.actbench("train", results, "--seeds", "1")
@@ -60,9 +60,9 @@ def _plain_training(setting: Setting) -> None:
 
 
 def startup(setting: Setting) -> Part:
-    """`train` from the shell to the end of its first step, the untrained network's measuring included.
+    """Time `train` from the shell to the end of its first step, including measuring the untrained network.
 
-    Beside it: importing torch. Both processes leave without tidying up (os._exit), so that the end is no part of it.
+    Also time importing torch. Both processes leave without tidying up (os._exit), so that their end does not count.
     """
     while True:
         imported = timed(lambda: run("import os, torch; os._exit(3)", expect=3))
@@ -73,7 +73,7 @@ def startup(setting: Setting) -> Part:
 
 
 def memory(setting: Setting) -> Part:
-    """The peak of resident memory of `train` with 16 lanes, one epoch."""
+    """Measure the peak resident memory of `train` with 16 lanes and one epoch."""
     while True:
         with results_folder() as results:
             printed = run(PEAK_MEMORY, *setting.actbench("train", results, "--seeds", "16", "-s", "epochs=1"))

@@ -1,4 +1,4 @@
-"""Epochs: actbench's lanes, the plain program, JAX, the floor, the neuron probe."""
+"""The time of an epoch: actbench's lanes, the plain program, JAX, the floor, the neuron probe."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ LANES = (5, 16)
 
 
 class Stamps(Events):
-    """Keeps the row of each epoch, and when it came."""
+    """Keeps each epoch's row and the time it arrived."""
 
     def __init__(self) -> None:
         self.at: list[float] = []
         self.rows: list[Row] = []
 
     def on_epoch(self, run: Run, row: Row) -> None:
-        """Note the time."""
+        """Keep the row and the time."""
         self.at.append(time.perf_counter())
         self.rows.append(row)
 
@@ -39,28 +39,28 @@ class Stamps(Events):
 
 
 def train(runs: Sequence[Run], dataset: Dataset, threads: int) -> Stamps:
-    """Train the runs side by side, without storing anything."""
+    """Train the runs side by side without storing anything."""
     stamps = Stamps()
     engine.train_lanes(runs, dataset, device=torch.device("cpu"), events=stamps, threads=threads)
     return stamps
 
 
 def loaded(setting: Setting) -> Dataset:
-    """Load MNIST and train a little: what a process does once is timed with nothing."""
+    """Load MNIST and train a little, so that one-time work of the process is not timed."""
     dataset = datasets.load("mnist", setting.folder)
     train([Run(setting.variant(epochs=1, train_limit=1000, test_limit=1000), 0)], dataset, setting.threads)
     return dataset
 
 
 def lanes_epoch(setting: Setting, dataset: Dataset, lanes: int) -> float:
-    """Seconds per network that an epoch of so many seeds takes: of epochs 1 and 2, start and end left out."""
+    """Return the seconds per network and epoch of so many seeds, over epochs 1 and 2, without start and end."""
     variant = setting.variant(epochs=2)
     at = train([Run(variant, seed) for seed in range(lanes)], dataset, setting.threads).at
     return (at[3 * lanes - 1] - at[lanes - 1]) / 2 / lanes
 
 
 def one(setting: Setting) -> Part:
-    """One network, tested and probed; the time of training and measuring also apart."""
+    """Time one network, tested and probed; also its training and its measuring separately."""
     dataset = loaded(setting)
     while True:
         stamps = train([Run(setting.variant(epochs=2), 0)], dataset, setting.threads)
@@ -73,14 +73,14 @@ def one(setting: Setting) -> Part:
 
 
 def lanes(setting: Setting) -> Part:
-    """5 and 16 networks side by side, per network."""
+    """Time 5 and 16 networks side by side, per network."""
     dataset = loaded(setting)
     while True:
         yield {f"lanes_{n}_epoch_s": lanes_epoch(setting, dataset, n) for n in LANES}
 
 
 def plain(setting: Setting) -> Part:
-    """The plain PyTorch program as tutorials print it, and with a DataLoader of two worker processes."""
+    """Time the plain PyTorch program of the tutorials, also with a DataLoader with two worker processes."""
     arguments = (SCRIPTS / "plain_program.py", str(setting.folder), str(setting.images))
     with program(*arguments) as printed, program(*arguments, "2") as with_workers:
         while True:
@@ -88,7 +88,7 @@ def plain(setting: Setting) -> Part:
 
 
 def jax(setting: Setting) -> Part:
-    """JAX: a whole epoch compiled into one call, tested, without any probe. Nothing where JAX is not installed."""
+    """Time JAX: a whole epoch as one compiled call, with a test pass and no probe. Empty if JAX is not installed."""
     if importlib.util.find_spec("jax") is None:
         while True:
             yield {}
@@ -98,7 +98,7 @@ def jax(setting: Setting) -> Part:
 
 
 def floor(setting: Setting) -> Part:
-    """What an epoch of one network cannot be faster than on this machine; see `floor_epoch_s`."""
+    """Measure the least time that an epoch of one network can take on this machine; see `floor_epoch_s`."""
     with program(SCRIPTS / "benchmarks" / "floor_program.py") as rates:
         while True:
             flops_per_s, bytes_per_s, cached_bytes_per_s = rates.round()
@@ -112,12 +112,12 @@ def floor(setting: Setting) -> Part:
 
 
 def floor_epoch_s(images: int, flops_per_s: float, bytes_per_s: float) -> float:
-    """The floor of one network's epoch at batch size B = 64, everything but its two large parts taken as free.
+    """Return the floor of one network's epoch at batch size B = 64, with all but its two largest parts free.
 
-    Per step the two products with the first layer's weights, forward (B, 784) @ (784, 512) and the weights'
-    gradient (784, B) @ (B, 512), of 2 B D H operations each, at the best rate of a large product. And Adam's pass:
-    7 floats of 4 bytes for each of 407,050 parameters, which reads parameter, gradient and both moments and writes
-    all but the gradient, at copy bandwidth. Both rates with all threads.
+    Each step has two products with the first layer's weights, forward (B, 784) @ (784, 512) and the weights' gradient
+    (784, B) @ (B, 512), of 2 B D H operations each, at the best rate of a large product. It also has Adam's pass at
+    copy bandwidth: 7 floats of 4 bytes for each of 407,050 parameters, because Adam reads parameter, gradient and both
+    moments and writes all but the gradient. Both rates use all threads.
     """
     steps = -(-images // 64)
     products = images * 2 * (2 * 784 * 512)
@@ -125,10 +125,10 @@ def floor_epoch_s(images: int, flops_per_s: float, bytes_per_s: float) -> float:
 
 
 def probe(setting: Setting) -> Part:
-    """What observing every neuron adds to evaluating the same images; all of it by settings of the config.
+    """Measure what observing every neuron adds to evaluating the same images, using only config settings.
 
-    `probe: 1` observes one image and evaluates all; with a `train_limit` of one batch, too, little but the test
-    pass is left.
+    `probe: 1` observes one image but evaluates all; with `train_limit` set to one batch as well, little more than the
+    test pass is left.
     """
     dataset = loaded(setting)
     variants = {

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""The recipe in JAX, as a reference of scripts/benchmark.py: an epoch is one compiled call (jit, lax.scan).
+"""The recipe in JAX, as a reference for scripts/benchmark.py: an epoch is one compiled call (jit, lax.scan).
 
-784-512-10 with ReLU, He's initialisation, batch 64, Adam at 1e-3, a test pass after each epoch, no neuron probe. The
-images are in memory, in a new order for each epoch. Trains an epoch for every line on standard input and answers
-with its seconds and the test accuracy; compiling is done before the first. XLA takes as many threads as there are
-processors. JAX is needed for this alone: pip install jax.
+It trains a 784-512-10 network with ReLU, He initialisation, batch size 64 and Adam at 1e-3, with a test pass after each
+epoch and no neuron probe. The images are in memory, in a new order for each epoch. For every line on standard input, it
+trains one epoch and prints its seconds and test accuracy; compilation happens before the first. XLA uses as many
+threads as there are processors. Only this script needs JAX: pip install jax.
 
     yes | head -3 | python scripts/benchmarks/jax_program.py DATA_DIR [IMAGES]
 """
@@ -25,20 +25,20 @@ B, LR, BETA1, BETA2, EPS = 64, 1e-3, 0.9, 0.999, 1e-8
 
 
 def idx(folder: Path, name: str, header: int) -> np.ndarray[Any, Any]:
-    """The bytes of an IDX file, gzipped or not, behind its header."""
+    """Return the bytes of an IDX file after its header, gzipped or not."""
     file = next((folder / "MNIST" / "raw").glob(f"{name}-ubyte*"))
     data = file.read_bytes()
     return np.frombuffer(gzip.decompress(data) if file.suffix == ".gz" else data, np.uint8, offset=header)
 
 
 def split(folder: Path, name: str, limit: int) -> tuple[jax.Array, jax.Array]:
-    """Images (N, D), normalised, and labels (N,)."""
+    """Return normalised images (N, D) and labels (N,)."""
     pixels = idx(folder, f"{name}-images-idx3", 16).reshape(-1, 784)[:limit].astype(np.float32)
     return jnp.asarray((pixels / 255 - 0.1307) / 0.3081), jnp.asarray(idx(folder, f"{name}-labels-idx1", 8)[:limit])
 
 
 def initial() -> dict[str, jax.Array]:
-    """He's normal weights and zeros."""
+    """Return He normal weights and zero biases."""
     draws = np.random.default_rng(0)
 
     def weight(rows: int, columns: int) -> jax.Array:
@@ -48,17 +48,17 @@ def initial() -> dict[str, jax.Array]:
 
 
 def forward(p: dict[str, jax.Array], x: jax.Array) -> jax.Array:
-    """Logits (N, 10)."""
+    """Return logits (N, 10)."""
     return jax.nn.relu(x @ p["w1"] + p["b1"]) @ p["w2"] + p["b2"]
 
 
 def loss(p: dict[str, jax.Array], x: jax.Array, y: jax.Array) -> jax.Array:
-    """Mean cross-entropy."""
+    """Return the mean cross-entropy."""
     return -jnp.take_along_axis(jax.nn.log_softmax(forward(p, x)), y[:, None].astype(jnp.int32), axis=1).mean()
 
 
 def adam(state: Any, gradients: Any) -> Any:
-    """One step of Adam: parameters, both moments, the number of steps."""
+    """Take one step of Adam on (parameters, both moments, number of steps)."""
     p, m, v, t = state
     t = t + 1
     m = jax.tree.map(lambda m, g: BETA1 * m + (1 - BETA1) * g, m, gradients)
@@ -69,7 +69,7 @@ def adam(state: Any, gradients: Any) -> Any:
 
 
 def main() -> None:
-    """Train epochs on demand."""
+    """Train one epoch per line of standard input."""
     folder, limit = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 60_000
     (x, y), (x_test, y_test) = split(folder, "train", limit), split(folder, "t10k", limit)
     n = len(x)

@@ -1,6 +1,6 @@
-"""Micro-benchmarks of what was tried for speed, one small thing beside another; `tried` says what came of it.
+"""Micro-benchmarks of what was tried for speed, one small thing against another; `tried` describes the outcomes.
 
-All on one thread where the name does not say otherwise, on random images, 784-512-10 with ReLU and Adam at batch
+They use one thread unless the name says otherwise, random images, and a 784-512-10 network with ReLU and Adam at batch
 size 64. Values are medians over about half a second, in seconds.
 """
 
@@ -54,7 +54,7 @@ print(time.perf_counter() - started)
 
 
 def typical(action: Action, budget_s: float = 0.5) -> float:
-    """Median seconds of a call, over so much time and at least 5 calls, after two to warm up."""
+    """Return the median seconds of a call, over this budget and at least 5 calls, after two warm-up calls."""
     times: list[float] = []
     action()
     action()
@@ -66,7 +66,7 @@ def typical(action: Action, budget_s: float = 0.5) -> float:
 
 
 def tried(setting: Setting) -> Part:
-    """Every micro-benchmark, in turn."""
+    """Run every micro-benchmark in turn."""
     budget_s = 0.05 if setting.trial else 0.5
     with compute.training_thread():
         actions = steps() | parts() | optimizers() | between_products() | chunks()
@@ -81,14 +81,14 @@ def tried(setting: Setting) -> Part:
 
 
 def stack_of(lanes: int, variant: Variant | None = None) -> LaneStack:
-    """So many lanes of the variant (the recipe) with seeds of their own, on random images."""
+    """Return so many lanes of the variant (default: the recipe), each with its own seed, on random images."""
     variant = variant or Variant()
     arrays = Arrays.of(random_dataset(), variant, torch.device("cpu"))
     return LaneStack([Run(variant, seed) for seed in range(lanes)], arrays)
 
 
 def random_dataset() -> Dataset:
-    """N random images, to train and to test."""
+    """Return N random images as training and test set."""
     draws = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (N, 28, 28), dtype=torch.uint8, generator=draws)
     split = Split(pixels, torch.randint(CLASSES, (N,), generator=draws))
@@ -96,13 +96,13 @@ def random_dataset() -> Dataset:
 
 
 def batches(lanes: int) -> Iterator[Tensor]:
-    """Indices of random images (L, B), for ever."""
+    """Yield indices of random images (L, B), endlessly."""
     draws = torch.Generator().manual_seed(1)
     return itertools.cycle([torch.randint(N, (lanes, B), generator=draws) for _ in range(50)])
 
 
 def stepper(stack: LaneStack, threads: int = 1) -> Action:
-    """A training step of the stack on the next images, call by call."""
+    """Return a training step of the stack on the next images, call by call."""
     index = batches(len(stack.runs))
 
     def step() -> None:
@@ -113,12 +113,12 @@ def stepper(stack: LaneStack, threads: int = 1) -> Action:
 
 
 def lane_epoch() -> Action:
-    """An epoch of a lane on one thread, STEPS steps, as training takes them."""
+    """Return an epoch (STEPS steps) of a lane on one thread, as in training."""
     return stack_of(1).train_epoch
 
 
 def autograd_stepper(*, compiled: bool = False) -> Action:
-    """A training step of `nn.Sequential` on images that are in memory, by autograd and fused Adam."""
+    """Return a training step of `nn.Sequential` on images in memory, with autograd and fused Adam."""
     arrays, index = stack_of(1).arrays, batches(1)
     model: nn.Module = nn.Sequential(nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 10))
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
@@ -138,7 +138,7 @@ def autograd_stepper(*, compiled: bool = False) -> Action:
 
 
 def steps() -> dict[str, Action]:
-    """Training steps: by autograd and by hand; products on one thread and two; lanes stacked, and taking turns."""
+    """Return training steps: autograd and by hand; products on one thread and two; lanes stacked and in turns."""
     own = [lane_epoch() for _ in range(LANES)]
     return {
         "autograd_step_s": autograd_stepper(),
@@ -150,7 +150,7 @@ def steps() -> dict[str, Action]:
 
 
 def two_lanes() -> Measured:
-    """Two lanes at the same time, a thread each, per step of one lane: recorded, call by call, and the general way."""
+    """Time two lanes at once, one thread each, per step of one lane: recorded, call by call, and the general way."""
     recorded, by_call, general = ([stack_of(1) for _ in range(2)] for _ in range(3))
     for stack in by_call:
         stack._alone._recording = None
@@ -173,7 +173,7 @@ def two_lanes() -> Measured:
 
 
 def groups() -> Measured:
-    """Lanes of a group on two threads: seconds a lane of training them for two epochs, from beginning to end."""
+    """Time groups of lanes on two threads: seconds per lane of training for two epochs, from start to end."""
     dataset, variant, found = random_dataset(), Variant(epochs=2), {}
     for lanes in GROUPS:
         runs = [Run(variant, seed) for seed in range(lanes)]
@@ -182,21 +182,21 @@ def groups() -> Measured:
 
 
 def two_processes() -> Measured:
-    """Two lanes at the same time, a process each, per step of one lane; beside it a lane that has all to itself."""
+    """Time two lanes at once, one process each, per step of one lane; also a lane that has the machine to itself."""
     with ThreadPoolExecutor(2) as pool:
         both = [float(done) for done in pool.map(lambda _: run(CHILD_LANE), range(2))]
     return {"two_processes_step_s": sum(both) / 4, "half_lane_step_s": float(run(CHILD_LANE)) / 2}
 
 
 def lane_step() -> float:
-    """Seconds of a lane's training step in this process, over 5 s, so that two such processes overlap."""
+    """Return the seconds of a lane's training step in this process, over 5 s, so that two processes overlap."""
     engine.configure()
     compute.configure_thread()
     return typical(lane_epoch(), 5.0) / STEPS
 
 
 def parts() -> dict[str, Action]:
-    """What a training step is made of, each by itself again and again, so that its data lie in the caches."""
+    """Return the parts of a training step. Each is repeated by itself, so its data is in the caches."""
     x, w, g, w_grad = torch.randn(B, 784), torch.randn(784, 512), torch.randn(B, 512), torch.empty(784, 512)
     images, index = torch.randn(N, 784), batches(1)
     logits, labels = torch.randn(B, CLASSES), torch.randint(CLASSES, (B,))
@@ -211,7 +211,7 @@ def parts() -> dict[str, Action]:
 
 
 def optimizers() -> dict[str, Action]:
-    """Adam's pass over one network's parameters in its forms, and over moments that are too small."""
+    """Return the variants of Adam's pass over one network's parameters, also with denormal moments."""
 
     def adam(share_of_denormals: float = 0.0, **form: bool) -> torch.optim.Optimizer:
         weight = torch.randn(P).requires_grad_()
@@ -245,7 +245,7 @@ def optimizers() -> dict[str, Action]:
 
 
 def between_products() -> dict[str, Action]:
-    """ReLU forward and backward at 64 x 512: by its exact slope, and by autograd."""
+    """Return ReLU forward and backward at 64 x 512, with its exact slope and with autograd."""
     relu, z = ACTIVATIONS["relu"], torch.randn(1, B, 512)
     g, leaf = torch.randn(1, B, 512), z.clone().requires_grad_()
 
@@ -260,7 +260,7 @@ def between_products() -> dict[str, Action]:
 
 
 def chunks() -> dict[str, Action]:
-    """Evaluating 10,000 images, so many at a time."""
+    """Return the evaluation of 10,000 images in chunks of several sizes."""
     network, images = stack_of(1).network, torch.randn(1, 10_000, 784)
 
     def evaluate(size: int) -> Action:
@@ -270,7 +270,7 @@ def chunks() -> dict[str, Action]:
 
 
 def children() -> Measured:
-    """What belongs to a whole process: allocation, MKL's mode, the first step of an optimizer, a compiled step."""
+    """Measure what affects a whole process: allocation, MKL's mode, an optimizer's first step, a compiled step."""
     found: Measured = {}
     for name, arguments, environment in (
         ("", ["mallopt"], {}),
@@ -285,12 +285,12 @@ def children() -> Measured:
         try:
             compiling, step = run(CHILD_COMPILE, TORCHINDUCTOR_CACHE_DIR=cache).split()
         except RuntimeError:
-            return found  # torch.compile needs a C++ compiler, which is not everywhere
+            return found  # torch.compile needs a C++ compiler, which may be missing
     return {**found, "compiling_s": float(compiling), "compiled_step_s": float(step)}
 
 
 def both_steps(mallopt: bool) -> tuple[float, float]:
-    """Seconds of a lane's training step in this process, by hand and by autograd."""
+    """Return the seconds of a lane's training step in this process, by hand and with autograd."""
     if mallopt:
         engine.configure()
     compute.configure_thread()
@@ -298,7 +298,7 @@ def both_steps(mallopt: bool) -> tuple[float, float]:
 
 
 def compiled_step() -> tuple[float, float]:
-    """Seconds that compiling takes (the first step), and those of a compiled step."""
+    """Return the seconds of compiling (the first step) and of a compiled step."""
     engine.configure()
     compute.configure_thread()
     step = autograd_stepper(compiled=True)

@@ -1,4 +1,4 @@
-"""A mixed sweep: 8 activations x 4 seeds x 2 learning rates, an epoch each, against the same runs one by one."""
+"""A mixed sweep of 8 activations x 4 seeds x 2 learning rates, one epoch each, against the same runs one by one."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ RATES, SEEDS = (1e-3, 3e-4), 4
 
 
 def _grid(setting: Setting) -> tuple[tuple[str, ...], int]:
-    """Activations and seeds: all of them, or a few for a trial."""
+    """Return the activations and the number of seeds: all, or a few for a trial."""
     return (ACTIVATIONS[:2], 1) if setting.trial else (ACTIVATIONS, SEEDS)
 
 
 def mixed(setting: Setting) -> Part:
-    """The runs in this process, nothing stored: packed as `sweep` packs them, and one after another.
+    """Time the runs in this process without storing anything: in the groups that `sweep` forms, and one after another.
 
-    A run alone has all threads to itself.
+    A run that trains alone has all threads to itself.
     """
     dataset = loaded(setting)
     activations, seeds = _grid(setting)
@@ -49,7 +49,7 @@ def _one_by_one(runs: list[Run], dataset: Dataset, threads: int) -> None:
 
 
 def shell(setting: Setting) -> Part:
-    """A quarter of the runs from the shell, stored: one `actbench sweep`, and a loop, an `actbench train` a run."""
+    """Time a quarter of the runs from the shell, stored: one `actbench sweep`, and one `actbench train` per run."""
     activations, seeds = _grid(setting)
     activations, seeds = activations[::2], max(seeds // 2, 1)
     while True:

@@ -1,4 +1,4 @@
-"""What all parts of the benchmark share: the setting, variants of the recipe, and other programs to time."""
+"""What all parts of the benchmark share: the setting, the recipe and its variants, and programs to time."""
 
 from __future__ import annotations
 
@@ -21,51 +21,51 @@ ROOT = SCRIPTS.parent
 RELU = ROOT / "configs" / "relu.yaml"
 
 SET_BY_ACTBENCH = {"MKL_CBWR", "GOMP_SPINCOUNT"}
-"""What importing actbench sets for its own process; other programs run without."""
+"""Variables that importing actbench sets for its own process; other programs run without them."""
 
 Measured = dict[str, float]
-"""What one round of a part gives: values by name, the unit at the name's end (`_s`, `_bytes`)."""
+"""The result of one round of a part: values by name; a name ends with its unit (`_s`, `_bytes`)."""
 Part = Generator[Measured, None, None]
-"""A part of the benchmark: every `next` is one round. Closing it ends what it has started."""
+"""A part of the benchmark. Each `next` runs one round; closing it ends the programs that it started."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Where the data is, and whether this is a trial with few images and runs, whose numbers mean nothing."""
+    """The data folder, and whether this is a trial with few images and runs, whose numbers mean nothing."""
 
     folder: Path
     trial: bool = False
 
     @property
     def images(self) -> int:
-        """Training images of an epoch."""
+        """Training images per epoch."""
         return 1000 if self.trial else 60_000
 
     @property
     def threads(self) -> int:
-        """How many threads every program may use: as many as there are processors for it."""
+        """The threads that every program may use: one per usable processor."""
         return compute.usable_threads()
 
     def variant(self, **changes: Any) -> Variant:
-        """The recipe with these changes."""
+        """Return the recipe with these changes."""
         limits = {"train_limit": 1000, "test_limit": 1000} if self.trial else {}
         return Variant(**{**limits, **changes})
 
     def actbench(self, command: str, results: str, *arguments: str) -> list[str]:
-        """The arguments of an actbench command on configs/relu.yaml, from `command` on."""
+        """Return `command` and its arguments for actbench on configs/relu.yaml."""
         limits = ["-s", "train_limit=1000", "-s", "test_limit=1000"] if self.trial else []
         common = ["--results", results, "--data-dir", str(self.folder), "--device", "cpu", "--quiet", *limits]
         return [command, "-c", str(RELU), *common, *arguments]
 
 
 def plain_environment() -> dict[str, str]:
-    """The environment as a shell has it, before actbench added to it; the packages of this checkout are found."""
+    """Return the environment of a shell, without what actbench added, in which this checkout can be imported."""
     kept = {name: value for name, value in os.environ.items() if name not in SET_BY_ACTBENCH}
     return {**kept, "PYTHONPATH": os.pathsep.join([str(ROOT), str(SCRIPTS)])}
 
 
 def run(code: str, *arguments: str, expect: int = 0, **environment: str) -> str:
-    """Run Python code in a process of its own, as if from a shell; return what it printed."""
+    """Run Python code in its own process, as if from a shell; return its standard output."""
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         stdout=subprocess.PIPE,
@@ -82,7 +82,7 @@ COMMAND_LINE = "import sys; from actbench import cli; sys.exit(cli.run(sys.argv[
 
 
 class Program:
-    """A program that times one round of its own for every line on its standard input and answers with numbers."""
+    """A program that runs and times one round for every line on its standard input, and prints the numbers."""
 
     def __init__(self, path: Path, *arguments: str) -> None:
         self._process = subprocess.Popen(
@@ -98,11 +98,11 @@ class Program:
         assert self._process.stdout is not None
         answer = self._process.stdout.readline()
         if not answer:
-            raise RuntimeError(f"{self._process.args} has ended")
+            raise RuntimeError(f"{self._process.args} ended unexpectedly")
         return answer
 
     def round(self) -> list[float]:
-        """Have it time one round; return its numbers."""
+        """Run one round; return its numbers."""
         assert self._process.stdin is not None
         self._process.stdin.write("round\n")
         self._process.stdin.flush()
@@ -115,7 +115,7 @@ class Program:
 
 @contextmanager
 def program(path: Path, *arguments: str) -> Iterator[Program]:
-    """Start a program, and end it in the end."""
+    """Start a program, and end it on exit."""
     started = Program(path, *arguments)
     try:
         yield started
@@ -125,13 +125,13 @@ def program(path: Path, *arguments: str) -> Iterator[Program]:
 
 @contextmanager
 def results_folder() -> Iterator[str]:
-    """A results folder for one command."""
+    """Provide a temporary results folder for one command."""
     with tempfile.TemporaryDirectory() as folder:
         yield folder
 
 
 def timed(action: Callable[[], object]) -> float:
-    """Seconds that `action` takes."""
+    """Return the seconds that `action` takes."""
     started = time.perf_counter()
     action()
     return time.perf_counter() - started

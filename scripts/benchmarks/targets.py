@@ -1,4 +1,4 @@
-"""The table: what was measured beside what, the ratio, and the target that is set for it."""
+"""The benchmark's table: what was compared with what, the ratio, and its target."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 Medians = Mapping[str, float]
 
-HEADINGS = ("what", "beside", "", "actbench", "result", "target", "met")
+HEADINGS = ("what", "compared with", "", "actbench", "result", "target", "met")
 
 
 @dataclass(frozen=True)
 class Target:
-    """One row. `reference` and `ours` are names of medians, `value` what is made of them, `shown` how.
+    """One row of the table.
 
-    The target is at least, or at most, so much; or there is none.
+    reference, ours: names of medians. value: computes the result from the medians. shown: its format. least, most: the
+    target, if there is one.
     """
 
     what: str
@@ -27,7 +28,7 @@ class Target:
     most: float | None = None
 
     def row(self, medians: Medians) -> list[str] | None:
-        """The cells under `HEADINGS`; None where something was not measured."""
+        """Return the cells under `HEADINGS`; None if something was not measured."""
         if self.ours not in medians or (self.reference is not None and self.reference not in medians):
             return None
         value, bound = self.value(medians), self.least if self.least is not None else self.most
@@ -40,7 +41,7 @@ class Target:
 
 
 def quantity(name: str, value: float) -> str:
-    """A value with the unit that its name ends with."""
+    """Return a value with its unit, which the end of its name gives."""
     for ending, scale, unit in (("_flops_per_s", 1e9, "GFLOP/s"), ("_bytes_per_s", 1e9, "GB/s"), ("_bytes", 1e9, "GB")):
         if name.endswith(ending):
             return f"{value / scale:.2f} {unit}"
@@ -52,12 +53,12 @@ def quantity(name: str, value: float) -> str:
 def faster(
     what: str, beside: str, reference: str, ours: str, least: float | None = None, shown: str = "{:.3g}x"
 ) -> Target:
-    """How many times faster actbench is."""
+    """Return a row on how many times faster actbench is."""
     return Target(what, beside, reference, ours, lambda m: m[reference] / m[ours], shown, least)
 
 
 def of_floor(what: str, beside: str, reference: str, ours: str, least: float | None = None) -> Target:
-    """Which share of the floor's speed actbench reaches."""
+    """Return a row on the share of the floor's speed that actbench reaches."""
     return faster(what, beside, reference, ours, least, shown="{:.0%}")
 
 
@@ -77,7 +78,7 @@ TARGETS = [
     of_floor(_FIVE, _CACHE, "cached_floor_epoch_s", "lanes_5_epoch_s"),
     of_floor(_SIXTEEN, _CACHE, "cached_floor_epoch_s", "lanes_16_epoch_s"),
     faster("mixed sweep of 64 runs", "one after another, one process", "sweep_one_by_one_s", "sweep_together_s", 1.8),
-    faster("mixed sweep of 16 runs, from the shell", "a loop, a process each", "shell_loop_s", "sweep_command_s"),
+    faster("mixed sweep of 16 runs, from the shell", "a loop, one process per run", "shell_loop_s", "sweep_command_s"),
     Target(
         "neuron probe, share of an epoch", "evaluating without it", "evaluate_unprobed_s", "evaluate_probed_s",
         lambda m: m["probe_share"], "{:.1%}", most=0.1,
@@ -95,7 +96,7 @@ TARGETS = [
 
 
 def table(medians: Medians, parts: Collection[str]) -> list[str]:
-    """The lines of the table in Markdown, of all that was measured; a JAX that is not there is said not to be."""
+    """Return the lines of the Markdown table of everything measured; it says so if JAX is not installed."""
     rows = [row for target in TARGETS if (row := target.row(medians)) is not None]
     if "jax" in parts and "jax_epoch_s" not in medians:
         rows.append([_ONE, _JAX, "not installed", "", "", "", ""])
@@ -103,6 +104,6 @@ def table(medians: Medians, parts: Collection[str]) -> list[str]:
 
 
 def markdown(headings: Collection[str], rows: Collection[list[str]]) -> list[str]:
-    """Write a table in Markdown, a line a row."""
+    """Return the lines of a Markdown table."""
     lines = [list(headings), ["---"] * len(headings), *rows]
     return ["| " + " | ".join(line) + " |" for line in lines]

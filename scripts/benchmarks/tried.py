@@ -1,9 +1,9 @@
-"""What was tried for speed on CPU and what came of it: results/benchmarks/tried.md, with this machine's numbers.
+"""What was tried for speed on CPU, and the outcome: the text of results/benchmarks/tried.md.
 
     .venv/bin/python scripts/benchmark.py --only tried
 
-`gave` holds what was seen when it was tried, on two cores in November 2026; the last column what the
-micro-benchmark of `micro` measures now.
+`gave` describes what was seen when it was tried, on two cores in November 2026. The last column of the page shows what
+the micro-benchmarks of `micro` measure now.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks.targets import markdown, quantity
 
 @dataclass(frozen=True)
 class Tried:
-    """One thing that was tried: what it gave, whether it was kept, and the measured values that show it."""
+    """One experiment: what it gave, whether it was kept, and the (label, name) pairs of the values that show it."""
 
     what: str
     gave: str
@@ -24,7 +24,7 @@ class Tried:
     values: tuple[tuple[str, str], ...] = ()
 
     def row(self, medians: Mapping[str, float]) -> list[str]:
-        """The cells of its line."""
+        """Return the cells of its table row."""
         shown = [f"{label} {quantity(name, medians[name])}" for label, name in self.values if name in medians]
         return [self.what, self.gave, self.verdict, ", ".join(shown)]
 
@@ -32,34 +32,35 @@ class Tried:
 TRIED = [
     Tried(
         "stacked `baddbmm` over lanes",
-        "1.3-1.6 ms a lane-step; the bits of a lane depend on its neighbours and on the number of threads",
+        "1.3-1.6 ms per lane and step; a lane's bits depend on its neighbours and on the number of threads",
         "dropped on CPU, used on CUDA",
         (("8 lanes stacked", "stacked_lane_step_s"), ("taking turns", "own_stack_lane_step_s")),
     ),
     Tried(
-        "several threads for a lane",
-        "elementwise work rounds differently where a thread's share does not end on a whole vector; only products "
-        "and the optimizer can be shared without a change of bits",
-        "for a lane alone",
-        (("a step on one thread", "by_hand_step_s"), ("its products on two", "two_threads_step_s")),
+        "several threads per lane",
+        "elementwise work rounds differently if a thread's share does not end on a whole vector; only products "
+        "and the optimizer can be shared without changing any bits",
+        "used for a lane that trains alone",
+        (("a step on one thread", "by_hand_step_s"), ("with its products on two", "two_threads_step_s")),
     ),
     Tried(
-        "as many lanes at the same time as there are threads, one thread each",
-        "nothing to wait for within a step; the bits depend on nothing else",
+        "as many lanes at once as there are threads, one thread each",
+        "no waiting within a step; a lane's bits depend on nothing else",
         "kept",
         (("two lanes, per step", "two_lanes_step_s"), ("one lane on two threads", "two_threads_step_s")),
     ),
     Tried(
         "groups of 2 to 64 lanes on two threads",
-        "lanes that wait for their turn cost nothing but memory, and a group's beginning and end are shared by more; "
-        "in a larger one the first run ends later",
-        "16, or as many as there are threads; fewer where the memory is small",
+        "lanes that wait for their turn cost only memory, and more lanes share the start and end of a group; "
+        "in a larger group, the first run ends later",
+        "16, or as many as there are threads; fewer if memory is short",
         tuple((f"{lanes} lanes, each", f"group_of_{lanes}_s") for lanes in (2, 4, 16, 64)),
     ),
     Tried(
-        "a process for each lane that trains at the same moment, instead of a thread",
-        "a fifth faster than threads that wait for Python's lock whenever both come out of a call; a tenth since steps "
-        "are recorded. But lanes could not take turns, and images and torch would be in memory several times",
+        "a process instead of a thread for each lane that trains at the same time",
+        "a fifth faster than threads, which wait for Python's lock when both return from a call at once; a tenth "
+        "faster since steps are recorded. But lanes could not take turns, and each process would hold its own images "
+        "and torch in memory",
         "not used",
         (
             ("two threads", "two_lanes_step_s"), ("two processes", "two_processes_step_s"),
@@ -67,33 +68,33 @@ TRIED = [
         ),
     ),
     Tried(
-        "a lane alone in plain matrices, with half the calls of torch",
-        "with Adam's kernel called straight: a seventh of a step of two lanes on two threads, which wait for Python's "
-        "lock at the calls, and a tenth of one lane's; the same bits",
-        "kept where activations without parameters are all that stands between the products",
+        "a lane alone in plain matrices, with half as many torch calls",
+        "with Adam's kernel called directly: saves a seventh of a step of two lanes on two threads, which wait for "
+        "Python's lock at the calls, and a tenth of a single lane's step; the bits are the same",
+        "kept if only activations without parameters stand between the products",
         (("two lanes", "two_lanes_by_call_step_s"), ("the general way", "two_lanes_general_step_s")),
     ),
     Tried(
-        "these calls recorded (`torch.jit.trace`, nothing fused), so that they are one call without Python's lock",
-        "another seventh of a step of two lanes on two threads, the same bits; of one lane's little. The optimizer's "
-        "call stays outside: torch leaves it out of recordings, as it has no result",
-        "kept where the calls on one thread are all that it takes",
+        "these calls recorded (`torch.jit.trace`, nothing fused) as a single call without Python's lock",
+        "saves another seventh of a step of two lanes on two threads, and little for a single lane; the bits are the "
+        "same. The optimizer's call stays outside, because torch leaves calls without a result out of recordings",
+        "kept if a step consists only of these calls, on one thread",
         (("two lanes", "two_lanes_step_s"), ("call by call", "two_lanes_by_call_step_s")),
     ),
     Tried(
-        "views of weights and gradients made once, not at every step",
-        "a sixth of a step's calls",
+        "views of weights and gradients made once instead of at every step",
+        "saves a sixth of a step's calls",
         "kept",
     ),
     Tried(
-        "reading the data while torch is imported, each file unpacked by one call",
+        "reading the data while torch is imported, and unpacking each file with one call",
         "start-up is 0.3 s shorter",
         "kept",
     ),
     Tried(
-        "shared products only while they are faster (`Pace`)",
-        "faster on an idle machine, several times slower where another process keeps a processor busy: timed "
-        "now and then, and chosen",
+        "sharing products only while that is faster (`Pace`)",
+        "sharing is faster on an idle machine but several times slower if another process keeps a processor busy, so "
+        "both ways are timed now and then and the faster one is chosen",
         "kept",
     ),
     Tried(
@@ -103,13 +104,13 @@ TRIED = [
         (("strict", "child_by_hand_step_s"), ("free", "child_free_order_by_hand_step_s")),
     ),
     Tried(
-        "`GOMP_SPINCOUNT`: threads that wait spin 0.1 ms, then sleep",
+        "`GOMP_SPINCOUNT`: waiting threads spin for 0.1 ms, then sleep",
         "with endless spinning, a shared product on a busy machine waits for a whole time slice of another process",
         "kept",
     ),
     Tried(
         "`mallopt`: glibc keeps freed memory",
-        "a step on one thread, which then made its gradients anew, was 30% faster",
+        "a step on one thread, which then allocated its gradients anew, was 30% faster",
         "kept",
         (
             ("autograd with", "child_autograd_step_s"), ("without", "child_no_mallopt_autograd_step_s"),
@@ -117,20 +118,20 @@ TRIED = [
         ),
     ),
     Tried(
-        "gradients by hand into one plane, instead of autograd (also as `autograd.Function`)",
+        "gradients by hand into one flat buffer instead of autograd (also as `autograd.Function`)",
         "a step is a third faster",
         "kept",
         (("autograd", "autograd_step_s"), ("by hand", "by_hand_step_s")),
     ),
     Tried(
-        "the exact slope between two products, instead of autograd there",
-        "autograd has nothing to keep",
-        "kept where it suffices",
+        "the exact slope between two products instead of autograd",
+        "autograd has nothing to store",
+        "kept if the slope is enough",
         (("ReLU by slope", "slope_s"), ("by autograd", "autograd_s")),
     ),
     Tried(
-        "one fused Adam over the plane",
-        "one kernel a lane and step; called straight, without torch's sorting of tensors, it is shorter still",
+        "one fused Adam over the flat parameter buffer",
+        "one kernel per lane and step; calling it directly, without torch's sorting of tensors, is faster still",
         "kept",
         (
             ("kernel", "adam_kernel_s"), ("torch's fused step", "adam_fused_s"),
@@ -139,19 +140,19 @@ TRIED = [
     ),
     Tried(
         "the optimizer's step without torch's hooks",
-        "start-up is 1.4 s shorter: the hooks import torch's compiler",
+        "start-up is 1.4 s shorter, because the hooks import torch's compiler",
         "kept",
         (("first step bare", "bare_first_step_s"), ("with hooks", "hooked_first_step_s")),
     ),
     Tried(
         "denormal numbers flushed to 0",
-        "a few dead units, whose moments fade, doubled a step's time",
+        "a few dead units, whose moments fade, doubled the time of a step",
         "kept",
         (("Adam, 5% denormal", "adam_denormals_s"), ("flushed", "adam_flushed_s")),
     ),
     Tried(
         "`torch.compile` of the loss and its gradients",
-        "a step must earn the time of compiling back within a run",
+        "the steps of one run must make up for the time spent compiling",
         "not used",
         (
             ("compiling", "compiling_s"), ("step", "compiled_step_s"),
@@ -160,7 +161,7 @@ TRIED = [
     ),
     Tried(
         "evaluating 250 to 2,000 images at a time",
-        "a result's last bits depend on it, so that it is fixed",
+        "the last bits of a result depend on this number, so it is fixed",
         "500 kept",
         tuple((f"10,000 by {size}", f"chunks_of_{size}_s") for size in (250, 500, 1000, 2000)),
     ),
@@ -174,11 +175,11 @@ PARTS = (
     ("gathering the images", "gather_s"),
     ("cross-entropy and its gradient", "cross_entropy_s"),
 )
-"""The parts of a training step that are measured by themselves."""
+"""The parts of a training step that are measured separately."""
 
 
 def profile(medians: Mapping[str, float]) -> list[str]:
-    """The lines that say where a training step's time goes; none where it was not measured."""
+    """Return the lines on where a training step's time goes; none if it was not measured."""
     if not {"by_hand_step_s", "calls_s", *(name for _, name in PARTS)} <= set(medians):
         return []
     step = medians["by_hand_step_s"]
@@ -189,15 +190,15 @@ def profile(medians: Mapping[str, float]) -> list[str]:
         "",
         "## Where a training step's time goes",
         "",
-        "One lane on one thread; each part was measured by itself again and again, so its data lay in the caches. "
-        f"With 8 hidden units a step, little but calls then, takes {quantity('_s', medians['calls_s'])}.",
+        "One lane on one thread. Each part was measured separately, many times in a row, so its data was cached. "
+        f"With 8 hidden units, a step is little more than its calls and takes {quantity('_s', medians['calls_s'])}.",
         "",
         *markdown(("part", "time", "share"), [*rows, ["a step", quantity("_s", step), ""]]),
     ]
 
 
 def page(medians: Mapping[str, float], head: str) -> list[str]:
-    """The lines of tried.md; without measured values the last column stays empty."""
+    """Return the lines of tried.md; without measured values, the last column is empty."""
     return [
         "# What was tried for speed on CPU",
         "",
