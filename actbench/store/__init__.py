@@ -98,20 +98,17 @@ class Store:
         symbolic links, and for runs from a newer actbench.
         """
         lock = None if self._is_over(run_id, force) else lock_run(self.root, run_id)
-        try:
-            if lock is None:
-                yield None
-                return
+        if lock is None:
+            yield None
+            return
+        with lock:
             claim = Claim(self.root, run_id, lock, self.note, force=force)
             claim.restore(keep_checkpoint=not force)
-            if not self._is_over(run_id, force):
+            if self._is_over(run_id, force):
+                claim.clear()  # another process finished the run just before we took the lock
+                yield None
+            else:
                 yield claim
-                return
-            claim.clear()  # another process finished the run just before we took the lock
-            yield None
-        finally:
-            if lock is not None:
-                lock.release()
 
     def load(self, run_id: str) -> StoredRun:
         """Return the stored run. Raises StoreError if there is none or it is damaged."""
@@ -193,21 +190,13 @@ class Store:
                 self.note(str(error))
                 continue
             if lock is not None:
-                try:
+                with lock:
                     yield Claim(self.root, folder.name, lock, self.note)
-                finally:
-                    lock.release()
 
     def _strange_folders(self) -> list[StoredProblem]:
-        found = []
-        with os.scandir(self.root) as entries:
-            for entry in entries:
-                if entry.name.startswith(".") or RUN_ID.fullmatch(entry.name):
-                    continue
-                path = self.root / entry.name
-                if _LIKE_A_RUN.fullmatch(entry.name) or os.path.lexists(path / RESULT):
-                    found.append(StoredProblem(path, "is not named like a run; was it renamed?"))
-        return sorted(found, key=lambda problem: problem.path)
+        others = (p for p in self.root.iterdir() if not p.name.startswith(".") and not RUN_ID.fullmatch(p.name))
+        strange = (p for p in others if _LIKE_A_RUN.fullmatch(p.name) or os.path.lexists(p / RESULT))
+        return [StoredProblem(path, "is not named like a run; was it renamed?") for path in sorted(strange)]
 
 
 def _read_settled(folder: Path) -> StoredRun | StoredProblem | None:

@@ -183,6 +183,12 @@ class Lock:
         """Whether the locked file is still the one at `path`, neither deleted nor replaced."""
         return self.descriptor is not None and _is_at(self.descriptor, self.path)
 
+    def __enter__(self) -> Lock:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
     def release(self) -> None:
         """Release the lock; calling it again does nothing."""
         if self.descriptor is not None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from actbench.store import files
@@ -40,9 +39,9 @@ def update(root: Path) -> None:
     with files.explained("write", path):
         files.refuse_link(running)
         running.mkdir(exist_ok=True)
-        with _locked(running / "index.lock") as alone:
+        with _locked(running / "index.lock") as lock:
             claimed = {entry.name for entry in running.iterdir()}
-            if alone:
+            if lock is not None:
                 for name in claimed:
                     if name.startswith(f".{RUNS_CSV}."):  # the temporary file of a writer that was killed
                         (running / name).unlink(missing_ok=True)
@@ -60,17 +59,11 @@ def is_current(root: Path) -> bool:
     return _lines_by_run(_read_text(root / RUNS_CSV))[1].keys() == set(run_ids(root))
 
 
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[bool]:
+def _locked(path: Path) -> contextlib.AbstractContextManager[files.Lock | None]:
     try:
-        lock = files.wait_for_lock(path, LOCK_TIMEOUT_S)
+        return files.wait_for_lock(path, LOCK_TIMEOUT_S) or contextlib.nullcontext()
     except OSError:  # it belongs to another user, say; `update` is correct without it
-        lock = None
-    try:
-        yield lock is not None
-    finally:
-        if lock is not None:
-            lock.release()
+        return contextlib.nullcontext()
 
 
 def _read_text(path: Path) -> str:
