@@ -1,4 +1,4 @@
-"""Fixtures and rules that all tests share: one thread's worth of torch, the real MNIST where it lies, no network."""
+"""Fixtures and rules that all tests share: the real MNIST if it is there, no network, slow tests first."""
 
 from __future__ import annotations
 
@@ -10,20 +10,32 @@ from typing import Any
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Each worker has one processor to itself. torch reads this when it is loaded, so it must be set before.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 def _mnist_folder() -> Path | None:
     folder = os.environ.get("ACTBENCH_DATA_DIR")
     return Path(folder) if folder and (Path(folder) / "MNIST" / "raw").is_dir() else None
 
 
+def pytest_configure() -> None:
+    """Fail at once if the environment says that the real MNIST or a browser must be there, and it is not."""
+    if os.environ.get("ACTBENCH_REQUIRE_MNIST") and _mnist_folder() is None:
+        raise pytest.UsageError("ACTBENCH_REQUIRE_MNIST is set, but ACTBENCH_DATA_DIR names no folder with MNIST/raw")
+    if os.environ.get("ACTBENCH_REQUIRE_BROWSER") and shutil.which("chromium") is None:
+        raise pytest.UsageError("ACTBENCH_REQUIRE_BROWSER is set, but there is no chromium on the PATH")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what this machine cannot run, and say why; with ACTBENCH_REQUIRE_MNIST a missing MNIST fails."""
-    missing = _mnist_folder() is None
-    if missing and os.environ.get("ACTBENCH_REQUIRE_MNIST"):
-        pytest.exit("ACTBENCH_REQUIRE_MNIST is set, but ACTBENCH_DATA_DIR names no folder with MNIST/raw", 1)
-    no_browser = shutil.which("chromium") is None
-    if no_browser and os.environ.get("ACTBENCH_REQUIRE_BROWSER"):
-        pytest.exit("ACTBENCH_REQUIRE_BROWSER is set, but there is no chromium on the PATH", 1)
+    """Skip what this machine cannot run, and say why.
+
+    Files with slow tests come first, so that no worker is left with one at the end.
+    """
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+    missing, no_browser = _mnist_folder() is None, shutil.which("chromium") is None
     for item in items:
         if missing and item.get_closest_marker("mnist"):
             item.add_marker(pytest.mark.skip(reason="needs ACTBENCH_DATA_DIR, a folder with the real MNIST/raw"))
@@ -45,8 +57,8 @@ def mnist_folder() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _no_network_and_no_settings_of_the_person(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Let no test reach beyond this machine or see the environment's own actbench settings."""
+def _no_network_and_no_personal_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keep every test from reaching beyond this machine and from seeing the user's own actbench settings."""
     for name in ("ACTBENCH_RESULTS", "ACTBENCH_MIRROR", "NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
     connect = socket.socket.connect

@@ -25,6 +25,7 @@ pytest.importorskip("ray", reason="needs the extra actbench[ray]")
 
 pytestmark = [
     pytest.mark.ray,
+    pytest.mark.slow,
     # Ray leaves pipes and log files of the processes that it has started to the garbage collector.
     pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning"),
     pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning"),
