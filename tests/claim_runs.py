@@ -1,4 +1,4 @@
-"""Made-up ended runs of a claim's arms, for tests of what claims read from a store."""
+"""Made-up finished runs of a claim's arms, for tests of what claims read from a store."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ readings:
 
 
 def claim(folder: Path, text: str = CLAIM, name: str = "01_test.yaml", **flags: Any) -> Claim:
-    """Load the text of a claim file."""
+    """Write a claim file with this text and load it."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text(text)
     return load_all([folder / name], Flags(**flags))[0]
 
 
 def store_runs(store: Store, of: Claim, make: Callable[[str, int], Mapping[str, Any]]) -> None:
-    """Store a run for each arm and seed; `make(arm, seed)` gives fields of its record."""
+    """Store a run for each arm and seed; `make(arm, seed)` returns fields of its record."""
     store.root.mkdir(parents=True, exist_ok=True)
     for arm, variant in of.arms.items():
         for seed in of.seeds:

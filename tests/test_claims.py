@@ -1,4 +1,4 @@
-"""The claim tool: its files, what they need, what they read from runs, and the command."""
+"""Claim studies: their files, the runs that they need, what they read from runs, and the command."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def replaced(text: str, *pairs: tuple[str, str]) -> str:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_every_claim_file_says_what_it_is_and_how_to_run_it_and_follows_the_schema(path: Path) -> None:
+def test_every_claim_file_opens_with_a_question_and_its_command_and_follows_the_schema(path: Path) -> None:
     first, second = path.read_text().splitlines()[:2]
     values = yaml.safe_load(path.read_text())
     assert re.fullmatch(rf"# .+\?   Run: actbench claims {values['id']}", first)
@@ -61,13 +61,13 @@ def test_every_claim_file_says_what_it_is_and_how_to_run_it_and_follows_the_sche
     jsonschema.validate(values, json.loads((path.parent / "schema.json").read_text()))
 
 
-def test_the_schema_file_is_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_stored_schema_is_the_one_that_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("schema", "--claims") == 0
     assert json.loads((FILES[0].parent / "schema.json").read_text()) == json.loads(capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("quick", [False, True])
-def test_all_claims_load_and_their_arms_are_named_after_what_they_are(quick: bool) -> None:
+def test_all_claims_load_and_their_arms_have_names_derived_from_their_settings(quick: bool) -> None:
     loaded = load_all(FILES, Flags(quick=quick))
     assert [one.number for one in loaded] == list(range(1, 23))
     for one in loaded:
@@ -75,11 +75,11 @@ def test_all_claims_load_and_their_arms_are_named_after_what_they_are(quick: boo
         assert all(reading.parts for reading in one.readings)
         for variant in one.arms.values():
             anew = type(variant)(**{k: v for k, v in variant.plain().items() if k != "name"})
-            assert anew.name == variant.name, "equal arms of two claims are one run"
+            assert anew.name == variant.name, "two claims with equal arms share the run"
             assert variant.dataset == ("digits" if quick else "mnist")
 
 
-def test_every_claim_has_seeds_enough_to_decide_one_of_all_contrasts() -> None:
+def test_every_claim_has_enough_seeds_to_decide_one_of_all_contrasts() -> None:
     loaded = load_all(FILES)
     family = sum(len(one.parts) for one in loaded)
     for one in loaded:
@@ -98,16 +98,16 @@ def test_runs_that_claims_share_are_trained_and_counted_once(tmp_path: Path) -> 
     assert convergence.shared == convergence.runs == 60, "the recipe's arms are those of the first claim"
 
 
-def test_pairs_come_seed_by_seed(tmp_path: Path) -> None:
+def test_runs_are_planned_seed_by_seed(tmp_path: Path) -> None:
     runs = claims.plan(load_all(FILES), Store(tmp_path)).runs.runs
     assert [run.seed for run in runs] == sorted(run.seed for run in runs)
 
 
-def test_what_has_ended_is_not_trained_again(tmp_path: Path) -> None:
+def test_finished_runs_are_not_trained_again_but_failed_ones_are(tmp_path: Path) -> None:
     of, store = claim(tmp_path / "c"), Store(tmp_path / "r")
     store_runs(store, of, lambda arm, seed: {"status": "failed" if seed == 0 else "diverged" if seed == 1 else "done"})
     (need,) = claims.plan([of], store).needs
-    assert (need.runs, need.done, need.to_train) == (26, 24, 2), "a failed run is tried again"
+    assert (need.runs, need.done, need.to_train) == (26, 24, 2), "a failed run is retried"
 
 
 # --- bad files -----------------------------------------------------------------------------------------------
@@ -142,10 +142,12 @@ def test_what_has_ended_is_not_trained_again(tmp_path: Path) -> None:
         ("    parts:\n      - {", "    parts: {", "parts: must be a list of contrasts"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_with_a_file_is_said_with_its_place(tmp_path: Path, old: str, new: str, problem: str) -> None:
+def test_a_problem_in_a_file_is_reported_with_its_line_and_column(
+    tmp_path: Path, old: str, new: str, problem: str
+) -> None:
     text = replaced(CLAIM, (old, new))
     if not problem:
-        assert claim(tmp_path, text).readings, "what only --quick reads is not checked without it"
+        assert claim(tmp_path, text).readings, "keys that only --quick reads are not checked without it"
         with pytest.raises(ConfigError, match="expct: unknown key"):
             claim(tmp_path, text, quick=True)
         return
@@ -155,7 +157,7 @@ def test_what_is_wrong_with_a_file_is_said_with_its_place(tmp_path: Path, old: s
     assert all(re.match(r".*01_test.yaml:\d+:\d+: ", line) for line in str(caught.value).splitlines())
 
 
-def test_all_problems_of_all_files_are_told_at_once(tmp_path: Path) -> None:
+def test_all_problems_in_all_files_are_reported_together(tmp_path: Path) -> None:
     for name in ("01_a.yaml", "02_b.yaml"):
         (tmp_path / name).write_text(replaced(CLAIM, ("margin: 0.01", "margin: -1"), ("relu", "rleu")))
     with pytest.raises(ConfigError) as caught:
@@ -163,14 +165,14 @@ def test_all_problems_of_all_files_are_told_at_once(tmp_path: Path) -> None:
     assert len(caught.value.problems) == 4
 
 
-def test_two_files_cannot_have_one_id(tmp_path: Path) -> None:
+def test_two_files_cannot_have_the_same_id(tmp_path: Path) -> None:
     for name in ("01_a.yaml", "02_b.yaml"):
         (tmp_path / name).write_text(CLAIM)
     with pytest.raises(ConfigError, match=r"02_b.yaml: id: 1 is also the id in .*01_a.yaml"):
         load_all(sorted(tmp_path.glob("*.yaml")))
 
 
-def test_a_folder_without_claims_and_a_claim_that_is_none_are_refused(tmp_path: Path) -> None:
+def test_a_folder_without_claims_and_an_unknown_claim_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no claim files"):
         claims.claim_files(tmp_path)
     loaded = load_all(FILES)
@@ -180,7 +182,7 @@ def test_a_folder_without_claims_and_a_claim_that_is_none_are_refused(tmp_path: 
     assert [one.number for one in picked] == [2, 6, 12, 22]
 
 
-def test_a_ladder_makes_an_arm_a_rung_and_an_arms_own_comes_first(tmp_path: Path) -> None:
+def test_a_ladder_makes_one_arm_per_rung_and_an_arms_own_ladder_takes_precedence(tmp_path: Path) -> None:
     text = replaced(
         CLAIM,
         ("b: {activation: tanh}", "b: {activation: tanh, ladder: {wide: {hidden: [64]}}}\nladder: {s: {lr: 1}, t: {}}"),
@@ -196,7 +198,7 @@ def test_a_ladder_makes_an_arm_a_rung_and_an_arms_own_comes_first(tmp_path: Path
 
 
 def accuracies(**means: float) -> Any:
-    """Records whose test accuracy is the arm's mean, and a little more with each seed."""
+    """Make records whose test accuracy is the arm's mean plus a little more for each seed."""
     return lambda arm, seed: {"metrics": {"test_accuracy": means[arm] + seed / 1e4}, "provenance": {"threads": 2}}
 
 
@@ -210,7 +212,7 @@ def test_a_verdict_follows_from_stored_runs(tmp_path: Path) -> None:
     assert (found.family, found.known, found.environment) == (1, 1, {})
 
 
-def test_the_evidence_of_sameness_shows_the_test_that_shows_it(tmp_path: Path) -> None:
+def test_the_evidence_of_equality_shows_the_equivalence_p(tmp_path: Path) -> None:
     of, store = claim(tmp_path / "c"), Store(tmp_path / "r")
     store_runs(store, of, lambda arm, seed: {"metrics": {"test_accuracy": 0.95 + (seed % 3) / 1e4 * (arm == "a")}})
     (reading,) = judged(of, store).claims[0].readings
@@ -218,14 +220,14 @@ def test_the_evidence_of_sameness_shows_the_test_that_shows_it(tmp_path: Path) -
     assert ", equivalence p <0.001, n 13" in writeup.evidence_text(reading.parts[0])
 
 
-def test_runs_that_are_not_there_leave_a_claim_undecided(tmp_path: Path) -> None:
+def test_untrained_runs_leave_a_claim_undecided(tmp_path: Path) -> None:
     of = claim(tmp_path / "c")
     (reading,) = judged(of, Store(tmp_path / "nowhere")).claims[0].readings
     assert reading.verdict is Verdict.OPEN
-    assert "26 runs are not trained yet" in writeup.evidence_text(reading.parts[0])
+    assert "26 runs not trained yet" in writeup.evidence_text(reading.parts[0])
 
 
-def test_a_run_that_diverged_is_counted_and_never_dropped(tmp_path: Path) -> None:
+def test_a_diverged_run_is_counted_and_never_dropped(tmp_path: Path) -> None:
     of, store = claim(tmp_path / "c"), Store(tmp_path / "r")
     good = accuracies(a=0.95, b=0.9)
     store_runs(store, of, lambda arm, seed: {**good(arm, seed), **({"status": "diverged"} if seed == 4 else {})})
@@ -234,7 +236,7 @@ def test_a_run_that_diverged_is_counted_and_never_dropped(tmp_path: Path) -> Non
     assert "1 of 13 pairs have no value" in writeup.evidence_text(reading.parts[0])
 
 
-def test_runs_from_different_machines_are_told(tmp_path: Path) -> None:
+def test_runs_with_different_threads_are_reported(tmp_path: Path) -> None:
     of, store = claim(tmp_path / "c"), Store(tmp_path / "r")
     store_runs(store, of, lambda arm, seed: {**accuracies(a=1, b=0)(arm, seed), "provenance": {"threads": seed % 2}})
     assert "The runs differ in threads: 0, 1." in writeup.footnotes(judged(of, store))
@@ -246,7 +248,7 @@ def curve(values: list[float]) -> list[dict[str, Any]]:
     ]
 
 
-def test_a_run_that_never_gets_there_has_its_length_as_a_bound(tmp_path: Path) -> None:
+def test_a_run_that_never_reaches_the_threshold_has_its_length_as_a_lower_bound(tmp_path: Path) -> None:
     for metric, bound in (("epochs_to:test_accuracy>=0.9", 3.0), ("seconds_to:test_accuracy>=0.9", 4.0)):
         text = replaced(CLAIM, ("metric: test_accuracy", f'metric: "{metric}"'), ("higher", "lower"), ("0.01", "0.5"))
         of, store = claim(tmp_path / "c", text), Store(tmp_path / metric[0])
@@ -256,10 +258,10 @@ def test_a_run_that_never_gets_there_has_its_length_as_a_bound(tmp_path: Path) -
         assert one.finding.never == (0, 13)
         assert one.finding.means == (bound / 3 if bound == 3 else 2.0, bound)
         assert one.verdict is Verdict.SUPPORTED
-        assert "or more (13 runs never got there)" in writeup.evidence_text(one)
+        assert "or more (13 runs never reached the threshold)" in writeup.evidence_text(one)
 
 
-def test_times_of_runs_that_shared_every_call_on_cuda_are_not_compared(tmp_path: Path) -> None:
+def test_times_of_runs_that_share_every_call_on_cuda_are_not_compared(tmp_path: Path) -> None:
     text = replaced(CLAIM, ("metric: test_accuracy", 'metric: "seconds_to:epoch>=2"'))
     of, store = claim(tmp_path / "c", text), Store(tmp_path / "r")
     store_runs(store, of, lambda arm, seed: {"epochs": curve([0.1, 0.5, 0.6]), "provenance": {"device": "cuda:0"}})
@@ -268,7 +270,7 @@ def test_times_of_runs_that_shared_every_call_on_cuda_are_not_compared(tmp_path:
     assert "share every call" in writeup.evidence_text(one)
 
 
-def test_sides_are_read_after_their_epoch_and_in_their_layer_and_best_is_the_best(tmp_path: Path) -> None:
+def test_a_side_is_read_after_its_epoch_and_in_its_layer_or_at_the_best_epoch(tmp_path: Path) -> None:
     parts = """\
       - {metric: test_accuracy, epoch: 1, arm: a, against: {arm: a, epoch: 0}, expect: higher, margin: 0.1}
       - {metric: rms_activation, arm: {arm: a, layer: last}, against: {arm: a, layer: 0}, expect: lower, margin: 0.1}
@@ -286,7 +288,7 @@ def test_sides_are_read_after_their_epoch_and_in_their_layer_and_best_is_the_bes
     assert found[2].verdict is Verdict.OPEN, "there is no sixth layer"
 
 
-def test_logarithms_compare_ratios_and_nothing_positive_has_none(tmp_path: Path) -> None:
+def test_a_log_part_compares_ratios_and_zeros_have_no_value(tmp_path: Path) -> None:
     text = replaced(CLAIM, ("margin: 0.01", "margin: 1.5, transform: log"))
     of, store = claim(tmp_path / "c", text), Store(tmp_path / "r")
     store_runs(store, of, accuracies(a=0.8, b=0.4))
@@ -298,7 +300,7 @@ def test_logarithms_compare_ratios_and_nothing_positive_has_none(tmp_path: Path)
     assert judged(of, zero).claims[0].readings[0].parts[0].finding.lost == 13
 
 
-def test_the_ladder_and_other_metrics_are_shown_beside_the_evidence(tmp_path: Path) -> None:
+def test_ladders_and_other_metrics_are_shown_beside_the_evidence(tmp_path: Path) -> None:
     text = (
         replaced(
             CLAIM,
@@ -314,7 +316,7 @@ def test_the_ladder_and_other_metrics_are_shown_beside_the_evidence(tmp_path: Pa
     assert "test accuracy, %: a u = 30.00, a s = 10.00" in lines
 
 
-def test_other_claims_that_are_stored_whole_count_and_the_rest_count_as_unknown(tmp_path: Path) -> None:
+def test_other_claims_count_if_all_their_runs_are_stored_and_as_unknown_otherwise(tmp_path: Path) -> None:
     texts = [replaced(CLAIM, ("id: 1", f"id: {n}"), ("epochs: 2", f"epochs: {n}")) for n in (1, 2, 3)]
     loaded = [claim(tmp_path / "c", text, f"0{n}_test.yaml") for n, text in enumerate(texts, 1)]
     store = Store(tmp_path / "r")
@@ -330,7 +332,7 @@ def test_other_claims_that_are_stored_whole_count_and_the_rest_count_as_unknown(
 
 
 def network(activation: str, widths: tuple[int, ...]) -> tuple[list[measures.LayerPass], torch.Tensor]:
-    """Random weights with random images passed through, as `measures.structure` does it."""
+    """Pass random images through random weights, as `measures.structure` does."""
     draws = torch.Generator().manual_seed(3)
     x, layers = torch.randn(50, 20, generator=draws), []
     for k, (inputs, outputs) in enumerate(zip((20, *widths), (*widths, 10), strict=True)):
@@ -343,7 +345,7 @@ def network(activation: str, widths: tuple[int, ...]) -> tuple[list[measures.Lay
 
 
 @pytest.mark.parametrize(("activation", "share"), [("sigmoid", 1.0), ("tanh", 0.0)])
-def test_the_share_of_gradients_with_one_sign_is_that_of_autograd(activation: str, share: float) -> None:
+def test_the_share_of_gradients_with_one_sign_agrees_with_autograd(activation: str, share: float) -> None:
     layers, labels = network(activation, (30,))
     assert measures.same_sign_share(layers, labels) == share
     last, same = layers[-1], []
@@ -357,13 +359,13 @@ def test_the_share_of_gradients_with_one_sign_is_that_of_autograd(activation: st
     assert sum(same) / len(same) == share
 
 
-def test_only_a_network_without_activation_collapses_into_one_matrix() -> None:
+def test_only_a_network_without_activations_collapses_into_one_linear_map() -> None:
     for widths in ((), (30,), (30, 30, 30)):
         assert measures.collapse_error(*network("identity", widths)) < 1e-5
     assert measures.collapse_error(*network("relu", (30, 30))) > 0.1
 
 
-def test_cost_claims_take_plain_activations_and_their_own_metrics_only(tmp_path: Path) -> None:
+def test_cost_claims_accept_only_default_activations_and_cost_metrics(tmp_path: Path) -> None:
     text = replaced(CLAIM, ("seeds: 13", "seeds: 13\nmeasured: cost"))
     with pytest.raises(ConfigError, match="unknown metric of a cost 'test_accuracy'"):
         claim(tmp_path, text)
@@ -390,7 +392,7 @@ def test_costs_are_paired_by_repetition(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_no_text_of_a_claim_file_can_harm_a_page_a_table_or_a_terminal(tmp_path: Path, text: str) -> None:
+def test_no_text_in_a_claim_file_can_harm_a_page_a_table_or_a_terminal(tmp_path: Path, text: str) -> None:
     quoted = '"' + "".join(c if ord(c) > 0xFFFF else json.dumps(c)[1:-1] for c in text) + '"'
     pairs = ("claim: The first is better.", f"claim: {quoted}"), ("says: more accurate", f"says: {quoted}")
     of = claim(tmp_path / "c", replaced(CLAIM, *pairs, ("seeds: 13", "seeds: 2")))
@@ -415,7 +417,7 @@ def test_an_unknown_format_is_refused_before_anything_is_trained(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_dry_run_shows_runs_and_time_and_trains_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_dry_run_shows_the_runs_and_trains_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert run("claims", "--dry-run", "--format", "json", "--results", tmp_path) == 0
     rows = json.loads(capsys.readouterr().out)["claims"]
     assert len(rows) == 23
@@ -425,7 +427,7 @@ def test_a_dry_run_shows_runs_and_time_and_trains_nothing(capsys: pytest.Capture
     assert not list(tmp_path.iterdir())
 
 
-def test_a_plan_grows_with_images_depth_and_what_an_epoch_does() -> None:
+def test_the_estimated_time_grows_with_images_depth_and_the_work_per_epoch() -> None:
     def seconds(**keys: Any) -> float:
         return rough_seconds(Run(Variant(**keys), 0))
 
@@ -435,10 +437,10 @@ def test_a_plan_grows_with_images_depth_and_what_an_epoch_does() -> None:
     assert min(seconds(batch_norm=True), seconds(augment={"shift": 1})) > seconds()
 
 
-# --- for real, on the digits ---------------------------------------------------------------------------------
+# --- real training on the digits ---------------------------------------------------------------------------------
 
 
-def test_a_demonstration_trains_what_is_missing_once_and_says_no_verdict(
+def test_a_demonstration_trains_missing_runs_once_and_gives_no_verdict(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert run("claims", "17", "19", "22", "--quick", "--seeds", "2", "--results", tmp_path, "-q") == 0
@@ -447,15 +449,15 @@ def test_a_demonstration_trains_what_is_missing_once_and_says_no_verdict(
     assert "points towards" in words
     assert not re.search(r"supported|contradicted|not decided|no difference", words)
     assert "A demonstration" in first
-    assert [path.name for path in tmp_path.iterdir()] == ["claims-quick"], "apart from runs that count"
+    assert [path.name for path in tmp_path.iterdir()] == ["claims-quick"], "kept apart from the runs that count"
     assert run("claims", "22", "--quick", "--seeds", "2", "--results", tmp_path, "--json") == 0
     streams = capsys.readouterr()
-    assert streams.err == "", "all is trained already"
+    assert streams.err == "", "everything is trained already"
     readings = json.loads(streams.out)["claims"][0]["readings"]
     assert [reading["parts"][0]["means"][0] for reading in readings] == [1.0, 0.0]
 
 
-def test_stored_weights_give_the_network_that_was_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stored_weights_rebuild_the_trained_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     of = claim(tmp_path / "c", replaced(CLAIM, ("seeds: 13", "seeds: 1"), ("epochs: 2", "epochs: 1, hidden: [8]")))
     folder, results = tmp_path / "c", tmp_path / "r"
     assert run("claims", "1", "--claims", folder, "--results", results, "-q") == 0
@@ -473,13 +475,13 @@ def test_stored_weights_give_the_network_that_was_trained(tmp_path: Path, monkey
     assert seen == [pytest.approx(stored.metrics["test_accuracy"])]
 
 
-def test_structure_is_refused_where_layers_are_not_all_there_is(tmp_path: Path) -> None:
+def test_weights_are_measured_only_in_networks_of_plain_linear_layers(tmp_path: Path) -> None:
     of = claim(tmp_path, replaced(CLAIM, ("activation: tanh", "activation: tanh, batch_norm: true")))
     with pytest.raises(UsageError, match="plain linear layers only"):
         measures.structure("measured:collapse_error", of.arms["b"], None, None)  # type: ignore[arg-type]
 
 
-def test_evidence_is_made_of_what_runs_measured_and_none_of_it_is_invented(tmp_path: Path) -> None:
+def test_a_metric_that_runs_did_not_measure_has_no_evidence(tmp_path: Path) -> None:
     of, store = claim(tmp_path / "c"), Store(tmp_path / "r")
     store_runs(store, of, lambda arm, seed: {"metrics": {"test_loss": 1.0}})  # no accuracy was measured
     (finding,) = evidence.findings(of, RunCache(store, no_data))

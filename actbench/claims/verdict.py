@@ -87,7 +87,7 @@ def _judge_part(finding: Finding, p: float, same_p: float, family: int, alpha: f
         return JudgedPart(finding, verdict, why=why)
     if verdict is Verdict.OPEN and not why and found.smallest_p * family >= alpha:
         needed = stats.seeds_needed(family, alpha)
-        why = f"{plural(found.n, 'seed')} cannot decide one of {family} contrasts, {needed} can"
+        why = f"{plural(found.n, 'seed')} cannot decide one of {family} contrasts; {needed} can"
     return JudgedPart(finding, verdict, p, same_p, why)
 
 
@@ -116,7 +116,7 @@ def _decide(finding: Finding, apart: bool, same: bool) -> tuple[Verdict, str]:
         return Verdict.OPEN, ""
     is_higher = found.difference > 0
     if finding.never[is_higher]:  # the side that looks lower has lower bounds, so it may be higher
-        return Verdict.OPEN, "runs on the side that looks lower never got there"
+        return Verdict.OPEN, "runs on the side that looks lower never reached the threshold"
     as_predicted = expect == ("higher" if is_higher else "lower")
     return (Verdict.SUPPORTED if as_predicted else Verdict.CONTRADICTED), ""
 
@@ -125,8 +125,8 @@ def _missing(finding: Finding) -> str:
     if finding.why:
         return finding.why
     if finding.untrained:
-        return f"{finding.untrained} runs are not trained yet"
-    return f"{finding.lost} of {finding.wanted} pairs have no value: a run diverged, or has none"
+        return f"{plural(finding.untrained, 'run')} not trained yet"
+    return f"{finding.lost} of {finding.wanted} pairs have no value: a run diverged or did not measure it"
 
 
 def combine(verdicts: Sequence[Verdict]) -> Verdict:

@@ -86,7 +86,7 @@ def evidence_text(one: JudgedPart) -> str:
     is_same = one.verdict is Verdict.SAME or (part.expect == "same" and one.verdict is Verdict.SUPPORTED)
     what, value = ("equivalence p", one.equivalence_p) if is_same else ("p", one.adjusted_p)
     p = "" if value is None else f", {what} {value:.3f}" if value >= 0.001 else f", {what} <0.001"
-    never = f" or more ({sum(finding.never)} runs never got there)" if any(finding.never) else ""
+    never = f" or more ({plural(sum(finding.never), 'run')} never reached the threshold)" if any(finding.never) else ""
     note = f" ({one.why})" if one.why else ""
     return f"{head}{sides[0]} against {sides[1]}: {_difference_text(one)}{never}{p}, n {finding.n}{note}"
 
@@ -140,16 +140,16 @@ def footnotes(study: Study) -> list[str]:
             "nothing about MNIST. For verdicts, run `actbench claims`."
         ]
     texts = [
-        f"Differences are paired by seed, with 95% t intervals; p is that of an exact sign-flip test, adjusted by Holm "
-        f"over all {study.family} contrasts of all claims; an equivalence p is that of two one-sided t tests within "
-        f"the claim's margin, adjusted likewise. A difference counts where p < {ALPHA:g} and it is as large as the "
-        f"margin, sameness where the equivalence p < {ALPHA:g}."
+        "Differences are paired by seed, with 95% t intervals. p comes from an exact sign-flip test, adjusted by Holm "
+        f"over all {study.family} contrasts of all claims; an equivalence p comes from two one-sided t tests within the "
+        "claim's margin, adjusted in the same way. A difference counts if "
+        f"p < {ALPHA:g} and it is at least as large as the margin, equality if the equivalence p < {ALPHA:g}."
     ]
     for key, values in study.environment.items():
         texts.append(f"The runs differ in {key}: {', '.join(map(str, values))}.")
     if study.known < study.family:
         texts.append(
-            f"{study.known} of these {study.family} contrasts have a result; the others count as p = 1, which can "
+            f"{study.known} of these {study.family} contrasts have a result. The others count as p = 1, which can "
             "only make verdicts more cautious."
         )
     return texts
