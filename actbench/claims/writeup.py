@@ -141,8 +141,8 @@ def footnotes(study: Study) -> list[str]:
         ]
     texts = [
         "Differences are paired by seed, with 95% t intervals. p comes from an exact sign-flip test, adjusted by Holm "
-        f"over all {study.family} contrasts of all claims; an equivalence p comes from two one-sided t tests within the "
-        "claim's margin, adjusted in the same way. A difference counts if "
+        f"over all {study.family} contrasts of all claims; an equivalence p comes from two one-sided t tests within "
+        "the claim's margin, adjusted in the same way. A difference counts if "
         f"p < {ALPHA:g} and it is at least as large as the margin, equality if the equivalence p < {ALPHA:g}."
     ]
     for key, values in study.environment.items():
