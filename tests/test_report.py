@@ -171,12 +171,12 @@ def test_two_settings_that_vary_make_a_heat_map_and_three_make_none(tmp_path: Pa
         for lr in (0.1, 0.2):
             stored(tmp_path / "two", f"{activation} {lr}", 0, 0.9, 0.1, activation=activation, lr=lr)
     runs, problems = read_results([str(tmp_path / "two")], tmp_path)
-    accuracy, dead = gather(runs, problems).heat_maps
+    accuracy, dead = gather(runs, problems).heat_tables
     assert (accuracy.row_values, accuracy.column_values) == (("relu", "tanh"), ("0.1", "0.2"))
-    assert dead.cells[0][0] == ("10.00", 0, 1)
+    assert dead.cells[0][0] == ("10.00", 0, "1 run")
     stored(tmp_path / "two", "more", 0, 0.9, 0.1, epochs=3, batch_size=32)
     runs, problems = read_results([str(tmp_path / "two")], tmp_path)
-    assert gather(runs, problems).heat_maps == []
+    assert gather(runs, problems).heat_tables == []
 
 
 def test_damaged_files_are_named_on_the_page_and_the_rest_is_shown(results: Path) -> None:
@@ -191,10 +191,14 @@ def test_damaged_files_are_named_on_the_page_and_the_rest_is_shown(results: Path
 def test_neurons_are_pictured_dead_ones_and_active_ones(results: Path) -> None:
     runs, problems = read_results([str(results)], results)
     first, worst = gather(runs, problems, baseline="relu").neurons
-    assert [neuron.caption for neuron in first.dead] == ["born dead", "died in epoch 1"]
-    assert [neuron.unit for neuron in first.active] == [3, 2]
+    (dead_heading, dead), (active_heading, active) = first.galleries
+    assert "dead" in dead_heading
+    assert [caption for _, caption, _ in dead] == ["born dead", "died in epoch 1"]
+    assert "most active" in active_heading
+    assert [unit for unit, _, _ in active] == [3, 2]
+    assert [caption for _, caption, _ in active] == ["fires for 75%", "fires for 50%"]
     assert worst.label != first.label
-    assert all(neuron.image.startswith("data:image/png;base64,") for neuron in first.dead)
+    assert all(image.startswith("data:image/png;base64,") for _, _, image in dead)
 
 
 @pytest.mark.parametrize(

@@ -36,11 +36,10 @@ _ENDS = ((0, 34, 78), (124, 123, 120), (254, 232, 56))  # the most negative weig
 
 @dataclass(frozen=True)
 class Gallery:
-    """Units of one kind with pictures of their weights; weights of at least `limit` have the strongest colours."""
+    """Units of one kind, each with a picture of its weights; those beyond +-`limit` have the strongest colours."""
 
     heading: str
-    units: tuple[Row, ...]
-    pictures: tuple[str, ...]
+    pictured: list[tuple[Row, str]]
     limit: float
 
 
@@ -143,7 +142,8 @@ def galleries(units: Sequence[Row], weights: NDArray[Any] | None) -> list[Galler
 
     units, weights: as in `neurons`. Returns nothing for weights that are not images.
     """
-    first = [unit for unit in units if unit["layer"] == min(unit["layer"] for unit in units)]
+    lowest = min(unit["layer"] for unit in units)
+    first = [unit for unit in units if unit["layer"] == lowest]
     if weights is None or weights.shape != (len(first), SIDE * SIDE):
         return []
     dead = [i for i, unit in enumerate(first) if unit.get("dead")]
@@ -164,8 +164,7 @@ def galleries(units: Sequence[Row], weights: NDArray[Any] | None) -> list[Galler
     shown = np.nan_to_num(weights[[i for _, members in rows for i in members]].astype(np.float64), posinf=0, neginf=0)
     limit = float(np.quantile(np.abs(shown), 0.995)) or 1.0
     return [
-        Gallery(heading, tuple(first[i] for i in members), tuple(picture(weights[i], limit) for i in members), limit)
-        for heading, members in rows
+        Gallery(heading, [(first[i], picture(weights[i], limit)) for i in members], limit) for heading, members in rows
     ]
 
 
@@ -178,7 +177,7 @@ def _evenly(members: Sequence[int]) -> list[int]:
 def _gallery(one: Gallery, *, keyed: bool) -> Chart:
     """Draw one row of pictures, with the units' numbers and firing rates below."""
     rows = []
-    for i, (unit, address) in enumerate(zip(one.units, one.pictures, strict=True)):
+    for i, (unit, address) in enumerate(one.pictured):
         rate = number(unit.get("firing_rate"))
         rows.append({"at": i + 0.5, "picture": address, "unit": f"unit {unit['unit']}", "weight": 0.0,
                      "rate": "" if rate is None else "never fires" if rate == 0 else f"fires {rate:.0%}"})  # fmt: skip

@@ -21,7 +21,8 @@ alt: Any = LazyModule("altair")  # its own types are too narrow for encodings as
 Chart: TypeAlias = Any
 """One of altair's charts: a Chart, LayerChart, HConcatChart, VConcatChart or ConcatChart."""
 
-Theme = Literal["light", "dark"]
+Theme = Literal["light", "dark", "page"]
+"""Light or dark paper, or the CSS variables of the web page that contains an svg, so that it follows its scheme."""
 
 MOST_SERIES = 7
 """The most lines that can be told apart in one panel."""
@@ -34,10 +35,12 @@ _FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
 _INK = {  # paper, ink, quiet text, axis lines, grid
     "light": ("#ffffff", "#1b1b1f", "#55565c", "#8b8c92", "#e6e6ea"),
     "dark": ("#16181d", "#f0f0f3", "#b4b6bf", "#7d8089", "#30333b"),
+    "page": ("transparent", "var(--ink)", "var(--quiet)", "var(--axis)", "var(--line)"),
 }
 _SERIES = {
     "light": ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"),
     "dark": ("#56B4E9", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#F0E442", "#F0F0F3"),
+    "page": tuple(f"var(--series-{i})" for i in range(1, MOST_SERIES + 1)),
 }
 _LABEL_LIMIT = 40
 _OF_UNITS = {name for name in METRICS if name.endswith("_ratio") and name != "saturated_ratio"}

@@ -1,11 +1,9 @@
-"""The report: stored runs -> one self-contained HTML page (layer 4).
+"""The report: stored runs -> one self-contained HTML page, as text.
 
-Imports the comparison and its tables, `curves` and `pictures`, jinja2 with autoescape; writes no files. The page has
-no address in it: its style and script are inline and allowed by their hashes alone, its pictures are data. What a
-person has typed arrives as text everywhere; numbers for the script lie in a JSON block in which no `<` is left.
+The page contains no address: its style and script are inline and allowed by their hashes alone, and its pictures are
+data. Everything that a person typed arrives as text. The numbers for the script are in a JSON block without any `<`.
 
-    gathering  stored runs -> Page                 curves    learning curves and heat maps as plain numbers
-    pictures   shapes of activations, weights      page.html.j2, page.css, page.js  the page
+    gather   stored runs -> Page                 page.html.j2, page.css, page.js  the page
 """
 
 from __future__ import annotations
@@ -19,7 +17,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from actbench.report.gathering import Page, gather
+from actbench import figures
+from actbench.report.gather import Page, gather
 from actbench.store import files
 
 __all__ = ["Page", "gather", "render"]
@@ -27,10 +26,11 @@ __all__ = ["Page", "gather", "render"]
 
 def render(page: Page) -> str:
     """Return the page as HTML."""
-    files = resources.files("actbench.report")
-    style, script, template = (
-        files.joinpath(name).read_text("utf-8") for name in ("page.css", "page.js", "page.html.j2")
+    folder = resources.files("actbench.report")
+    css, script, template = (
+        folder.joinpath(name).read_text("utf-8") for name in ("page.css", "page.js", "page.html.j2")
     )
+    style = f"{_colours('light')}@media (prefers-color-scheme: dark) {{ {_colours('dark')}}}\n{css}"
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.undefined = jinja2.StrictUndefined
     policy = (
@@ -46,12 +46,18 @@ def render(page: Page) -> str:
     )
 
 
+def _colours(theme: figures.Theme) -> str:
+    """Return the colours of the series as CSS variables, which the script and the drawings use."""
+    colours = figures.configuration(theme)["range"]["category"]
+    return f":root {{ {''.join(f'--series-{i}: {one}; ' for i, one in enumerate(colours, 1))}}}\n"
+
+
 def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _inert(value: Mapping[str, Any] | Sequence[Any]) -> str:
-    """JSON that ends no script block and opens no comment, whatever the texts in it say."""
+    """Return JSON that ends no script block and opens no comment, whatever text it contains."""
     text = files.dump_json(value, indent=None)
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")

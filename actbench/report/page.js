@@ -61,8 +61,8 @@
   // ---- learning curves ----
   const names = Object.keys(data.curves);
   if (names.length === 0) { byId("curves").hidden = true; return; }
-  // Okabe and Ito's colours, told apart by dashes as well.
-  const colours = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#808080"];
+  // The colours of the charts are variables in the style; dashes tell lines apart as well.
+  const colours = [1, 2, 3, 4, 5, 6, 7].map((n) => `var(--series-${n})`);
   const dashes = ["", "7 3", "2 3", "9 3 2 3", "12 4"];
   const style = (group) => ({
     colour: colours[group % colours.length],
@@ -102,7 +102,7 @@
   };
   const short = (value) => (value === null ? "" : Number(value.toPrecision(4)).toString());
 
-  let place = null; // how epochs and values lie on the chart that was drawn last
+  let place = null; // how the chart drawn last maps epochs to pixels
   function draw() {
     const curve = data.curves[select.value];
     byId("about").textContent = curve.doc;
@@ -114,13 +114,13 @@
     let [first, last] = [Infinity, -Infinity];
     curve.groups.forEach((group, k) => {
       if (!visible[k]) return;
-      group.seeds.forEach((seed) => values.push(...seed.filter((v, i) => v !== null && (i > 0 || seed.length < 3))));
-      for (const [e] of group.points) { first = Math.min(first, e); last = Math.max(last, e); }
+      for (const seed of group.seeds) values.push(...seed.filter((_, i) => i > 0 || seed.length < 3).map((p) => p[1]));
+      for (const [e] of group.seeds.flat()) { first = Math.min(first, e); last = Math.max(last, e); }
     });
     const svg = svgNode("svg", { viewBox: `0 0 ${width} ${height}`, width, height });
     chart.replaceChildren(svg);
     if (values.length === 0) { place = null; readOut(); return; }
-    // The untrained network lies far off: the axis is fitted to what comes after it, and cuts the first stretch.
+    // The untrained network lies far off, so the axis fits the later epochs and cuts off the first stretch.
     let [low, high] = [Math.min(...values), Math.max(...values)];
     const margin = (high - low) * 0.06 || Math.abs(high) * 0.1 || 1;
     [low, high] = [low >= 0 ? Math.max(0, low - margin) : low - margin, high + margin];
@@ -149,8 +149,7 @@
         inside.append(svgNode("path", { d: `${line(outline)}Z`, fill: colour, "fill-opacity": 0.14 }));
       }
       for (const seed of group.seeds) {
-        const points = seed.map((v, i) => [group.points[i][0], v]).filter((p) => p[1] !== null);
-        inside.append(svgNode("path", { d: line(points), fill: "none", stroke: colour, "stroke-opacity": 0.22, "stroke-width": 0.8 }));
+        inside.append(svgNode("path", { d: line(seed), fill: "none", stroke: colour, "stroke-opacity": 0.22, "stroke-width": 0.8 }));
       }
     });
     curve.groups.forEach((group, k) => {
