@@ -25,7 +25,9 @@ from configs import HOSTILE
 ATTACK = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'</script>{{7*7}}\u2028"
 
 
-def stored(root: Path, name: str, seed: int, accuracy: float, dead: float, **changes: Any) -> None:
+def stored(
+    root: Path, name: str, seed: int, accuracy: float, dead: float, status: str = "done", **changes: Any
+) -> None:
     """Store a made-up run of 3 epochs with 4 units in its first layer, 2 of them dead."""
     settings = {"dataset": "digits", "epochs": 3, "hidden": [4], "name": name, **changes}
     one = config.from_mapping(settings)
@@ -57,7 +59,7 @@ def stored(root: Path, name: str, seed: int, accuracy: float, dead: float, **cha
         config_yaml=config.to_yaml(one.variant, [seed]),
         flat=one.variant.flat(),
         seed=seed,
-        status="done",
+        status=status,
         metrics={"test_accuracy": accuracy, "dead_ratio": dead, "deaths": 3, "epochs_run": 3, "wall_s": 1.0},
         epochs=epochs,
         neurons=neurons,
@@ -177,6 +179,32 @@ def test_two_settings_that_vary_make_a_heat_map_and_three_make_none(tmp_path: Pa
     stored(tmp_path / "two", "more", 0, 0.9, 0.1, epochs=3, batch_size=32)
     runs, problems = read_results([str(tmp_path / "two")], tmp_path)
     assert gather(runs, problems).heat_tables == []
+
+
+def test_a_diverged_run_has_a_line_of_its_own_but_no_part_in_any_mean(tmp_path: Path) -> None:
+    for seed, (accuracy, status) in enumerate([(0.9, "done"), (0.8, "done"), (0.1, "diverged")]):
+        for activation, lr in (("relu", 0.1), ("relu", 0.2), ("tanh", 0.1)):
+            stored(tmp_path / "runs", "n", seed, accuracy, 0.5, status, activation=activation, lr=lr)
+    page = gather(*read_results([str(tmp_path / "runs")], tmp_path))
+    curves = page.data["curves"]["test_accuracy"]["groups"][0]
+    assert curves["points"][-1][1] == pytest.approx(85)
+    assert [seed[-1][1] for seed in curves["seeds"]] == pytest.approx([90, 80, 10])
+    accuracy, _ = page.heat_tables
+    assert accuracy.cells[0][0] == ("85.00*", 0, "3 runs, 1 diverged")
+    assert accuracy.cells[1][1] is None
+
+
+def test_each_activation_is_drawn_once_in_the_colours_of_the_page(results: Path) -> None:
+    stored(results, "gated", 0, 0.9, 0.1, activation="swiglu")
+    page = page_of(results)
+    drawings = re.findall(r"<li><svg.*?</svg></li>", page, re.DOTALL)
+    assert [name for svg in drawings for name in ("relu", "tanh", "swiglu") if f">{name}<" in svg] == [
+        "relu", "tanh", "swiglu"
+    ]  # fmt: skip
+    assert all("var(--series-1)" in svg and "var(--ink)" in svg for svg in drawings)
+    names = re.findall(r' id="([^"]+)"', page)
+    assert len(names) == len(set(names))
+    assert set(re.findall(r"url\(#([^)]+)\)", "".join(drawings))) <= set(names)
 
 
 def test_damaged_files_are_named_on_the_page_and_the_rest_is_shown(results: Path) -> None:
