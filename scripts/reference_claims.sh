@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
 runs=results/reference-claims-runs out=results/reference
 mkdir -p "$out"
-./scripts/actbench claims --results "$runs" --json "$@" > "$out/claims.json.new"
+./scripts/actbench claims --results "$runs" --format json "$@" > "$out/claims.json.new"
 mv "$out/claims.json.new" "$out/claims.json"
 cp "$runs/runs.csv" "$out/claims.csv"
 .venv/bin/python scripts/claims_table.py --evidence > "$out/claims.md"

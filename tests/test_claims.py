@@ -450,7 +450,7 @@ def test_a_demonstration_trains_missing_runs_once_and_gives_no_verdict(
     assert not re.search(r"supported|contradicted|not decided|no difference", words)
     assert "A demonstration" in first
     assert [path.name for path in tmp_path.iterdir()] == ["claims-quick"], "kept apart from the runs that count"
-    assert run("claims", "22", "--quick", "--seeds", "2", "--results", tmp_path, "--json") == 0
+    assert run("claims", "22", "--quick", "--seeds", "2", "--results", tmp_path, "--format", "json") == 0
     streams = capsys.readouterr()
     assert streams.err == "", "everything is trained already"
     readings = json.loads(streams.out)["claims"][0]["readings"]

@@ -131,10 +131,10 @@ def test_every_command_shows_an_example_in_its_help() -> None:
     import typer.main
 
     group: Any = typer.main.get_command(cli.app)
-    commands = dict(group.commands)
-    data = commands.pop("data")
-    for name, command in {**commands, **data.commands}.items():
-        assert f"Example: actbench {'data ' if name in data.commands else ''}{name}" in command.help, name
+    for name, command in group.commands.items():
+        below = {f"{name} {one}": each for one, each in getattr(command, "commands", {}).items()}
+        for path, one in (below or {name: command}).items():
+            assert f"Example: actbench {path}" in one.help, path
 
 
 # --- train ---------------------------------------------------------------------------------------------------
@@ -229,17 +229,17 @@ def test_force_trains_anew_to_the_same_weights_and_metrics_to_the_bit(config: Pa
 def test_new_seeds_train_only_themselves(config: Path, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("train", "-c", config, "--results", results, "-q", "--seeds", "1") == 0
     assert run("train", "-c", config, "--results", results, "--seeds", "3") == 0
-    assert "2 to train, 1 done already" in capsys.readouterr().err
+    assert "2 to train, 1 already done" in capsys.readouterr().err
     assert [row["seed"] for row in rows_of(results)] == [0, 1, 2]
 
 
 def test_json_puts_only_json_on_stdout(config: Path, results: Path) -> None:
-    done = actbench("train", "-c", config, "--results", results, "--json")
+    done = actbench("train", "-c", config, "--results", results, "--format", "json")
     found = json.loads(done.stdout)
     assert [row["seed"] for row in found["runs"]] == [0, 1]
     assert found["failed"] == {}
-    assert json.loads(actbench("compare", results, "--json").stdout)["rows"][0]["n"] == 2
-    assert json.loads(actbench("list", "activations", "--json").stdout)["activations"][0]["name"] == "relu"
+    assert json.loads(actbench("compare", results, "--format", "json").stdout)["rows"][0]["n"] == 2
+    assert json.loads(actbench("list", "activations", "--format", "json").stdout)["activations"][0]["name"] == "relu"
 
 
 def test_quiet_says_nothing_beside_the_result(config: Path, results: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -65,6 +65,11 @@ def shown(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0)
     return capsys.readouterr().out
 
 
+def pivoted(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    assert cli.run(["pivot", *map(str, arguments)]) == 0, capsys.readouterr().err
+    return capsys.readouterr().out
+
+
 # --- by hand -------------------------------------------------------------------------------------------------
 
 
@@ -137,14 +142,14 @@ def test_a_table_can_be_worked_out_by_hand_from_runs_csv(results: Path, capsys: 
 
 
 def test_a_pivot_has_the_same_means_in_every_format(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    asked = (results, "--rows", "activation", "--cols", "lr", "-m", "dead_ratio")
-    table = shown(capsys, *asked)
+    asked = ("activation", "lr", results, "-m", "dead_ratio")
+    table = pivoted(capsys, *asked)
     assert re.search(r"activation +lr=0\.001 +lr=0\.01 +lr=0\.1", table)
-    (relu, silu, tanh) = parse_table(shown(capsys, *asked, "--format", "csv"))
+    (relu, silu, tanh) = parse_table(pivoted(capsys, *asked, "--format", "csv"))
     assert [row["activation"] for row in (relu, silu, tanh)] == ["relu", "silu", "tanh"]
-    assert json.loads(shown(capsys, *asked, "--json"))["rows"] == [relu, silu, tanh]
+    assert json.loads(pivoted(capsys, *asked, "--format", "json"))["rows"] == [relu, silu, tanh]
     assert (silu["lr=0.1_n"], silu["lr=0.1_diverged"], silu["lr=0.1_values"]) == (8, 1, 7)
-    for text in (table, shown(capsys, *asked, "--format", "md"), shown(capsys, *asked, "--format", "latex")):
+    for text in (table, pivoted(capsys, *asked, "--format", "md"), pivoted(capsys, *asked, "--format", "latex")):
         for row in (relu, silu, tanh):
             assert f"{100 * float(row['lr=0.01_mean'] or 0):.2f}" in text
         assert "(1 diverged)" in text
@@ -153,10 +158,6 @@ def test_a_pivot_has_the_same_means_in_every_format(results: Path, capsys: pytes
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--rows", "activation"], "a pivot needs --rows and --cols"),
-        (["--rows", "activation", "--cols", "lr", "--by", "lr"], "in which --by has no meaning"),
-        (["--rows", "activation", "--cols", "lr", "--fail-if", "n > 1"], "in which --fail-if has no meaning"),
-        (["--rows", "activation", "--cols", "lr", "--only-changed"], "in which --only-changed has no meaning"),
         (["--sort", "tset_accuracy"], "unknown column to sort by 'tset_accuracy'; did you mean 'test_accuracy'?"),
         (
             ["--by", "activation", "--epoch", "9"],
@@ -168,7 +169,8 @@ def test_a_pivot_has_the_same_means_in_every_format(results: Path, capsys: pytes
         ),
         (["--filter", "lr = 0.1"], "use '==' to compare"),
         (["--fail-if", "accuracy < 0"], "unknown name 'accuracy'"),
-        (["--format", "xml"], "unknown format 'xml'"),
+        (["--format", "xml"], "unknown format 'xml' (allowed: table, md, latex, csv, json)"),
+        (["--format", "jsn"], "unknown format 'jsn'; did you mean 'json'? (allowed: table, md, latex, csv, json)"),
         (["--metric", "epochs_to:test_accuracy"], "write it as epochs_to:test_accuracy>=0.97"),
     ],
 )
@@ -181,12 +183,37 @@ def test_what_cannot_be_done_is_refused_in_one_line_with_exit_code_2(
     assert streams.out == ""
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([",", "lr"], "a pivot needs a key for its rows and a key for its columns, such as: activation lr"),
+        (["activation", ","], "a pivot needs a key for its rows and a key for its columns, such as: activation lr"),
+        (["activation,lr", "lr"], "lr cannot be in the rows and in the columns"),
+        (["activation", "lr", "--format", "xml"], "unknown format 'xml' (allowed: table, md, latex, csv, json)"),
+        (["activaton", "lr"], "did you mean 'activation'?"),
+    ],
+)
+def test_a_pivot_that_cannot_be_made_is_refused_in_one_line(
+    results: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.setenv("ACTBENCH_RESULTS", str(results))
+    assert cli.run(["pivot", *arguments]) == 2
+    streams = capsys.readouterr()
+    assert message in streams.err
+    assert len(streams.err.splitlines()) == 1
+    assert streams.out == ""
+
+
 def test_tuning_takes_each_activation_at_its_best_lr(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = shown(capsys, results, "--by", "activation", "--tune", "lr", "--format", "md")
     assert "best of 3 by validation accuracy after the last epoch: relu 0.001, silu 0.001, tanh 0.001" in text
     assert "| relu | 8 |" in text
-    early = shown(capsys, results, "--by", "activation", "--tune", "lr", "--epoch", "1", "--json")
-    late = shown(capsys, results, "--by", "activation", "--tune", "lr", "--json")
+    early = shown(capsys, results, "--by", "activation", "--tune", "lr", "--epoch", "1", "--format", "json")
+    late = shown(capsys, results, "--by", "activation", "--tune", "lr", "--format", "json")
     for one, other in zip(json.loads(early)["rows"], json.loads(late)["rows"], strict=True):
         assert one["test_accuracy_mean"] == pytest.approx(other["test_accuracy_mean"] - 0.01)
 
@@ -195,7 +222,7 @@ def test_curves_are_read_for_metrics_that_are_derived_from_them(
     results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     metrics = "epochs_to:test_accuracy>=0.95,seconds_to:test_accuracy>=0.95,auc:test_accuracy"
-    asked = (results, "--by", "activation", "--filter", "lr == 0.001", "--metric", metrics, "--json")
+    asked = (results, "--by", "activation", "--filter", "lr == 0.001", "--metric", metrics, "--format", "json")
     relu = next(row for row in json.loads(shown(capsys, *asked))["rows"] if row["activation"] == "relu")
     assert relu["epochs_to:test_accuracy>=0.95_mean"] == 1.0
     assert relu["seconds_to:test_accuracy>=0.95_mean"] == 2.0
@@ -208,7 +235,7 @@ def test_a_check_fails_only_on_a_significant_difference(results: Path, capsys: p
     assert "holds for: tanh" in capsys.readouterr().err
     few = (results, "--by", "activation", "--filter", "lr == 0.001 and seed < 5", "--baseline", "relu")
     assert run(*few, "--fail-if", "test_accuracy < -0.0005") == 0
-    assert "tanh meets it or may, but the runs do not decide" in capsys.readouterr().err
+    assert "tanh may meet the condition, but these runs do not decide it" in capsys.readouterr().err
     assert run(*asked, "--fail-if", "test_accuracy < -0.5") == 0
 
 
@@ -221,14 +248,13 @@ def test_diverged_runs_are_counted_shown_and_never_best(results: Path, capsys: p
 def test_folders_runs_files_and_globs_may_be_mixed(
     results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = shown(capsys, results, "--by", "activation", "--json")
-    assert shown(capsys, results / "runs.csv", "--by", "activation", "--json") == whole
-    assert (
-        shown(capsys, f"{results}/relu*", f"{results}/tanh-*", f"{results}/s*", "--by", "activation", "--json") == whole
-    )
+    whole = shown(capsys, results, "--by", "activation", "--format", "json")
+    assert shown(capsys, results / "runs.csv", "--by", "activation", "--format", "json") == whole
+    globs = (f"{results}/relu*", f"{results}/tanh-*", f"{results}/s*")
+    assert shown(capsys, *globs, "--by", "activation", "--format", "json") == whole
     (tmp_path / "mine.csv").write_text("activation,dataset,seed,test_accuracy\n" + "".join(
         f"mine,mnist,{seed},0.95\n" for seed in range(SEEDS)))  # fmt: skip
-    asked = ("--by", "activation", "--filter", "lr == 0.01 or lr == none", "--json")
+    asked = ("--by", "activation", "--filter", "lr == 0.01 or lr == none", "--format", "json")
     rows = json.loads(shown(capsys, results, tmp_path / "*.csv", *asked))["rows"]
     mine = next(row for row in rows if row["activation"] == "mine")
     assert (mine["n"], mine["test_accuracy_verdict"], mine["test_accuracy_pairs"]) == (8, "worse", 8)
@@ -239,13 +265,15 @@ def test_folders_runs_files_and_globs_may_be_mixed(
 
 
 def printed(results: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-W", "error", "-m", "actbench", "compare", str(results), *arguments]
+    command = [sys.executable, "-W", "error", "-m", "actbench", *arguments, str(results)]
     return subprocess.run(command, capture_output=True, env={**os.environ, **environment}, check=True, timeout=120)
 
 
 @pytest.mark.parametrize("columns", [80, 160])
 def test_a_table_fits_its_terminal_and_is_wide_where_there_is_room(results: Path, columns: int) -> None:
-    done = printed(results, "--by", "activation", "--filter", "lr < 0.1", COLUMNS=str(columns), PYTHONUTF8="1")
+    done = printed(
+        results, "compare", "--by", "activation", "--filter", "lr < 0.1", COLUMNS=str(columns), PYTHONUTF8="1"
+    )
     lines = done.stdout.decode().splitlines()
     assert max(map(len, lines)) <= columns
     assert ("P(A>B)" in "\n".join(lines)) == (columns == 160)
@@ -253,16 +281,16 @@ def test_a_table_fits_its_terminal_and_is_wide_where_there_is_room(results: Path
 
 
 def test_a_pipe_that_knows_only_ascii_gets_ascii(results: Path) -> None:
-    done = printed(results, "--rows", "activation", "--cols", "lr", PYTHONIOENCODING="ascii", NO_COLOR="1", TERM="dumb")
+    done = printed(results, "pivot", "activation", "lr", PYTHONIOENCODING="ascii", NO_COLOR="1", TERM="dumb")
     assert done.stdout.isascii()
     assert b"\x1b" not in done.stdout
     assert b"+-" in done.stdout
 
 
 def test_what_is_left_out_of_a_narrow_table_is_said_beside_it(results: Path) -> None:
-    done = printed(results, "--by", "activation", "--filter", "lr < 0.1", COLUMNS="60")
-    assert b"left out, as 60 columns are too few: p, dead %, time s" in done.stderr
-    assert b"left out" not in done.stdout
+    done = printed(results, "compare", "--by", "activation", "--filter", "lr < 0.1", COLUMNS="60")
+    assert b"hidden, because the table is wider than 60 columns: p, dead %, time s" in done.stderr
+    assert b"hidden" not in done.stdout
 
 
 # --- what is kept in the repository --------------------------------------------------------------------------

@@ -122,7 +122,7 @@ def run(*arguments: object) -> int:
 
 
 def test_the_json_output_begins_with_relu(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("tanh", "tanh", "--json") == 0
+    assert run("tanh", "tanh", "--format", "json") == 0
     found = json.loads(capsys.readouterr().out)
     assert [list(row) for row in found["rows"]] == [KEYS, KEYS]
     assert [row["activation"] for row in found.pop("rows")] == ["relu", "tanh"]

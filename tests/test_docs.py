@@ -29,17 +29,20 @@ PAGES = {path.name: path.read_text() for path in (ROOT / "README.md", *sorted((R
 
 
 def commands() -> dict[str, Any]:
+    """Return every command by its full name, such as `plot curves`."""
     group: Any = typer.main.get_command(cli.app)
-    found = dict(group.commands)
-    data = found.pop("data")
-    return {**found, **{f"data {name}": command for name, command in data.commands.items()}}
+    found = {}
+    for name, command in group.commands.items():
+        below = getattr(command, "commands", None)
+        found |= {name: command} if below is None else {f"{name} {one}": c for one, c in below.items()}
+    return found
 
 
 def shown_commands(page: str) -> list[tuple[str, str]]:
     """Return the commands in the page's code, each with what follows its name."""
     code = re.findall(r"```[a-z]*\n(.*?)```|`([^`\n]+)`", page, re.DOTALL)
     text = "\n".join("".join(parts) for parts in code)
-    return re.findall(r"(?:^|/|\$ |exec )actbench ((?:data )?[a-z]+)((?: [^\n#|]*)?)", text, re.MULTILINE)
+    return re.findall(r"(?:^|/|\$ |exec )actbench ((?:(?:data|plot) )?[a-z]+)((?: [^\n#|]*)?)", text, re.MULTILINE)
 
 
 def test_the_readme_shows_the_commands_that_people_start_with() -> None:

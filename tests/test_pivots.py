@@ -151,9 +151,9 @@ def test_a_pivot_is_filtered_tuned_and_taken_at_an_epoch_as_a_comparison_is() ->
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"down": []}, "a pivot needs --rows and --cols"),
-        ({"across": []}, "a pivot needs --rows and --cols"),
-        ({"across": ["activation"]}, "activation cannot be in --rows and in --cols"),
+        ({"down": []}, "a pivot needs a key for its rows and a key for its columns"),
+        ({"across": []}, "a pivot needs a key for its rows and a key for its columns"),
+        ({"across": ["activation"]}, "activation cannot be in the rows and in the columns"),
         ({"metrics": []}, "--metric names no metric"),
         ({"metrics": ["sparsity"]}, "no run has a value of sparsity"),
         ({"filter": "lr > 5"}, "leaves none of the 40 runs"),

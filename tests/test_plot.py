@@ -1,4 +1,4 @@
-"""`actbench plot` as a person uses it: real small runs, every kind, whole files, errors that say what to do."""
+"""`actbench plot` as a person uses it: real small runs, every chart, whole files, errors that say what to do."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def costs(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("kind", "options", "told"),
+    ("chart", "options", "told"),
     [
         ("curves", [], "Test accuracy over the epochs: 2 activations × 2 learning rates, 2 seeds"),
         (
@@ -59,11 +59,11 @@ def costs(tmp_path: Path) -> Path:
         ("landscape", ["--metric", "test_loss"], "Test loss against dead units"),
     ],
 )
-def test_each_kind_draws_the_stored_runs(
-    kind: str, options: list[str], told: str, results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_each_chart_draws_the_stored_runs(
+    chart: str, options: list[str], told: str, results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     picture = tmp_path / "picture.svg"
-    assert run("plot", kind, results, *options, "-o", picture) == 0
+    assert run("plot", chart, results, *options, "-o", picture) == 0
     assert told in picture.read_text()
     assert capsys.readouterr().out == f"{picture}\n"
     assert list(tmp_path.iterdir()) == [picture]
@@ -105,22 +105,19 @@ def test_the_ending_says_what_is_written(ending: str, results: Path, tmp_path: P
     [
         (["curves", "-o", "x.jpg"], ".svg, .png, .pdf or .html, got .jpg"),
         (["curves", "-o", "x"], ".svg, .png, .pdf or .html, this one has none"),
-        (["curves", "-o", "no/x.svg"], "the folder no is not there; make it first"),
-        (["curves", "-o", "folder.svg"], "is a folder; name a file in it"),
+        (["curves", "-o", "no/x.svg"], "folder no does not exist; create it first"),
+        (["curves", "-o", "folder.svg"], "this is a folder; name a file in it"),
         (["curves", "nowhere", "-o", "x.svg"], "nowhere: there is no such file or folder"),
         (["curves", "--metric", "dead_rato", "-o", "x.svg"], "did you mean 'dead_ratio'"),
         (["curves", "--by", "activaton", "-o", "x.svg"], "did you mean 'activation'"),
         (["curves", "--filter", "lr > 5", "-o", "x.svg"], "leaves none of the 8 runs"),
         (["curves", "-m", "dead_ratio", "--log", "-o", "x.svg"], "values <= 0"),
-        (["curves", "--rows", "lr", "-o", "x.svg"], "plot curves takes no --rows; that is for heatmap"),
-        (["dead", "-m", "dead_ratio", "-o", "x.svg"], "that is for curves, heatmap, landscape"),
         (["heatmap", "--rows", "lr", "--cols", "lr", "-o", "x.svg"], "two different settings"),
         (["activations", "-a", "gelo", "-o", "x.svg"], "did you mean 'gelu'"),
         (["activations", "-a", "elu(alpha=-1)", "-o", "x.svg"], "alpha: must be a number >= 0"),
         (["activations", "-a", "elu(alpha", "-o", "x.svg"], "--activation elu(alpha"),
         (["activations", "-a", "[glu, relu]", "-o", "x.svg"], "changes the width"),
         (["neurons", "-o", "x.svg"], "draws one run, got 8"),
-        (["cost", "-o", "x.svg"], "actbench cost --json > cost.json"),
         (["cost", "nowhere.json", "-o", "x.svg"], "nowhere.json: cannot be read: No such file"),
     ],
 )
@@ -141,6 +138,31 @@ def test_what_cannot_be_drawn_is_said_in_one_line_and_nothing_is_written(
     assert "Traceback" not in said
     assert len(said.strip().splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["folder.svg"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["curves", "--rows", "lr", "-o", "x.svg"], "No such option: --rows"),
+        (["dead", "-m", "dead_ratio", "-o", "x.svg"], "No such option: -m"),
+        (["activations", "results", "-o", "x.svg"], "(results)"),
+        (["cost", "-o", "x.svg"], "Missing argument 'FILE'"),
+        (["curves"], "Missing option '--output' / '-o'"),
+        (["curvs", "-o", "x.svg"], "No such command 'curvs'"),
+    ],
+)
+def test_a_chart_takes_only_its_own_options(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("plot", *arguments) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_the_help_lists_the_charts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("plot", "--help") == 0
+    text = capsys.readouterr().out
+    for chart in ("activations", "curves", "dead", "heatmap", "landscape", "neurons", "cost"):
+        assert re.search(rf"^  {chart}  ", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

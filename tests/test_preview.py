@@ -83,7 +83,8 @@ def test_a_dry_run_in_json_has_variants_groups_and_the_estimate(
         "-g",
         "lr=1e-3,1e-2",
         "--dry-run",
-        "--json",
+        "--format",
+        "json",
         "--results",
         str(tmp_path / "r"),
     ]
@@ -103,7 +104,7 @@ def test_train_has_a_dry_run_too_and_counts_in_good_english(tmp_path: Path, caps
     shown = capsys.readouterr().err
     assert "1 variant x 1 seed = 1 run: 0 done, 1 to train" in shown
     assert "1 lane group (1 of 1 run)" in shown
-    assert "estimated: 1 run by a rough rate" in shown
+    assert "estimated: 1 run from a rough rate" in shown
     assert cli.run(command) == 0
     assert capsys.readouterr().err.startswith("1 run: 1 to train\n")
     assert cli.run([*command, "--dry-run"]) == 0
@@ -178,5 +179,5 @@ def test_an_address_that_ray_cannot_stream_from_or_without_the_executor_is_refus
         pass
     config = tmp_path / "tiny.yaml"
     config.write_text("dataset: digits\nseeds: 1\n")
-    assert cli.run(["train", "-c", str(config), "--ray-address", "head:6379"]) == 2
-    assert "--ray-address needs --executor ray" in capsys.readouterr().err
+    assert cli.run(["train", "-c", str(config), "--executor", "local", "--ray-address", "head:6379"]) == 2
+    assert "--ray-address names a Ray cluster, but --executor is local; leave one out" in capsys.readouterr().err

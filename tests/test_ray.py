@@ -159,7 +159,7 @@ def test_ctrl_c_keeps_checkpoints_and_the_same_command_goes_on(cluster: Any, tmp
     assert process.returncode == 130, err
     assert out == ""
     assert "to continue, run the same command again" in err
-    again = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=120, check=False)
+    again = subprocess.run([*command, "--format", "json"], capture_output=True, text=True, timeout=120, check=False)
     assert again.returncode == 0, again.stderr
     assert "continues after epoch" in again.stderr
     assert again.stdout.startswith("{")

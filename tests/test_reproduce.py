@@ -113,7 +113,7 @@ def test_the_command_takes_an_id_the_beginning_of_one_or_a_folder(
 
 
 def test_json_says_the_same(stored: StoredRun, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command("tiny", "--results", results, "--json", "-q") == 0
+    assert command("tiny", "--results", results, "--format", "json", "-q") == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["format_version"], said["run_id"], said["verdict"]) == (1, stored.run_id, "identical")
     assert said["parts"]["weights"] is True
@@ -183,7 +183,7 @@ def test_another_end_is_different_whatever_the_numbers_say(
     monkeypatch.setattr(Measurer, "measure", lambda *_: 1 / 0)
     assert command("tiny", "--results", results, "-q") == 1
     out, err = capsys.readouterr()
-    assert "it ended as done, and now as failed" in out
+    assert "it ended as done, this time as failed" in out
     assert "it failed this time: ZeroDivisionError: division by zero" in err
 
 
@@ -207,7 +207,7 @@ def test_columns_that_only_one_of_the_two_has_are_named_and_do_not_decide(
         del row["sparsity"]
     changed(stored, epochs=epochs)
     assert command("tiny", "--results", results, "-q") == 0
-    assert "not compared, as only one of the two has it: a_metric_of_old, sparsity" in capsys.readouterr().out
+    assert "not compared, because only one of the two runs has it: a_metric_of_old, sparsity" in capsys.readouterr().out
 
 
 def test_a_config_that_means_another_run_today_is_a_cause(stored: StoredRun) -> None:

@@ -1,8 +1,8 @@
 """The command line: one file per command, and the only package that prints.
 
-`options` declares what commands share, `console` prints, `live` shows runs while they train, `notes` says what a
-training will do and did, `completion` answers the Tab key. Nothing here imports torch at import time: a shell loop
-pays for torch only where something is trained.
+`options` declares the options that commands share, `console` prints, `live` shows runs while they train, `notes` holds
+what is said before and after training, and `completion` answers the Tab key. Importing this package imports no torch:
+commands in a shell loop pay for torch only if they train.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
@@ -24,6 +24,7 @@ from actbench.cli import (
     cost,
     data,
     doctor,
+    pivot,
     plot,
     report,
     reproduce,
@@ -60,25 +61,40 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Hold the options of actbench itself."""
+    """Declare the options of actbench itself."""
 
 
-for module in (
-    train, sweep, compare, show, plot, report, reproduce, claims, listing, validate, schema, doctor, data, cost
-):  # fmt: skip
-    module.register(app)
+COMMANDS: dict[str, Callable[..., None]] = {
+    "train": train.train,
+    "sweep": sweep.sweep,
+    "compare": compare.compare,
+    "pivot": pivot.pivot,
+    "show": show.show,
+    "report": report.report,
+    "reproduce": reproduce.reproduce,
+    "claims": claims.run_claims,
+    "list": listing.list_entries,
+    "validate": validate.validate,
+    "schema": schema.schema,
+    "doctor": doctor.doctor,
+    "cost": cost.cost,
+}
+for name, command in COMMANDS.items():
+    app.command(name)(command)
+for group in (plot.app, data.app):
+    app.add_typer(group)
 
 
 def main() -> None:
-    """Run the command line and end the process with its exit code: see `errors` for which is which."""
+    """Run the command line and end the process with its exit code, as listed in `errors`."""
     sys.exit(run())
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Carry out a command; return its exit code. Errors a person can cause are told without a traceback."""
+    """Run a command and return its exit code; only a bug shows a traceback."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal that cannot show a sign shows another
+            stream.reconfigure(errors="replace")  # a terminal that lacks a character shows another
     if completion.asked_by_bash():
         return completion.answer_bash(lambda: app(args=arguments, prog_name="actbench", standalone_mode=False))
     try:
@@ -98,7 +114,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _other_error(error: Exception) -> int:
-    """Tell a usage error of the command line in its own words; anything else is a bug of ours."""
+    """Print a usage error in typer's words; anything else is a bug in actbench."""
     show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
     if callable(show) and isinstance(code, int):
         show()
@@ -106,7 +122,7 @@ def _other_error(error: Exception) -> int:
     if type(error).__name__ == "Abort":
         return 130
     traceback.print_exc()
-    streams().err.print("this is a bug in actbench; please report it with the lines above")
+    streams().err.print("this is a bug in actbench; please report it, including the lines above")
     return 1
 
 

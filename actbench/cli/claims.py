@@ -1,4 +1,4 @@
-"""The command that tests claims: claims (layer 5)."""
+"""The command claims: trains what the claim studies need and prints a verdict for each."""
 
 from __future__ import annotations
 
@@ -10,30 +10,18 @@ import typer
 
 from actbench import claims, datasets, sweeps
 from actbench.claims import writeup
-from actbench.cli.console import Streams, plain_json, streams
+from actbench.cli import notes, options
+from actbench.cli.console import Streams, streams
 from actbench.cli.live import PlainWatcher, watcher
-from actbench.cli.notes import failures
-from actbench.cli.options import (
-    DataDirOption,
-    DeviceOption,
-    JsonOption,
-    LanesOption,
-    MirrorOption,
-    OfflineOption,
-    QuietOption,
-    ResultsOption,
-    SeedsOption,
-    ThreadsOption,
-)
 from actbench.config import Run
 from actbench.events import run_label
 from actbench.store import RunRecord, Store
 from actbench.store.csv import Row
 from actbench.tables import FORMATS, Column
-from actbench.text import duration, readable_lines
+from actbench.text import duration, plural
 
 QUICK_FOLDER = "claims-quick"
-"""Where in the results folder the runs of a demonstration are, apart from those that count."""
+"""Subfolder of the results for the runs of a demonstration, which do not count."""
 
 PLAN_COLUMNS = (
     Column("id", "id", str, right=True),
@@ -44,48 +32,36 @@ PLAN_COLUMNS = (
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command("claims")(run_claims)
-
-
 def run_claims(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID]...", help="Claims by number or name; all without one.")
+        list[str] | None, typer.Argument(metavar="[ID]...", help="Claims by number or name. Default: all.")
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="A demonstration in two minutes, on digits: it decides nothing.")
+        bool, typer.Option("--quick", help="Two-minute demonstration on the digits; it decides nothing.")
     ] = False,
-    seeds: SeedsOption = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the runs, those that claims share, and the time; train nothing.")
-    ] = False,
-    output: Annotated[
-        str, typer.Option("--format", metavar="table|md|latex|csv|json", help="How to print it.")
-    ] = "table",
-    as_json: JsonOption = False,
+    seeds: options.Seeds = None,
+    dry_run: options.DryRun = False,
+    output: options.Format = "table",
     folder: Annotated[
-        Path | None, typer.Option("--claims", metavar="DIR", help="Where the claim files are. Default: ours.")
+        Path | None,
+        typer.Option("--claims", metavar="DIR", help="Folder of claim files. Default: built-in."),
     ] = None,
-    results: ResultsOption = Path("results"),
-    data_dir: DataDirOption = None,
-    device: DeviceOption = None,
-    threads: ThreadsOption = None,
-    lanes: LanesOption = None,
-    offline: OfflineOption = False,
-    mirror: MirrorOption = None,
-    quiet: QuietOption = False,
+    results: options.Results = options.RESULTS,
+    data_dir: options.DataDir = None,
+    device: options.Device = None,
+    threads: options.Threads = None,
+    lanes: options.Lanes = None,
+    offline: options.Offline = False,
+    mirror: options.Mirror = None,
+    quiet: options.Quiet = False,
 ) -> None:
-    """Test what is commonly said about activation functions: train what is missing, and give each claim a verdict.
+    """Test common claims about activation functions. Trains the missing runs, then prints a verdict for each claim.
 
-    A run that several claims need is trained once, and the same command again is the resume. All claims together take
-    about two hours on two cores; --dry-run says what is left, --quick shows it all on a small scale.
+    A run that several claims need is trained once. All claims together take about two hours on two cores. To resume,
+    run the same command again. --dry-run shows what is left, --quick shows the whole study on a small scale.
 
     Example: actbench claims 6 --seeds 12
     """
-    output = "json" if as_json else output
-    if output != "table":
-        FORMATS[output]  # an unknown format is refused before anything is trained
     files = claims.claim_files(folder or claims.folder())
     loaded = claims.load_all(files, claims.Flags(quick, seeds, device))
     asked = claims.select(loaded, names or ())
@@ -94,8 +70,8 @@ def run_claims(
     if dry_run:
         _show_plan(to, claims.plan(asked, Store(results)), output)
         return
-    options = sweeps.Options(threads, lanes, data_dir, offline, mirror)
-    code = _train(to, asked, results, options, quiet=quiet)
+    how = sweeps.Options(threads, lanes, data_dir, offline, mirror)
+    code = _train(to, asked, results, how, quiet=quiet)
     study = claims.judge(
         loaded,
         asked,
@@ -106,15 +82,14 @@ def run_claims(
     if output == "table":
         _show(to, study)
     else:
-        text = writeup.write(study, output)
-        to.result(readable_lines(text) if to.out.is_terminal else text)
+        to.document(writeup.write(study, output))
     raise typer.Exit(code)
 
 
 def _show_plan(to: Streams, plan: claims.StudyPlan, output: str) -> None:
     rows = writeup.plan_rows(plan)
     if output == "json":
-        to.result(plain_json({"format_version": 1, "claims": rows, "seconds": plan.seconds}))
+        to.json({"format_version": 1, "claims": rows, "seconds": plan.seconds})
     elif output == "table":
         to.table(PLAN_COLUMNS, rows)
     else:
@@ -129,17 +104,17 @@ def _show(to: Streams, study: claims.Study) -> None:
 
 
 class _StudyWatcher(PlainWatcher):
-    """One line a run instead of one an epoch: a study has hundreds of runs."""
+    """One line per run instead of one per epoch: a study has hundreds of runs."""
 
     def __init__(self, to: Streams, runs: Sequence[Run], *, quiet: bool) -> None:
         super().__init__(to, runs, quiet=quiet)
         self._ended, self._all = 0, len(runs)
 
     def on_epoch(self, run: Run, row: Row) -> None:
-        """Nothing: see on_end."""
+        """Print nothing: see on_end."""
 
     def on_end(self, run: Run, record: RunRecord) -> None:
-        """Count the run, and say how it ended."""
+        """Count the run and say how it ended."""
         self._ended += 1
         if record.status == "failed":
             super().on_end(run, record)
@@ -147,20 +122,20 @@ class _StudyWatcher(PlainWatcher):
             self.say(f"{self._ended}/{self._all}  {run_label(run)}: {record.status}")
 
 
-def _train(to: Streams, asked: Sequence[claims.Claim], results: Path, options: sweeps.Options, *, quiet: bool) -> int:
-    """Train what is missing; return the exit code."""
+def _train(to: Streams, asked: Sequence[claims.Claim], results: Path, how: sweeps.Options, *, quiet: bool) -> int:
+    """Train the missing runs and return the exit code."""
     store = Store(results, note=to.note)
     plan = claims.plan(asked, store)
     todo = plan.runs
     if todo.open and not quiet:
-        about = duration(plan.seconds)
-        to.note(f"{len(todo.runs)} runs: {len(todo.open)} to train, {len(todo.ended)} done; about {about} on two cores")
+        to.note(
+            f"{plural(len(todo.runs), 'run')}: {len(todo.open)} to train, {len(todo.ended)} done; "
+            f"about {duration(plan.seconds)} on two cores"
+        )
     live = watcher(to, todo.open, quiet=quiet)
     watching = _StudyWatcher(to, todo.open, quiet=quiet) if type(live) is PlainWatcher else live
     with sweeps.Interrupts(to.note) as stop, watching:
-        report = sweeps.run(todo, store, options, watching, stop)
-    for note in failures(todo, report, store, options.data_dir):
+        report = sweeps.run(todo, store, how, watching, stop)
+    for note in (*notes.failures(todo, report, store, how.data_dir), *notes.stopped(report)):
         to.note(note)
-    if stop():
-        to.note("stopped; unfinished runs are kept: to continue, run the same command again")
     return stop.exit_code or (1 if report.failed else 0)

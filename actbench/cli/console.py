@@ -10,54 +10,62 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from actbench.store import files
+from actbench.store.csv import Row
 from actbench.store.run import StoredProblem
-from actbench.tables import Column, Row, terminal_table
+from actbench.tables import Column, terminal_table
+from actbench.text import readable_lines
+
+_SKIPPED_SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Streams:
-    """Where things are printed: results on `out`, everything else on `err`."""
+    """The two consoles: `out` for results, `err` for everything else."""
 
     out: Console
     err: Console
 
     @property
     def ascii_only(self) -> bool:
-        """Whether stdout cannot show signs such as a plus-minus."""
+        """Whether stdout cannot show characters such as a plus-minus sign."""
         return not (self.out.encoding or "").lower().startswith("utf")
 
     def note(self, text: str) -> None:
-        """Say something beside the results."""
+        """Print a note on stderr."""
         self.err.print(Text(text), soft_wrap=True, highlight=False)
+
+    def result(self, text: str) -> None:
+        """Print a result on stdout unchanged: no colours, no wrapping."""
+        self.out.print(Text(text), soft_wrap=True, highlight=False)
+
+    def json(self, content: Any) -> None:
+        """Print strict JSON on stdout: nan and inf become null."""
+        self.result(files.dump_json(content))
+
+    def document(self, text: str) -> None:
+        """Print a table that is already in Markdown, LaTeX, CSV or JSON.
+
+        A file keeps the control characters of a name, so that it reads back; a terminal must not obey them.
+        """
+        self.result(readable_lines(text) if self.out.is_terminal else text)
 
     def table(
         self, columns: Sequence[Column], rows: Sequence[Row], notes: Sequence[str] = (), *, wide: bool = False
     ) -> None:
-        """Put a table on stdout, as wide as the terminal allows, with its footnotes below."""
+        """Print a table on stdout, as wide as the terminal allows, with its footnotes below."""
         self.out.print(terminal_table(columns, rows, width=self.out.width, ascii_only=self.ascii_only, wide=wide))
         for number, note in enumerate(notes, 1):
             self.out.print(Text(f"[{number}] {note}"), highlight=False)
 
-    def result(self, text: str) -> None:
-        """Put a result on stdout as it is: no colours, no wrapping."""
-        self.out.print(Text(text), soft_wrap=True, highlight=False)
+    def skipped(self, problems: Sequence[StoredProblem]) -> None:
+        """Name the stored runs that were skipped: the first few, then how many more."""
+        for problem in problems[:_SKIPPED_SHOWN]:
+            self.note(f"skipped {problem}")
+        if len(problems) > _SKIPPED_SHOWN:
+            self.note(f"skipped {len(problems) - _SKIPPED_SHOWN} more")
 
 
 def streams() -> Streams:
-    """Open both consoles on the process's current standard streams."""
+    """Open both consoles on the current standard streams of the process."""
     return Streams(Console(file=sys.stdout, highlight=False), Console(file=sys.stderr, highlight=False))
-
-
-def say_problems(to: Streams, problems: Sequence[StoredProblem], shown: int = 5) -> None:
-    """Name what was skipped, the first few one by one."""
-    for problem in problems[:shown]:
-        to.note(f"skipped {problem}")
-    if len(problems) > shown:
-        to.note(f"skipped {len(problems) - shown} more")
-
-
-def plain_json(value: Any) -> str:
-    """Strict JSON text: nan and inf become null."""
-    from actbench.store import files
-
-    return files.dump_json(value)

@@ -1,4 +1,4 @@
-"""The command that times activation functions: cost (layer 5)."""
+"""The command cost: times activation functions."""
 
 from __future__ import annotations
 
@@ -8,22 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from actbench.activations import ACTIVATIONS
-from actbench.cli.console import plain_json, streams
-from actbench.cli.options import JsonOption, QuietOption
+from actbench.cli import options
+from actbench.cli.console import streams
 from actbench.tables import FORMATS, Column
+from actbench.text import plural
 
 if TYPE_CHECKING:
     from actbench.cost import Cost
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command("cost")(cost)
-
-
 def cost(
     activations: Annotated[
-        list[str] | None, typer.Argument(metavar="[ACTIVATION]...", help="Which activations; all of them by default.")
+        list[str] | None, typer.Argument(metavar="[ACTIVATION]...", help="Activations to time. Default: all.")
     ] = None,
     threads: Annotated[
         int,
@@ -31,50 +27,44 @@ def cost(
             "--threads",
             metavar="N",
             min=1,
-            help="How many threads share the products of the training step; an activation takes one, as in training.",
+            help="Threads for the matrix products of the training step. An activation itself takes one thread.",
         ),
     ] = 1,
-    elements: Annotated[
-        str, typer.Option("--elements", metavar="BATCHxWIDTH", help="How many elements a call gets.")
-    ] = "64x512",
+    elements: Annotated[str, typer.Option("--elements", metavar="BATCHxWIDTH", help="Elements per call.")] = "64x512",
     rounds: Annotated[
-        int, typer.Option("--rounds", metavar="N", min=2, max=10_000, help="How many interleaved rounds.")
+        int, typer.Option("--rounds", metavar="N", min=2, max=10_000, help="Number of interleaved rounds.")
     ] = 10,
-    output: Annotated[
-        str, typer.Option("--format", metavar="table|md|latex|csv|json", help="How to print it.")
-    ] = "table",
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
+    output: options.Format = "table",
+    quiet: options.Quiet = False,
 ) -> None:
-    """Time activation functions: ns per element forward and backward, beside relu, and the share of a training step.
+    """Time activation functions.
 
-    Backward is what training does: the gradient times the exact slope; autograd's where that does not suffice.
+    Prints ns per element forward and backward, the ratio to relu, and the share of a training step. The backward pass
+    is the one used in training: the gradient times the exact slope, or autograd where an activation needs it.
 
     Example: actbench cost tanh gelu mish --rounds 20
     """
-    output = "json" if as_json else output
     names = list(dict.fromkeys(["relu", *(activations or ACTIVATIONS)]))
     for name in names:
-        ACTIVATIONS[name]  # unknown names and formats are refused before torch is imported
-    form = FORMATS[output] if output != "table" else None
+        ACTIVATIONS[name]  # refuses an unknown name before torch is imported
     from actbench import cost
 
     size = cost.Elements.parse(elements)
     to = streams()
     if not quiet:
-        to.note(f"timing {len(names)} activations in {rounds} rounds; anything else on this machine disturbs it")
+        to.note(f"timing {len(names)} activations in {rounds} rounds; other programs on this machine disturb the times")
     costs = cost.measure(names, size, threads=threads, rounds=rounds)
     if output == "json":
         settings = {"threads": threads, "elements": str(size), "rounds": rounds, "device": "cpu"}
-        to.result(plain_json({"rows": [one.row for one in costs], **settings}))
+        to.json({"rows": [one.row for one in costs], **settings})
     elif output == "csv":
         to.result(FORMATS["csv"].write([Column(key, key) for key in costs[0].row], [one.row for one in costs], []))
     else:
-        rows, notes = [_shown(one, costs[0]) for one in costs], _notes(costs, str(size), threads, rounds)
-        if form is None:
+        rows, notes = [_row_text(one, costs[0]) for one in costs], _notes(costs, str(size), threads, rounds)
+        if output == "table":
             to.table(_COLUMNS, rows, notes)
         else:
-            to.result(form.write(_COLUMNS, rows, notes))
+            to.result(FORMATS[output].write(_COLUMNS, rows, notes))
 
 
 _COLUMNS = [
@@ -87,8 +77,8 @@ _COLUMNS = [
 ]
 
 
-def _shown(one: Cost, relu: Cost) -> dict[str, Any]:
-    """The row of one activation as a person reads it."""
+def _row_text(one: Cost, relu: Cost) -> dict[str, Any]:
+    """Format the row of one activation for people."""
     return {
         "activation": one.activation if one.by_slope else f"{one.activation} [2]",
         "forward": _time(one.forward_ns, one.forward_low, one.forward_high),
@@ -100,7 +90,7 @@ def _shown(one: Cost, relu: Cost) -> dict[str, Any]:
 
 
 def _time(ns: float, low: float, high: float) -> str:
-    """A mean with half its interval; long times, of few elements, without decimals."""
+    """Format a mean and half its interval; long times, which come from few elements, have no decimals."""
     digits = 3 if high < 100 else 0
     return f"{ns:.{digits}f} ±{max(high - ns, ns - low):.{digits}f}"
 
@@ -108,9 +98,9 @@ def _time(ns: float, low: float, high: float) -> str:
 def _notes(costs: Sequence[Cost], elements: str, threads: int, rounds: int) -> list[str]:
     batch, width = elements.split("x")
     notes = [
-        f"ns per element of {elements}, mean of {rounds} rounds ± 95% t interval; the step is that of a network "
-        f"784-{width}-10 at batch size {batch}, Adam, {threads} {'thread' if threads == 1 else 'threads'}"
+        f"ns per element of {elements}, mean of {rounds} rounds ± 95% t interval; the training step is that of a "
+        f"784-{width}-10 network with batch size {batch} and Adam on {plural(threads, 'thread')}"
     ]
     if not all(one.by_slope for one in costs):
-        notes.append("backward by autograd; elsewhere the gradient times the exact slope, as in training")
+        notes.append("backward by autograd; for the others, the gradient times the exact slope, as in training")
     return notes

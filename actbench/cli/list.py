@@ -1,17 +1,16 @@
-"""The command list: what a config can choose."""
+"""The command list: everything that a config can choose from."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from actbench.activations import ACTIVATIONS
-from actbench.cli.console import plain_json, streams
-from actbench.cli.options import JsonOption
+from actbench.cli import options
+from actbench.cli.console import streams
 from actbench.datasets import DATASETS
 from actbench.initializers import INITIALIZERS
 from actbench.metrics import METRICS
@@ -19,47 +18,32 @@ from actbench.optimizers import OPTIMIZERS
 from actbench.registry import Parameter
 from actbench.schedules import SCHEDULES
 from actbench.tables import Column
+from actbench.text import value_text
 
-
-class Kind(StrEnum):
-    """What `list` can list."""
-
-    activations = "activations"
-    inits = "inits"
-    datasets = "datasets"
-    optimizers = "optimizers"
-    schedules = "schedules"
-    metrics = "metrics"
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command("list")(list_entries)
+Topic = Literal["activations", "inits", "datasets", "optimizers", "schedules", "metrics"]
 
 
 def list_entries(
-    kind: Annotated[Kind, typer.Argument(help="What to list.")],
-    as_json: JsonOption = False,
+    topic: Annotated[Topic, typer.Argument(help="What to list.")], output: options.JsonFormat = "table"
 ) -> None:
-    """List what a config can choose, with formulas, parameters, defaults and sources.
+    """List what a config can choose from. Entries have formulas, parameters, defaults and sources.
 
     Example: actbench list activations
     """
-    rows = _LISTS[kind]()
+    rows = _LISTS[topic]()
     to = streams()
-    if as_json:
-        to.result(plain_json({"format_version": 1, kind.value: rows}))
-        return
-    if "formula" not in rows[0]:
+    if output == "json":
+        to.json({"format_version": 1, topic: rows})
+    elif "formula" in rows[0]:
+        for row in rows:
+            for line in _block(row):
+                to.result(line)
+    else:
         to.table([Column(key, key) for key in rows[0]], rows, wide=True)
-        return
-    for row in rows:
-        for line in _block(row):
-            to.result(line)
 
 
 def _block(row: Mapping[str, Any]) -> Iterator[str]:
-    """Lay one entry out as a few lines that fit 80 columns: name and formula, facts, parameters, source."""
+    """Lay out one entry in a few lines of at most 80 columns: name and formula, facts, parameters, source."""
     yield f"{row['name']:<18}{row['formula']}"
     facts = [f"{key.replace('_', ' ')} {value}" for key, value in row.items() if key in ("range", "sup_slope", "gain")]
     for text in ("; ".join(facts), row.get("traits", ""), *row["parameters"], f"source: {row['source']}"):
@@ -68,15 +52,10 @@ def _block(row: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _parameters(parameters: Sequence[Parameter]) -> list[str]:
-    return [f"{p.name}: {_value(p.default)}  ({p.doc}; {p.allowed})" for p in parameters]
-
-
-def _value(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else f"{value}"
+    return [f"{p.name}: {value_text(p.default)}  ({p.doc}; {p.allowed})" for p in parameters]
 
 
 def _interval(low: float, high: float) -> str:
-    """A range of values, open where it has no end."""
     left = "(-inf" if low == float("-inf") else f"[{low:.4g}"
     right = "inf)" if high == float("inf") else f"{high:.4g}]"
     return f"{left}, {right}"
@@ -128,11 +107,11 @@ def _metrics() -> list[dict[str, Any]]:
     return [{"name": e.name, "better": e.better, "kind": e.kind, "meaning": e.doc} for e in METRICS.values()]
 
 
-_LISTS: dict[Kind, Callable[[], list[dict[str, Any]]]] = {
-    Kind.activations: _activations,
-    Kind.inits: lambda: _described(INITIALIZERS),
-    Kind.optimizers: lambda: _described(OPTIMIZERS),
-    Kind.schedules: lambda: _described(SCHEDULES),
-    Kind.datasets: _datasets,
-    Kind.metrics: _metrics,
+_LISTS: dict[Topic, Callable[[], list[dict[str, Any]]]] = {
+    "activations": _activations,
+    "inits": lambda: _described(INITIALIZERS),
+    "optimizers": lambda: _described(OPTIMIZERS),
+    "schedules": lambda: _described(SCHEDULES),
+    "datasets": _datasets,
+    "metrics": _metrics,
 }

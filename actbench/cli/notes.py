@@ -1,7 +1,4 @@
-"""What train and sweep say before they train and after: what is done, what is left, what it takes, what failed.
-
-Layer 5; prints through `Streams`.
-"""
+"""What train, sweep and claims say before and after training: what is finished, what is left, how long, what failed."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from pathlib import Path
 
 import actbench
 from actbench import sweeps
-from actbench.cli.console import Streams, plain_json
+from actbench.cli.console import Streams
 from actbench.config import Run, Variant
 from actbench.store import Store
 from actbench.sweeps.preview import ROUGH_RATE, Preview, preview
@@ -21,80 +18,85 @@ from actbench.text import duration, plural, readable
 
 
 def announcement(plan: sweeps.Plan) -> str:
-    """Say how many runs there are, and how many of them are done."""
+    """Say how many runs there are and how many of them are finished."""
     variants = len({run.variant.name for run in plan.runs})
     head = plural(len(plan.runs), "run") + (f" ({variants} variants)" if variants > 1 else "")
     if not plan.open:
-        return f"{head}: all done already, nothing to train (--force trains anew)"
-    done = f", {len(plan.ended)} done already" if plan.ended else ""
+        return f"{head}: all already done, nothing to train (--force trains again)"
+    done = f", {len(plan.ended)} already done" if plan.ended else ""
     return f"{head}: {len(plan.open)} to train{done}"
 
 
-def version_notes(plan: sweeps.Plan) -> Iterator[str]:
-    """Point out, in one note, that other versions have trained what is done."""
+def other_versions(plan: sweeps.Plan) -> Iterator[str]:
+    """Name, in at most one note, the other versions that trained finished runs."""
     if plan.other_versions:
         versions = ", ".join(f"{n} by {version}" for version, n in sorted(plan.other_versions.items()))
         yield (
-            f"of the runs that are done, other versions have trained {versions} (actbench is {actbench.__version__} "
-            f"now, torch {sweeps.torch_version()}); they are kept, --force trains them anew"
+            f"other versions trained some finished runs: {versions} (this is actbench {actbench.__version__} with "
+            f"torch {sweeps.torch_version()}); these runs are kept, --force trains them again"
         )
 
 
 def failures(plan: sweeps.Plan, report: sweeps.Report, store: Store, data_dir: Path | None) -> Iterator[str]:
-    """List the failed runs, each with the command that tries it again."""
+    """List the failed runs, each with the command that retries it."""
     failed = [run for run in plan.runs if run.run_id in report.failed]
     if failed:
         yield f"{plural(len(failed), 'run')} failed:"
     for run in failed:
         stored = store.root / run.run_id / "config.yaml"
-        again = "the same command"
+        retry = "run the same command again"
         if stored.is_file():
             folder = ["--data-dir", str(data_dir)] if data_dir is not None else []
-            again = shlex.join(["actbench", "train", "-c", str(stored), "--results", str(store.root), *folder])
-        yield readable(f"  {run.run_id}: {report.failed[run.run_id]}; to try it again: {again}")
+            retry = shlex.join(["actbench", "train", "-c", str(stored), "--results", str(store.root), *folder])
+        yield readable(f"  {run.run_id}: {report.failed[run.run_id]}; to retry: {retry}")
     if failed:
-        yield f"the tracebacks: actbench show RUN --results {readable(shlex.quote(str(store.root)))}"
+        yield f"for the tracebacks: actbench show RUN --results {readable(shlex.quote(str(store.root)))}"
 
 
-def show_plan(to: Streams, plan: sweeps.Plan, store: Store, options: sweeps.Options, *, as_json: bool) -> None:
-    """Print each variant with how many of its runs are done; then the lane groups and the time they may take."""
-    asked: dict[Variant, list[Run]] = {}
+def stopped(report: sweeps.Report) -> Iterator[str]:
+    """Say, after Ctrl-C, how many runs are unfinished and how to continue."""
+    if report.stopped and report.unfinished:
+        yield f"stopped; kept {plural(report.unfinished, 'unfinished run')}: to continue, run the same command again"
+
+
+def show_plan(to: Streams, plan: sweeps.Plan, store: Store, options: sweeps.Options, output: str) -> None:
+    """Print each variant with its number of finished runs; then the lane groups and the estimated time."""
+    by_variant: dict[Variant, list[Run]] = {}
     for run in plan.runs:
-        asked.setdefault(run.variant, []).append(run)
+        by_variant.setdefault(run.variant, []).append(run)
     rows = [
         {"variant": runs[0].variant.name, "seeds": len(runs), "done": sum(run.run_id in plan.ended for run in runs)}
-        for runs in asked.values()
+        for runs in by_variant.values()
     ]
     ahead = preview(plan.open, store, options)
-    if as_json:
+    if output == "json":
         groups = [{"where": place.name, "runs": [run.run_id for run in group]} for place, group in ahead.groups]
         estimate = {"seconds": ahead.seconds, "runs_timed": ahead.timed}
-        content = {"format_version": 1, "variants": rows, "groups": groups, "estimate": estimate}
-        to.result(plain_json(content))
+        to.json({"format_version": 1, "variants": rows, "groups": groups, "estimate": estimate})
         return
     to.table([Column("variant", "variant"), *(Column(k, k, right=True) for k in ("seeds", "done"))], rows)
-    seeds = {len(runs) for runs in asked.values()}
+    seeds = {len(runs) for runs in by_variant.values()}
     by = f" x {plural(min(seeds), 'seed')} =" if len(seeds) == 1 else ","
     to.note(
         f"{plural(len(rows), 'variant')}{by} {plural(len(plan.runs), 'run')}: "
         f"{len(plan.ended)} done, {len(plan.open)} to train"
     )
-    for note in (*version_notes(plan), *_ahead(ahead)):
+    for note in (*other_versions(plan), *_ahead(ahead)):
         to.note(note)
 
 
 def _ahead(ahead: Preview) -> Iterator[str]:
-    """Say in lines what is ahead."""
+    """Describe the lane groups and the estimated time, one line each."""
     if not ahead.groups:
         return
     for where, members in groupby(ahead.groups, key=lambda group: group[0].name):
         sizes = [len(runs) for _, runs in members]
-        shown = ", ".join(f"{len(list(same))} of {plural(size, 'run')}" for size, same in groupby(sizes))
-        yield f"{plural(len(sizes), 'lane group')} ({shown}), {where}"
+        counts = ", ".join(f"{len(list(same))} of {plural(size, 'run')}" for size, same in groupby(sizes))
+        yield f"{plural(len(sizes), 'lane group')} ({counts}), {where}"
     if ahead.seconds is None:
-        yield "no estimate of the time: nothing of this shape has been trained on such a device yet"
+        yield "no time estimate: no run of this shape has been trained on this kind of device yet"
         return
     rough = ahead.runs - ahead.timed
-    parts = [f"{plural(ahead.timed, 'run')} by the times of stored ones of the same shape"] if ahead.timed else []
-    parts += [f"{plural(rough, 'run')} by {ROUGH_RATE}"] if rough else []
-    yield f"about {duration(ahead.seconds)}, estimated: {', '.join(parts)}"
+    basis = [f"{plural(ahead.timed, 'run')} from stored runs of the same shape"] if ahead.timed else []
+    basis += [f"{plural(rough, 'run')} from {ROUGH_RATE}"] if rough else []
+    yield f"about {duration(ahead.seconds)}, estimated: {', '.join(basis)}"

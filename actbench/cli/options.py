@@ -1,111 +1,176 @@
-"""The options that several commands share, each declared once."""
+"""The options that several commands share, each declared once as an annotated type.
+
+A command takes one by naming it: `def show(run: options.Run, results: options.Results = options.RESULTS)`. Its help,
+check and Tab candidates come along.
+"""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from actbench.cli import completion
+from actbench.errors import UsageError, suggestion
+from actbench.tables import FORMATS
 
-ConfigOption = Annotated[
-    list[Path], typer.Option("--config", "-c", help="A config file; give it several times for several variants.")
-]
-SetOption = Annotated[
+# --- what to train ---------------------------------------------------------------------------------------------
+
+Configs = Annotated[list[Path], typer.Option("--config", "-c", metavar="FILE", help="Config file (repeatable).")]
+Changes = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         "-s",
         metavar="KEY=VALUE",
-        help="Change a key of every file, such as lr=0.01.",
+        help="Change a key in every file, such as lr=0.01 (repeatable).",
         autocompletion=completion.setting,
     ),
 ]
-SeedsOption = Annotated[
-    str | None, typer.Option("--seeds", metavar="N|A,B,...", help="How many seeds (0 to N-1), or which.")
+Seeds = Annotated[
+    str | None, typer.Option("--seeds", metavar="N|A,B,...", help="Number of seeds (0 to N-1), or a list of seeds.")
 ]
-SeedOption = Annotated[int | None, typer.Option("--seed", metavar="N", help="Train this one seed.")]
-ResultsOption = Annotated[
-    Path, typer.Option("--results", metavar="DIR", envvar="ACTBENCH_RESULTS", help="Where results are kept.")
+Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Train only this seed.")]
+Force = Annotated[bool, typer.Option("--force", help="Train finished runs again and replace them.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be trained and how long it may take.")]
+
+# --- where and how to train ------------------------------------------------------------------------------------
+
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda|cuda:N",
+        help="Where to train; overrides the config files.",
+        autocompletion=completion.device,
+    ),
 ]
-DataDirOption = Annotated[
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads", metavar="N", min=1, help="Runs that train at once on the CPU. Results do not depend on it."
+    ),
+]
+Lanes = Annotated[
+    int | None, typer.Option("--lanes", metavar="N", min=1, help="Maximum number of runs in a lane group.")
+]
+Executor = Annotated[
+    Literal["local", "ray"] | None,
+    typer.Option(
+        "--executor",
+        help="Train in this process or on a Ray cluster. Default: local, or ray if you give --ray-address.",
+    ),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--ray-address",
+        metavar="HOST:PORT",
+        help="Ray cluster. Default with --executor ray: the cluster Ray finds, else a new one on this machine.",
+    ),
+]
+Tf32 = Annotated[bool, typer.Option("--tf32", help="On CUDA, multiply in TF32: faster, but not exact float32.")]
+FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop after the first run that fails.")]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--track",
+        metavar="KIND[=WHERE]",
+        help="Also log to tensorboard[=DIR] or mlflow[=URI] (repeatable).",
+        autocompletion=completion.tracker,
+    ),
+]
+
+# --- folders and downloads -------------------------------------------------------------------------------------
+
+RESULTS = Path("results")
+
+Results = Annotated[Path, typer.Option("--results", metavar="DIR", envvar="ACTBENCH_RESULTS", help="Results folder.")]
+DataDir = Annotated[
     Path | None,
     typer.Option(
         "--data-dir",
         metavar="DIR",
         envvar="ACTBENCH_DATA_DIR",
-        help="Where datasets are; a folder with MNIST/raw is used as it is. Default: the platform's cache.",
+        help="Datasets folder; may already contain MNIST/raw. Default: the platform's cache folder.",
     ),
 ]
-OfflineOption = Annotated[bool, typer.Option("--offline", help="Open no connection.")]
-MirrorOption = Annotated[
+Offline = Annotated[bool, typer.Option("--offline", help="Do not use the network.")]
+Mirror = Annotated[
     str | None,
-    typer.Option("--mirror", metavar="URL", envvar="ACTBENCH_MIRROR", help="Ask this address for datasets first."),
+    typer.Option("--mirror", metavar="URL", envvar="ACTBENCH_MIRROR", help="Address to try first for downloads."),
 ]
-DeviceOption = Annotated[
-    str | None,
-    typer.Option(
-        "--device",
-        metavar="auto|cpu|cuda|cuda:N",
-        help="Where to train, over what files say.",
-        autocompletion=completion.device,
-    ),
-]
-ThreadsOption = Annotated[
-    int | None,
-    typer.Option(
-        "--threads",
-        metavar="N",
-        min=1,
-        help="How many runs to train at the same moment on CPU; results do not depend on it.",
-    ),
-]
-LanesOption = Annotated[
-    int | None, typer.Option("--lanes", metavar="N", min=1, help="How many runs train side by side.")
-]
-TrackOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--track",
-        metavar="KIND[=WHERE]",
-        help="Also log to tensorboard[=DIR] or mlflow[=URI]; give it several times for several.",
-        autocompletion=completion.tracker,
-    ),
-]
-RunArgument = Annotated[
+
+# --- which stored runs -----------------------------------------------------------------------------------------
+
+Run = Annotated[
     str,
     typer.Argument(
-        metavar="RUN",
-        help="A run's id, the beginning of one, or its folder.",
-        autocompletion=completion.run_id,
+        metavar="RUN", help="Run id, the beginning of one, or a run folder.", autocompletion=completion.run_id
     ),
 ]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Put JSON, and only JSON, on stdout.")]
+Paths = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[PATH]...", help="Results folders, run folders, CSV files like runs.csv, or globs."),
+]
+Filter = Annotated[
+    str | None, typer.Option("--filter", metavar="EXPR", help='Keep only these runs: "lr <= 0.01 and seed < 5".')
+]
+By = Annotated[
+    str | None,
+    typer.Option(
+        "--by",
+        metavar="KEY,...",
+        help="Keys that tell variants apart. Default: all settings.",
+        autocompletion=completion.key,
+    ),
+]
+Baseline = Annotated[
+    str | None, typer.Option("--baseline", metavar="V", help="Variant that the others are compared with.")
+]
+Metrics = Annotated[
+    str,
+    typer.Option(
+        "--metric",
+        "-m",
+        metavar="M,...",
+        help="Metrics; epochs_to:test_accuracy>=0.97 and auc:M also work.",
+        autocompletion=completion.metric,
+    ),
+]
+Epoch = Annotated[int | None, typer.Option("--epoch", metavar="N", min=0, help="Use the metrics after this epoch.")]
+Tune = Annotated[
+    str | None,
+    typer.Option(
+        "--tune",
+        metavar="KEY",
+        help="Take each variant at its best value of KEY, chosen by validation accuracy.",
+        autocompletion=completion.key,
+    ),
+]
+
+# --- what is printed -------------------------------------------------------------------------------------------
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Hide progress and notes.")]
 
 
-def with_fields_of(flags: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command `f(flags, ...)` an option for each field of the dataclass, so that commands share them.
+def _format(*names: str) -> Any:
+    """Declare `--format` for a command that prints these formats."""
 
-    Typer reads a command's options from its signature: this one has those of the fields, then the command's own.
-    """
+    def check(name: str) -> str:
+        if name not in names:
+            raise UsageError(f"unknown format {name!r}{suggestion(name, names)} (allowed: {', '.join(names)})")
+        return name
 
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        shared = list(inspect.signature(flags, eval_str=True).parameters.values())
-        _, *own = inspect.signature(command, eval_str=True).parameters.values()
+    def candidates(incomplete: str) -> Sequence[str]:
+        return [name for name in names if name.startswith(incomplete)]
 
-        @wraps(command)
-        def called(**given: Any) -> None:
-            fields = {parameter.name: given.pop(parameter.name) for parameter in shared}
-            command(flags(**fields), **given)
+    return typer.Option(
+        "--format", metavar="|".join(names), help="Output format.", callback=check, autocompletion=candidates
+    )
 
-        parameters = [parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in (*shared, *own)]
-        called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        return called
 
-    return decorate
+Format = Annotated[str, _format("table", *FORMATS)]
+JsonFormat = Annotated[str, _format("table", "json")]

@@ -1,4 +1,4 @@
-"""The command that writes the report: report (layer 5)."""
+"""The command report: one HTML page about runs."""
 
 from __future__ import annotations
 
@@ -8,60 +8,40 @@ from typing import Annotated
 
 import typer
 
-from actbench.cli import completion
-from actbench.cli.console import say_problems, streams
-from actbench.cli.options import ResultsOption
+from actbench.cli import options
+from actbench.cli.console import streams
 from actbench.errors import UsageError
 from actbench.store import Store, files
 from actbench.store.read import read_results
-from actbench.text import split_commas
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command("report")(report)
+from actbench.text import plural, split_commas
 
 
 def report(
-    paths: Annotated[
-        list[str] | None, typer.Argument(metavar="[PATH]...", help="Results folders, run folders or globs.")
-    ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.html", help="The page to write.")] = Path(
+    paths: options.Paths = None,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.html", help="Page to write.")] = Path(
         "report.html"
     ),
-    by: Annotated[
-        str | None,
-        typer.Option(
-            "--by", metavar="KEY,...", help="What makes a row; by default all settings.", autocompletion=completion.key
-        ),
-    ] = None,
-    baseline: Annotated[
-        str | None, typer.Option("--baseline", metavar="V", help="The row that others are compared with.")
-    ] = None,
-    metric: Annotated[
-        str,
-        typer.Option("--metric", "-m", metavar="M,...", help="Metrics to compare.", autocompletion=completion.metric),
-    ] = "test_accuracy",
-    condition: Annotated[
-        str | None, typer.Option("--filter", metavar="EXPR", help='Keep these runs: "lr <= 0.01 and seed < 5".')
-    ] = None,
-    title: Annotated[str, typer.Option("--title", metavar="TEXT", help="The page's title.")] = "",
-    results: ResultsOption = Path("results"),
+    by: options.By = None,
+    baseline: options.Baseline = None,
+    metric: options.Metrics = "test_accuracy",
+    condition: options.Filter = None,
+    title: Annotated[str, typer.Option("--title", metavar="TEXT", help="Title of the page.")] = "",
+    results: options.Results = options.RESULTS,
 ) -> None:
-    """Write one self-contained HTML page about runs: comparison, curves, dead neurons, configs. It needs no network.
+    """Write one HTML page about runs. It shows the comparison, curves, dead neurons and configs, and needs no network.
 
     Example: actbench report results --by activation --baseline relu -o report.html
     """
     if output.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"--output {output}: the report is an HTML page; name a file that ends in .html")
     if not output.parent.is_dir():
-        raise UsageError(f"--output {output}: there is no folder {output.parent}")
-    from actbench import report as pages  # imports what takes longer than to find a mistake in the options
+        raise UsageError(f"--output {output}: folder {output.parent} does not exist; create it first")
+    from actbench import report as pages  # slow to import: not needed to find a mistake in the options
     from actbench.claims.writeup import stored_verdicts
 
     to = streams()
     runs, problems = read_results(paths or [], results)
-    say_problems(to, problems)
+    to.skipped(problems)
     page = pages.gather(
         runs,
         problems,
@@ -70,14 +50,14 @@ def report(
         baseline=baseline,
         metrics=split_commas(metric) or (),
         filter=condition,
-        claims=[row for folder in _folders(paths or [], results) for row in stored_verdicts(Store(folder))],
+        claims=[row for folder in _with_claims(paths or [], results) for row in stored_verdicts(Store(folder))],
     )
     with files.explained("write", output):
         files.write_bytes(output, pages.render(page).encode())
-    to.note(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB): {len(runs)} runs")
+    to.note(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB): {plural(len(runs), 'run')}")
 
 
-def _folders(paths: Sequence[str], results: Path) -> list[Path]:
-    """The results folder whose claims are shown: there is a verdict only where all runs lie in one."""
+def _with_claims(paths: Sequence[str], results: Path) -> list[Path]:
+    """Return the results folder whose claims the page shows; none unless all runs lie in that one folder."""
     found = [Path(path) for path in paths] or [results]
     return [folder for folder in found if (folder / "runs.csv").is_file()] if len(found) == 1 else []

@@ -1,4 +1,4 @@
-"""The command schema: prints the JSON Schema of config files."""
+"""The command schema: prints the JSON Schema of config files or claim files."""
 
 from __future__ import annotations
 
@@ -11,13 +11,8 @@ from actbench import claims, config
 from actbench.cli.console import streams
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command("schema")(schema)
-
-
 def schema(
-    of_claims: Annotated[bool, typer.Option("--claims", help="Of claim files instead.")] = False,
+    of_claims: Annotated[bool, typer.Option("--claims", help="Print the schema of claim files instead.")] = False,
 ) -> None:
     """Print the JSON Schema of config files, for editors.
 

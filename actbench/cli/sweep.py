@@ -1,4 +1,4 @@
-"""The command sweep: expands a sweep into variants and trains them."""
+"""The command sweep: sweep files and grids -> variants, which train as `train` trains them."""
 
 from __future__ import annotations
 
@@ -6,31 +6,51 @@ from typing import Annotated
 
 import typer
 
-from actbench import config
-from actbench.cli import completion
-from actbench.cli.options import with_fields_of
-from actbench.cli.train import Flags, train_or_preview
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command("sweep")(with_fields_of(Flags)(sweep))
+from actbench import config, sweeps
+from actbench.cli import completion, options
+from actbench.cli.train import place, train_variants
 
 
 def sweep(
-    flags: Flags,
+    configs: options.Configs,
     grids: Annotated[
         list[str] | None,
         typer.Option(
-            "--grid", "-g", metavar="KEY=V1,V2,...", help="Vary a key over values.", autocompletion=completion.column
+            "--grid",
+            "-g",
+            metavar="KEY=V1,V2,...",
+            help="Values that a key takes in turn (repeatable).",
+            autocompletion=completion.column,
         ),
     ] = None,
+    changes: options.Changes = None,
+    seeds: options.Seeds = None,
+    seed: options.Seed = None,
+    results: options.Results = options.RESULTS,
+    data_dir: options.DataDir = None,
+    device: options.Device = None,
+    threads: options.Threads = None,
+    lanes: options.Lanes = None,
+    offline: options.Offline = False,
+    mirror: options.Mirror = None,
+    force: options.Force = False,
+    fail_fast: options.FailFast = False,
+    executor: options.Executor = None,
+    ray_address: options.RayAddress = None,
+    tf32: options.Tf32 = False,
+    dry_run: options.DryRun = False,
+    track: options.Track = None,
+    quiet: options.Quiet = False,
+    output: options.JsonFormat = "table",
 ) -> None:
-    """Expand sweep files and grids into variants, and train every seed of each that is not done.
+    """Train every variant of a sweep. Finished runs are skipped, as in `train`.
+
+    The variants come from the `sweep` key of the files, from --grid, or from both.
 
     Example: actbench sweep -c configs/relu.yaml -g activation=relu,tanh -g lr=1e-4,1e-3 --seeds 6
     """
-    loaded = config.load_sweep(
-        flags.configs, flags.changes or (), grids or (), seeds=flags.seeds, seed=flags.seed, device=flags.device
+    variants = config.load_sweep(configs, changes or (), grids or (), seeds=seeds, seed=seed, device=device)
+    how = sweeps.Options(
+        threads, lanes, data_dir, offline, mirror, force, fail_fast, *place(executor, ray_address), tf32
     )
-    train_or_preview(loaded, flags)
+    train_variants(variants, how, results, track or (), dry_run=dry_run, quiet=quiet, output=output)

@@ -8,22 +8,17 @@ from typing import Annotated
 import typer
 
 from actbench import config
+from actbench.cli import options
 from actbench.cli.console import streams
-from actbench.cli.options import SetOption
 from actbench.errors import ConfigError, Problem
 from actbench.text import plural, readable
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the application."""
-    app.command("validate")(validate)
-
-
 def validate(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Config and sweep files.")],
-    changes: SetOption = None,
+    changes: options.Changes = None,
 ) -> None:
-    """Check config and sweep files; every problem is named with its file, line and column.
+    """Check config and sweep files. Every problem is reported with its file, line and column.
 
     Example: actbench validate configs/*.yaml
     """

@@ -62,15 +62,15 @@ def pivot(
     tune: str | None = None,
     alpha: float = 0.05,
 ) -> Pivot:
-    """Lay `metrics` out by the settings `down` (--rows) and `across` (--cols); the rest is as in `compare`.
+    """Lay `metrics` out by the settings `down` (rows) and `across` (columns); the rest is as in `compare`.
 
     Raises `UsageError` where something asked for cannot be had.
     """
     down, across = (list(dict.fromkeys(keys)) for keys in (down, across))
     if not down or not across:
-        raise UsageError("a pivot needs --rows and --cols, such as --rows activation --cols lr")
+        raise UsageError("a pivot needs a key for its rows and a key for its columns, such as: activation lr")
     if both := [key for key in down if key in across]:
-        raise UsageError(f"{comma_list(both)} cannot be in --rows and in --cols")
+        raise UsageError(f"{comma_list(both)} cannot be in the rows and in the columns")
     kept, texts = select(rows, filter), list[str]()
     if tune is not None:
         kept, texts = tuned(kept, [*down, *across], tune)

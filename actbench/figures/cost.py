@@ -21,12 +21,12 @@ _SETTINGS = {
 def cost(rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any] | None = None) -> Chart:
     """Draw ns per element, forward and backward, with their intervals, and the share of a training step.
 
-    rows: as `actbench cost --json` prints them: activation, forward_ns, forward_low, forward_high, the same for
+    rows: as `actbench cost --format json` prints them: activation, forward_ns, forward_low, forward_high, the same for
     backward, and step_share (a fraction, optional). settings: how it was measured: elements, threads, rounds, device.
     Raises `UsageError` for a row without a name or a time.
     """
     if not rows:
-        raise UsageError("there is no activation in these costs; see: actbench cost --json")
+        raise UsageError("there is no activation in these costs; see: actbench cost --format json")
     for i, row in enumerate(rows):
         if not isinstance(row.get("activation"), str) or any(number(row.get(f"{one}_ns")) is None for one in _PASSES):
             raise UsageError(f"row {i + 1} of the costs has no activation, forward_ns or backward_ns")
