@@ -188,7 +188,7 @@ def test_what_cannot_be_done_is_refused_in_one_line_with_exit_code_2(
     [
         ([",", "lr"], "a pivot needs a key for its rows and a key for its columns, such as: activation lr"),
         (["activation", ","], "a pivot needs a key for its rows and a key for its columns, such as: activation lr"),
-        (["activation,lr", "lr"], "lr cannot be in the rows and in the columns"),
+        (["activation,lr", "lr"], "lr cannot be in both rows and columns"),
         (["activation", "lr", "--format", "xml"], "unknown format 'xml' (allowed: table, md, latex, csv, json)"),
         (["activaton", "lr"], "did you mean 'activation'?"),
     ],

@@ -88,7 +88,7 @@ def test_the_same_run_from_two_folders_counts_once() -> None:
     rows = [run(seed=s, run_id=f"relu-{s}") for s in range(3)]
     found = compare([*rows, *(dict(row) for row in rows)])
     assert found.rows[0].n == 3
-    assert "3 runs are there more than once; counted once." in notes(found)
+    assert "Counted once although stored more than once: 3 runs." in notes(found)
     without_ids = compare([*runs(seeds=2), *runs(seeds=2)])
     assert without_ids.rows[0].n == 2
 
@@ -101,8 +101,9 @@ def test_a_run_trained_again_with_other_results_is_one_seed_with_their_mean_and_
         estimate = found.rows[0].results["test_accuracy"].estimate
         assert (found.rows[0].n, estimate.n) == (6, 3)
         assert estimate.mean == pytest.approx(0.972)
-        assert "3 runs are there again with other results or times; a seed's value is the mean of its runs." in notes(
-            found
+        assert (
+            "Stored again with different results or times: 3 runs. The value of a seed is the mean of its runs."
+            in notes(found)
         )
         assert "The runs differ in torch_version: 2.12, 2.13." in found.footnotes
 
@@ -112,7 +113,7 @@ def test_a_copy_with_fewer_columns_is_a_copy() -> None:
     short = [{key: row[key] for key in ("run_id", "name", "seed", "test_accuracy")} for row in rows]
     found = compare([*rows, *short])
     assert (len(found.rows), found.rows[0].n) == (1, 3)
-    assert "3 runs are there more than once; counted once." in found.footnotes
+    assert "Counted once although stored more than once: 3 runs." in found.footnotes
 
 
 def test_of_a_run_that_failed_in_one_place_and_ended_in_another_the_end_counts() -> None:
@@ -141,7 +142,7 @@ def test_datasets_are_never_averaged_together() -> None:
         ("kmnist", "tanh"), ("kmnist", "relu"), ("mnist", "relu"), ("mnist", "tanh")
     ]  # fmt: skip
     assert found.columns[:2] == ("dataset", "label")
-    assert "2 datasets: rows are compared within each, and nothing is averaged over them." in found.footnotes
+    assert "2 datasets: rows are compared within each dataset and never averaged over them." in found.footnotes
     assert row_of(found, "tanh", "kmnist").results["test_accuracy"].rank == "best"
     assert row_of(found, "relu", "mnist").results["test_accuracy"].rank == "best"
     contrast = row_of(found, "tanh", "kmnist").results["test_accuracy"].contrast
@@ -152,7 +153,7 @@ def test_datasets_are_never_averaged_together() -> None:
 
 def test_a_dataset_without_the_baseline_says_so() -> None:
     found = compare([*runs(), *runs("tanh"), *runs("tanh", dataset="kmnist")])
-    assert "kmnist has no row relu: nothing to compare its rows with." in notes(found)
+    assert "kmnist has no row relu to compare its rows with." in notes(found)
     assert row_of(found, "tanh", "kmnist").results["test_accuracy"].contrast is None
 
 
@@ -228,7 +229,7 @@ def test_seeds_without_a_partner_are_left_out_and_it_is_said() -> None:
     contrast = row_of(found, "tanh").results["test_accuracy"].contrast
     assert contrast is not None
     assert (contrast.found.n, contrast.unmatched) == (6, 2)
-    assert "Some seeds have no partner in the baseline" in notes(found)
+    assert "Seeds without a partner in the baseline" in notes(found)
 
 
 @pytest.mark.parametrize(("shift", "method", "n"), [(0, "paired", 8), (4, "paired", 4), (5, "unpaired", 8)])
@@ -263,7 +264,10 @@ def test_holm_counts_every_row_that_is_compared() -> None:
 def test_holm_counts_each_metric_by_itself_and_says_so() -> None:
     rows = runs() + [r for a in ("tanh", "silu") for r in runs(a, 0.5)]
     found = compare(rows, metrics=["test_accuracy", "dead_ratio"])
-    assert "p is adjusted by Holm over the 2 rows compared, each metric by itself; intervals are not." in notes(found)
+    assert (
+        "p is adjusted by Holm over the 2 rows compared, separately for each metric; intervals are not adjusted."
+        in notes(found)
+    )
     contrasts = [result.contrast for row in found.rows for result in row.results.values() if result.contrast]
     assert {one.comparisons for one in contrasts} == {2}
     assert "Holm" not in notes(compare(runs() + runs("tanh")))
@@ -271,8 +275,8 @@ def test_holm_counts_each_metric_by_itself_and_says_so() -> None:
 
 def test_p_of_many_pairs_says_that_it_was_drawn() -> None:
     few, many = (notes(compare(runs(seeds=n) + runs("tanh", seeds=n))) for n in (20, 21))
-    assert "Above 20 pairs, p is drawn from 19,999 sign patterns: never below 5e-05." in many
-    assert "drawn" not in few
+    assert "Above 20 pairs, p is estimated from 19,999 random sign patterns and is never below 5e-05." in many
+    assert "random" not in few
 
 
 @pytest.mark.parametrize(("seeds", "expected"), [(1, "needs >= 4 seeds"), (3, "needs >= 4 seeds"), (4, "worse")])
@@ -280,14 +284,14 @@ def test_unpaired_rows_get_a_verdict_as_soon_as_their_smallest_p_can_be_below_al
     found = compare(runs(seeds=seeds) + [run("tanh", 100 + s, 0.5 + OTHER[s]) for s in range(seeds)])
     assert verdict(found, "tanh") == expected
     if seeds == 3:
-        assert "3 runs a side cannot give a p below 0.1; a verdict at 0.05 needs >= 4 seeds." in found.footnotes
+        assert "3 runs per side cannot give a p below 0.1; a verdict at 0.05 needs >= 4 seeds." in found.footnotes
 
 
 def test_ranks_that_point_one_way_and_means_the_other_are_no_verdict() -> None:
     rows = runs() + [run("tanh", 100 + s, 0.99 + OTHER[s] if s else 0.1) for s in range(8)]
     found = compare(rows)
     assert verdict(found, "tanh") == "~"
-    assert "The ranks point one way and the means the other: no verdict." in found.footnotes
+    assert "Ranks and means point in opposite directions: no verdict." in found.footnotes
     assert failing(found, "test_accuracy < 0") == ()
 
 
@@ -374,7 +378,7 @@ def test_a_diverged_run_counts_in_n_has_no_value_and_its_row_is_never_best() -> 
     assert tanh.results["test_accuracy"].rank == ""
     assert labels(found) == ["relu", "tanh"]  # last, although its other runs are the better ones
     assert row_of(found, "relu").results["test_accuracy"].rank == "best"
-    assert any("diverged runs counts them in n" in found.footnotes[i - 1] for i in tanh.notes)
+    assert any("Diverged runs count in n" in found.footnotes[i - 1] for i in tanh.notes)
     assert any("Pairs in which one run has no value" in found.footnotes[i - 1] for i in tanh.notes)
 
 
@@ -399,7 +403,7 @@ def test_no_verdict_is_in_favour_of_a_row_of_which_runs_are_missing(lost: str) -
     assert contrast is not None
     assert contrast.adjusted_p < 0.05
     assert (contrast.verdict, contrast.significant, contrast.withheld) == ("~", False, True)
-    assert "No verdict in favour of a row of which runs are missing" in notes(better)
+    assert "No favourable verdict when runs are missing" in notes(better)
     assert failing(better, "test_accuracy > 0") == ()
     assert [row.label for row in unproven(better, "test_accuracy > 0")] == ["tanh"]
     # What is worse, although its worst run is not even counted, is worse.
@@ -414,13 +418,13 @@ def test_a_metric_that_some_runs_lack_says_so() -> None:
     rows = runs() + runs("tanh", 0.9)
     rows[-1]["test_accuracy"] = float("nan")
     found = compare(rows)
-    assert "Some runs have no value of test accuracy; they count in n only." in found.footnotes
+    assert "Some runs have no value of test accuracy; they only count in n." in found.footnotes
     assert (row_of(found, "tanh").n, row_of(found, "tanh").results["test_accuracy"].estimate.n) == (8, 7)
 
 
 def test_a_baseline_that_diverged_throughout_says_that_there_is_nothing_to_compare_with() -> None:
     found = compare([{**r, "status": "diverged"} for r in runs()] + runs("tanh") + runs("silu"))
-    assert "relu has no value of test accuracy: nothing to compare its rows with." in found.footnotes
+    assert "relu has no value of test accuracy to compare other rows with." in found.footnotes
     assert verdict(found, "tanh") is None
     assert row_of(found, "relu").is_baseline
 
@@ -436,7 +440,7 @@ def test_failed_runs_are_counted_but_not_compared() -> None:
     assert estimate.mean is not None
     assert estimate.mean > 0.96
     assert (silu.n, silu.failed) == (0, 1)
-    assert "2 failed runs are counted as failed, but not in n and not compared." in found.footnotes
+    assert "Not compared and not in n: 2 failed runs." in found.footnotes
 
 
 def test_a_run_without_a_status_is_done() -> None:
@@ -459,7 +463,7 @@ def test_settings_that_vary_unasked_within_a_row_are_named() -> None:
 
 def test_means_over_different_settings_are_not_to_be_compared_and_it_is_said() -> None:
     rows = [*runs(lr=0.1), *runs(lr=0.01, base=0.6), *runs("tanh", 0.96, lr=0.1)]
-    said = "Not all rows have values at the same of these settings: compare the differences, not the means."
+    said = "Rows average over different values of these settings: compare the differences, not the means."
     found = compare(rows, by=["activation"])
     assert said in found.footnotes
     contrast = row_of(found, "tanh").results["test_accuracy"].contrast
@@ -473,12 +477,12 @@ def test_means_over_different_settings_are_not_to_be_compared_and_it_is_said() -
 
 def test_settings_in_which_rows_differ_unasked_are_named() -> None:
     found = compare(runs(lr=0.1) + runs("tanh", lr=0.01), by=["activation"])
-    assert "Rows differ in lr too, unasked: a difference may come from that." in found.footnotes
-    assert "too, unasked" not in notes(compare(runs() + runs("tanh"), by=["activation"]))
+    assert "Rows also differ in lr, which may cause a difference." in found.footnotes
+    assert "also differ" not in notes(compare(runs() + runs("tanh"), by=["activation"]))
     apart = runs(lr=0.1) + runs("tanh", lr=0.1) + runs(lr=0.01, dataset="kmnist")
-    assert "too, unasked" not in notes(compare(apart, by=["activation"]))  # these are not compared with each other
+    assert "also differ" not in notes(compare(apart, by=["activation"]))  # these are not compared with each other
     named = compare(runs(lr=0.1) + runs("tanh", lr=0.01), by=["name"])
-    assert "Rows differ in activation, lr: a difference may come from any of them" in notes(named)
+    assert "Rows differ in activation, lr: any of these may cause a difference" in notes(named)
 
 
 def test_mixed_settings_are_named_in_one_order_whichever_row_comes_first() -> None:
@@ -489,7 +493,7 @@ def test_mixed_settings_are_named_in_one_order_whichever_row_comes_first() -> No
 
 def test_rows_that_differ_in_several_settings_say_so() -> None:
     found = compare(runs(lr=0.1) + runs("tanh", lr=0.01))
-    assert "Rows differ in activation, lr: a difference may come from any of them" in notes(found)
+    assert "Rows differ in activation, lr: any of these may cause a difference" in notes(found)
     assert "Rows differ" not in notes(compare(runs() + runs("tanh")))
 
 
@@ -519,16 +523,16 @@ def test_each_row_is_taken_at_its_best_setting_by_validation_accuracy_not_by_the
     means = [row.results["test_accuracy"].estimate.mean for row in found.rows]
     assert means == pytest.approx([0.95, 0.95], abs=0.001)
     assert (
-        "lr is each row's best of 3 by validation accuracy after the last epoch: relu 0.01, tanh 0.001."
+        "Each row uses its best of 3 values of lr by validation accuracy after the last epoch: relu 0.01, tanh 0.001."
         in found.footnotes
     )
-    assert "The best lr lies at the edge of what was tried for tanh: try values beyond." in found.footnotes
+    assert "The best lr is the smallest or largest one tried for tanh: try values beyond it." in found.footnotes
 
 
 def test_tuning_works_on_variants_too() -> None:
     found = compare(tried("relu", 0.01) + tried("tanh", 0.01), tune="lr")
     assert sorted(labels(found)) == ["relu", "tanh"]
-    assert "edge" not in notes(found)
+    assert "smallest or largest" not in notes(found)
 
 
 def test_a_setting_at_which_a_run_diverged_is_not_the_best() -> None:
@@ -541,15 +545,15 @@ def test_a_setting_at_which_a_run_diverged_is_not_the_best() -> None:
 
 def test_tuning_says_where_luck_may_have_chosen() -> None:
     even = compare(tried("relu", 0.01) + tried("tanh", 0.01), by=["activation"], tune="lr")
-    assert "more luck" not in notes(even)
+    assert "to luck" not in notes(even)
     rows = tried("relu", 0.01) + [r for r in tried("tanh", 0.01) if r["lr"] != 0.1 or r["seed"] < 3]
-    assert "Values of lr were tried with 3 to 8 runs each: the fewer, the more luck." in notes(
+    assert "Values of lr were tried with 3 to 8 runs each; fewer runs leave more to luck." in notes(
         compare(rows, by=["activation"], tune="lr")
     )
     other = [{**r, "lr": r["lr"] * 2} for r in tried("tanh", 0.01)]
     found = compare(tried("relu", 0.01) + other, by=["activation"], tune="lr")
-    assert "Rows tried as many values of lr, but not the same ones." in found.footnotes
-    assert "unasked" not in notes(found)  # that lr differs is the point of tuning
+    assert "Rows tried equally many values of lr, but not the same ones." in found.footnotes
+    assert "also differ" not in notes(found)  # that lr differs is the point of tuning
 
 
 def test_tuning_needs_equal_budgets_only_within_a_dataset() -> None:
@@ -623,10 +627,10 @@ def test_an_epoch_can_be_compared_instead_of_the_last_one() -> None:
     found = compare(runs() + runs("tanh"), curve=curve, epoch=1)
     assert row_of(found, "tanh").results["test_accuracy"].estimate.mean == 0.1
     assert verdict(found, "tanh") == "worse"
-    assert "All values are those after epoch 1, not after the last one." in found.footnotes
+    assert "All values are taken after epoch 1, not after the last epoch." in found.footnotes
     assert "wall_s" not in {one.name for one in found.extras}
     curves = compare(runs(), metrics=["test_accuracy", "auc:test_accuracy"], curve=curve, epoch=1)
-    assert "All values but those of auc:test_accuracy are those after epoch 1, not after the last one." in notes(curves)
+    assert "All values except auc:test_accuracy are taken after epoch 1, not after the last epoch." in notes(curves)
     with pytest.raises(UsageError, match="no run has a value of test_accuracy after epoch 9; the longest has 3 epochs"):
         compare(runs(epochs_run=3), curve=curve, epoch=9)
 
@@ -635,7 +639,7 @@ def test_a_threshold_that_is_never_reached_is_a_missing_value_not_a_mistake() ->
     metric = "epochs_to:test_accuracy>=0.99"
     found = compare(runs() + runs("tanh"), metrics=[metric], curve=curve)
     assert {row.results[metric].estimate.mean for row in found.rows} == {None}
-    assert "Some runs never reached it: epochs to test accuracy >= 99%" in notes(found)
+    assert "Some runs never reached the threshold: epochs to test accuracy >= 99%" in notes(found)
 
 
 def test_fewer_epochs_to_a_threshold_are_better() -> None:
@@ -666,7 +670,7 @@ def test_each_runs_epochs_are_read_once() -> None:
     [
         ("test_acuracy", "unknown metric 'test_acuracy'; did you mean 'test_accuracy'"),
         ("auc:test_acuracy", "unknown metric 'test_acuracy'"),
-        ("max:test_accuracy", "known are NAME, auc:NAME, epochs_to:NAME>=X, seconds_to:NAME>=X"),
+        ("max:test_accuracy", "the forms are NAME, auc:NAME, epochs_to:NAME>=X, seconds_to:NAME>=X"),
         ("epochs_to:test_accuracy", "write it as epochs_to:test_accuracy>=0.97"),
         ("epochs_to:test_accuracy>=high", "write it as epochs_to:test_accuracy>=0.97"),
         ("seconds_to:test_accuracy>=nan", "write it as seconds_to:test_accuracy>=0.97"),
@@ -779,7 +783,7 @@ def test_an_unknown_sort_is_refused() -> None:
 def test_the_top_rows_are_shown_beside_the_baseline_and_p_is_adjusted_for_all() -> None:
     found = compare(THREE, top=1)
     assert labels(found) == ["tanh", "relu"]
-    assert "2 of 3 rows are value_text; p is adjusted for all of them." in found.footnotes
+    assert "2 of 3 rows are shown; p is adjusted for all of them." in found.footnotes
     contrast = found.rows[0].results["test_accuracy"].contrast
     assert contrast is not None
     assert contrast.comparisons == 2

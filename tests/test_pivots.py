@@ -135,17 +135,17 @@ def test_settings_that_vary_within_cells_or_between_them_are_said() -> None:
         note.startswith("Rows average over settings that vary within them (lr: 0.001") for note in within.footnotes
     )
     between = grid([*runs("relu", 0.1), *runs("tanh", 0.1, batch_size=32)])
-    assert "Rows differ in batch_size too, unasked: a difference may come from that." in between.footnotes
+    assert "Rows also differ in batch_size, which may cause a difference." in between.footnotes
 
 
 def test_a_pivot_is_filtered_tuned_and_taken_at_an_epoch_as_a_comparison_is() -> None:
     assert texts(grid(filter="lr < 0.05"))[0] == ["activation", "lr=0.001", "lr=0.01"]
     tuned = grid([r for r in GRID if r["lr"] != 0.01], across=["init"], tune="lr")
     assert texts(tuned) == [["activation", "init=he_normal"], ["relu", "20.00 ±0.66"], ["tanh", "2.00 ±0.66"]]
-    assert any("lr is each row's best of 2" in note for note in tuned.footnotes)
+    assert any("its best of 2 values of lr" in note for note in tuned.footnotes)
     early = grid(epoch=1, curve=lambda row: [{"epoch": 1, "dead_ratio": row["lr"]}])
     assert texts(early)[1] == ["relu", "0.10 ±0.00", "1.00 ±0.00", "10.00 ±0.00"]
-    assert "All values are those after epoch 1, not after the last one." in early.footnotes
+    assert "All values are taken after epoch 1, not after the last epoch." in early.footnotes
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_a_pivot_is_filtered_tuned_and_taken_at_an_epoch_as_a_comparison_is() ->
     [
         ({"down": []}, "a pivot needs a key for its rows and a key for its columns"),
         ({"across": []}, "a pivot needs a key for its rows and a key for its columns"),
-        ({"across": ["activation"]}, "activation cannot be in the rows and in the columns"),
+        ({"across": ["activation"]}, "activation cannot be in both rows and columns"),
         ({"metrics": []}, "--metric names no metric"),
         ({"metrics": ["sparsity"]}, "no run has a value of sparsity"),
         ({"filter": "lr > 5"}, "leaves none of the 40 runs"),
@@ -213,4 +213,4 @@ def test_only_runs_that_ended_well_have_values() -> None:
     cell = next(line for line in found.lines if line.keys["activation"] == "silu").cells[0.1,]
     assert (cell.n, cell.failed) == (0, 8)
     assert not any(is_diverged(row) for row in rows)
-    assert "8 failed runs are counted as failed, but not in n and not compared." in found.footnotes
+    assert "Not compared and not in n: 8 failed runs." in found.footnotes

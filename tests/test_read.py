@@ -184,7 +184,7 @@ def test_folders_files_and_globs_are_read_together_and_copies_count_once(tmp_pat
             read.epochs(row)
     found = compare(rows, by=["name"])
     assert {row.label: row.n for row in found.rows} == {"relu": 3, "mine": 2}
-    assert "3 runs are there more than once; counted once." in found.footnotes
+    assert "Counted once although stored more than once: 3 runs." in found.footnotes
     assert read_rows([str(other)], tmp_path / "nowhere").rows[0]["name"] == "mine"
     assert len(read_rows([], results).rows) == 3
 

@@ -16,8 +16,7 @@ from actbench.claims import evidence, verdict
 from actbench.claims.evidence import ArmMean, RunCache
 from actbench.claims.model import Claim, Reading
 from actbench.claims.verdict import JudgedPart, Verdict
-from actbench.comparison.footnotes import ENVIRONMENT
-from actbench.comparison.groups import varying
+from actbench.comparison.groups import ENVIRONMENT, varying
 from actbench.comparison.quantities import Quantity
 from actbench.errors import UnknownNameError, UsageError
 from actbench.store import Store

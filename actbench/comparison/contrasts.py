@@ -1,36 +1,38 @@
-"""One quantity over groups of runs: what each group has, and how it differs from a reference (layer 3).
+"""Contrasts: one quantity in groups of runs, and how each group differs from a reference.
 
-Imports `stats`, `groups`, `quantities`. Here runs become values by seed, and seeds become pairs. Where a group mixes
-settings (`--by activation` over several learning rates), a seed's value is the mean over the settings, and a
-pair uses only the settings that both groups ran with that seed.
+Runs become values by seed, and seeds become pairs. If a group mixes settings (`--by activation` over several learning
+rates), a seed's value is its mean over the settings, and a pair uses only the settings that both groups ran with that
+seed.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from actbench import stats
 from actbench.comparison.groups import Group, is_diverged, order, setting
-from actbench.comparison.quantities import Curve, Quantity
+from actbench.comparison.quantities import Curve, Quantity, read_once
 from actbench.stats import Difference, Interval
 
-Unit = tuple[Any, tuple[Any, ...]]  # a seed, and the settings that are mixed
+Unit = tuple[Any, tuple[Any, ...]]  # a seed, and the values of the mixed settings
+Rank = Literal["best", "tied", ""]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The values of one quantity in one group, one a seed and mixed setting; None where a run has none.
+    """The values of one quantity in one group, by seed and mixed settings; None for a run without a value.
 
-    `missing`: runs without a value, the diverged ones among them.
+    missing: the number of runs without a value, diverged runs included.
     """
 
     values: Mapping[Unit, float | None]
     missing: int
 
     def by_seed(self, units: Sequence[Unit]) -> dict[Any, float]:
-        """Return each seed's mean over those of `units` that have a value."""
+        """Return the mean of each seed over those of `units` that have a value."""
         found: dict[Any, list[float]] = {}
         for unit in units:
             value = self.values[unit]
@@ -41,10 +43,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class Estimate:
-    """One quantity in one group: its mean, spread and t interval over the seeds.
+    """One quantity in one group: its mean, standard deviation and t interval over the seeds.
 
-    n: seeds with a value. missing: runs without one. mean is None for n = 0, sd and interval for n < 2;
-    the interval of a fraction is clipped to [0, 1].
+    n: seeds with a value. missing: runs without one. mean is None for n = 0, sd and interval are None for n < 2. The
+    interval of a fraction is clipped to [0, 1].
     """
 
     n: int
@@ -56,13 +58,13 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Contrast:
-    """How a group differs from its reference, and what may be said about it.
+    """How a group differs from its reference, and the verdict.
 
-    adjusted_p: Holm's, over the `comparisons` with the same reference, quantity and dataset. equivalence_p:
-    TOST's, adjusted likewise; None without a margin. superiority: the probability that a run does better than
-    its partner (that its value is higher, where neither is better), ties count half. unmatched: seeds without a
-    partner. lost: seeds that both ran, but where one side has no value. withheld: the numbers favour a side with
-    runs that have none, so there is no verdict: what diverged is not better than what did not.
+    adjusted_p: adjusted by Holm over the `comparisons` with the same reference, quantity and dataset. equivalence_p:
+    of two one-sided tests, adjusted likewise; None without a margin. superiority: the probability that a run does
+    better than its partner, ties counting half (if neither direction is better: that its value is higher). unmatched:
+    seeds without a partner. lost: seeds that both sides ran, but one side has no value. withheld: no verdict, because
+    the numbers favour a side on which runs are missing.
     """
 
     found: Difference
@@ -79,9 +81,9 @@ class Contrast:
 
 
 def sample(group: Group, quantity: Quantity, curve: Curve, mixed: Sequence[str]) -> Sample:
-    """Read `quantity` from every run of `group`; a diverged run has no value, whatever its row says.
+    """Read `quantity` from every run of `group`. A diverged run has no value, whatever its row says.
 
-    A run that was trained again with other results is one unit: its value is their mean.
+    Repeats of a run with different results are one unit, with their mean as its value.
     """
     found: dict[Unit, list[float]] = {}
     missing = 0
@@ -94,23 +96,46 @@ def sample(group: Group, quantity: Quantity, curve: Curve, mixed: Sequence[str])
             missing += 1
         else:
             values.append(value)
-    # Runs without a seed have nothing to be in order by but their values.
+    # Runs without a seed can only be ordered by their values.
     in_order = sorted(found, key=lambda u: (order(u[0] if seeded(u) else None), tuple(map(order, u[1])), found[u]))
     return Sample({u: sum(found[u]) / len(found[u]) if found[u] else None for u in in_order}, missing)
 
 
 def seeded(unit: Unit) -> bool:
-    """Whether its run has a seed, and so may have a partner."""
+    """Whether the run has a seed, and so may have a partner."""
     return not isinstance(unit[0], tuple)
 
 
 def estimate(of: Sample, quantity: Quantity, confidence: float) -> Estimate:
-    """Return mean, sd and t interval over the seeds of a sample."""
+    """Return the mean, standard deviation and t interval over the seeds of a sample."""
     values = list(of.by_seed(list(of.values)).values())
     interval = stats.t_interval(values, confidence)
     if interval is not None and quantity.kind == "fraction":
         interval = interval.clipped()
     return Estimate(len(values), of.missing, stats.mean(values), stats.sd(values), interval)
+
+
+class Samples:
+    """The samples and estimates of all groups, each read once."""
+
+    def __init__(self, curve: Curve | None, mixed: Sequence[str], alpha: float) -> None:
+        self._curve, self._mixed, self._confidence = read_once(curve), tuple(mixed), 1 - alpha
+        self._read: dict[tuple[int, str], tuple[Sample, Estimate]] = {}
+
+    def sample(self, group: Group, quantity: Quantity) -> Sample:
+        """Return the values of a quantity in a group."""
+        return self._of(group, quantity)[0]
+
+    def estimate(self, group: Group, quantity: Quantity) -> Estimate:
+        """Return the mean and interval of a quantity in a group."""
+        return self._of(group, quantity)[1]
+
+    def _of(self, group: Group, quantity: Quantity) -> tuple[Sample, Estimate]:
+        key = id(group), quantity.name
+        if key not in self._read:
+            found = sample(group, quantity, self._curve, self._mixed)
+            self._read[key] = found, estimate(found, quantity, self._confidence)
+        return self._read[key]
 
 
 def contrasts(
@@ -120,10 +145,10 @@ def contrasts(
     alpha: float,
     margin: float | None = None,
 ) -> list[Contrast | None]:
-    """Compare each sample with `reference`: None where it is the reference, or where no value is left.
+    """Compare each sample with `reference`; None for the reference itself, and for a sample without values to compare.
 
-    Paired by seed where at least half of the seeds of the smaller side have a partner, else Welch and
-    Mann-Whitney. Holm's family is everything that is compared here.
+    Samples are paired by seed if at least half of the seeds of the smaller side have a partner; otherwise Welch's
+    interval and the Mann-Whitney test apply. The family of Holm's adjustment is all samples compared here.
     """
     matched = [_match(one, reference) if one is not reference else None for one in samples]
     kept = [match for match in matched if match is not None]
@@ -150,7 +175,7 @@ def _judged(
     comparisons: int,
     tost: float | None,
 ) -> Contrast:
-    """Say what may be said about one difference."""
+    """Return one difference with its verdict."""
     higher = quantity.better != "lower"
     said = stats.verdict(
         found,
@@ -183,7 +208,7 @@ def _judged(
 
 @dataclass(frozen=True)
 class _Match:
-    """The values to compare, and how many runs of either side have none."""
+    """The values to compare, and how many runs of each side have none."""
 
     a: list[float]
     b: list[float]
@@ -194,7 +219,7 @@ class _Match:
 
 
 def _match(one: Sample, reference: Sample) -> _Match | None:
-    """Return the values to compare, seed by seed where the seeds match; None where nothing is left."""
+    """Return the values to compare, paired if enough seeds match; None if no values are left."""
     missing = (one.missing, reference.missing)
     shared = [unit for unit in one.values if unit in reference.values]
     seeds, theirs, common = ({unit[0] for unit in units} for units in (one.values, reference.values, shared))
@@ -216,3 +241,22 @@ def _equivalence(matches: Sequence[_Match], margin: float) -> list[float | None]
     raw = [(stats.tost_paired if m.paired else stats.tost_welch)(m.a, m.b, margin) for m in matches]
     adjusted = iter(stats.holm([p for p in raw if p is not None]).tolist())
     return [next(adjusted) if p is not None else None for p in raw]
+
+
+def ranks(quantity: Quantity, samples: Sequence[Sample], estimates: Sequence[Estimate], alpha: float) -> list[Rank]:
+    """Mark the best mean, and means not shown to differ from it, among samples without missing values."""
+    means = {i: e.mean for i, e in enumerate(estimates) if e.mean is not None and e.missing == 0}
+    marks: list[Rank] = [""] * len(samples)
+    if quantity.better == "neither" or not means:
+        return marks
+    best = (max if quantity.better == "higher" else min)(means.values())
+    first = next(i for i, mean in means.items() if mean == best)
+    found = contrasts([samples[i] for i in means], samples[first], quantity, alpha)
+    for (i, mean), contrast in zip(means.items(), found, strict=True):
+        # Bonferroni, because the data chose the reference. The truly best row is then marked with probability
+        # 1 - alpha (Gupta's subset selection).
+        is_worse = contrast is not None and stats.significant(
+            contrast.found, contrast.found.p * contrast.comparisons, alpha
+        )
+        marks[i] = "best" if math.isclose(mean, best, rel_tol=1e-12) else "" if is_worse else "tied"
+    return marks

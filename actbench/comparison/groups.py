@@ -1,7 +1,6 @@
-"""Which runs belong together: rows of runs -> groups (layer 3).
+"""Groups: which runs belong together. Each group becomes one row of a comparison.
 
-Imports `quantities`, `expressions` and `errors`. A group is what becomes one row of a comparison.
-Runs on different datasets are never in one group; failed runs are counted in theirs, but have no values.
+Runs on different datasets are never in one group. A group also holds its failed runs, which have no values.
 """
 
 from __future__ import annotations
@@ -12,26 +11,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from actbench import expressions
-from actbench.comparison.quantities import Row
 from actbench.errors import UnknownNameError, UsageError
-from actbench.text import value_text
+from actbench.store.csv import Row
+from actbench.text import plural, value_text
 
 CONFIG_KEYS = (
     "name", "dataset", "network", "activation", "init", "batch_norm", "lr", "optimizer", "epochs",
     "batch_size", "hidden", "dropout", "schedule", "augment", "bias_init", "weight_decay",
     "label_smoothing", "validation", "probe", "train_limit", "test_limit",
 )  # fmt: skip
-"""The columns that say what was trained; seed, device and tags do not change what a run is."""
+"""The columns that say what was trained: not the seed, the device or the tags."""
 
 ENVIRONMENT = ("device", "threads", "torch_version", "actbench_version")
-"""Columns that should be the same for all runs compared."""
+"""The columns that should be the same for all runs in a comparison."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that become one row: those that ended, done or diverged, and those that failed.
+    """Runs that become one row: those that ended (done or diverged), and those that failed.
 
-    `keys` are the values of the grouping keys, `label` names the group, the same on every dataset.
+    label: the name of the group, the same on every dataset. keys: the values of the grouping keys.
     """
 
     label: str
@@ -47,17 +46,17 @@ class Group:
 
     @property
     def name(self) -> Any:
-        """The name that all its runs share, or None."""
+        """The name that all runs share, or None."""
         names = {row.get("name") for row in self.runs}
         return names.pop() if len(names) == 1 else None
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """All groups, the keys they were made by, and what was noticed on the way.
+    """All groups, and the keys `by` which runs were grouped.
 
-    `mixed`: settings that vary within a group although nobody asked for it, with their values. `copies`: rows
-    left out, as their run was there already. `again`: runs that were there with other results.
+    mixed: settings that vary within a group although nobody asked for it, with their values. copies: how many rows
+    were left out as copies of a run. again: how many rows have other results for a run that another row has too.
     """
 
     groups: tuple[Group, ...]
@@ -73,42 +72,42 @@ def is_diverged(row: Row) -> bool:
 
 
 def has_failed(row: Row) -> bool:
-    """Whether the run ended in an error; a row without a status counts as done."""
+    """Whether the run ended in an error. A row without a status counts as done."""
     return row.get("status") not in {"done", "diverged", None}
 
 
 def select(rows: Sequence[Row], condition: str | None) -> list[Row]:
-    """Return the rows for which the expression `condition` over their columns holds; all without one.
+    """Return the rows for which `condition`, an expression over their columns, holds; without one, all rows.
 
-    Raises `UsageError` when there are no rows, or none is left.
+    Raises `UsageError` if there are no rows, or none is left.
     """
     if not rows:
-        raise UsageError("there are no runs to compare; train some first, or give other results folders")
+        raise UsageError("there are no runs to compare; train some first, or name other results folders")
     if condition is None:
         return list(rows)
     expression = expressions.condition(condition, columns_of(rows))
     kept = [row for row in rows if expression.holds(row)]
     if not kept:
-        raise UsageError(f"--filter {condition!r} leaves none of the {len(rows)} runs")
+        raise UsageError(f"--filter {condition!r} leaves none of the {plural(len(rows), 'run')}")
     return kept
 
 
 def columns_of(rows: Iterable[Row]) -> tuple[str, ...]:
-    """Return every column that some row has, in the order of first use."""
+    """Return every column that a row has, in the order of first appearance."""
     found: dict[str, None] = {}
-    for keys in dict.fromkeys(map(tuple, rows)):  # thousands of rows, but few kinds of them
+    for keys in dict.fromkeys(map(tuple, rows)):  # thousands of rows share a few sets of columns
         found |= dict.fromkeys(keys)
     return tuple(found)
 
 
 def varying(rows: Sequence[Row], keys: Iterable[str]) -> dict[str, tuple[Any, ...]]:
-    """Return the keys that have more than one value in `rows`, with these values in order."""
+    """Return the keys that have several values in `rows`, with their values in order."""
     values = {key: dict.fromkeys(setting(row, key) for row in rows) for key in keys}
     return {key: tuple(sorted(found, key=order)) for key, found in values.items() if len(found) > 1}
 
 
 def setting(row: Row, key: str) -> Any:
-    """Return a value that can be a key: nan is missing, a list is a tuple."""
+    """Return a value in a form that can be a key: None for nan, a tuple for a list."""
     value = row.get(key)
     if isinstance(value, list):
         return tuple(value)
@@ -116,17 +115,17 @@ def setting(row: Row, key: str) -> Any:
 
 
 def order(value: Any) -> tuple[int, Any]:
-    """Sort numbers by size, before texts by alphabet, missing values last."""
+    """Return a sort key: numbers by size, then texts by alphabet, then missing values."""
     if isinstance(value, int | float):
         return (0, value)
     return (1, str(value)) if value is not None else (2, "")
 
 
 def group_runs(rows: Sequence[Row], by: Sequence[str] | None = None) -> Grouping:
-    """Group `rows` by dataset and the values of the columns `by`, in order of first appearance.
+    """Group `rows` by dataset and by the columns `by`, in order of first appearance.
 
-    By default every config key counts, so that a group is a variant: it is labelled with its name, followed
-    by the keys that tell apart variants of the same name. Copies of a run are one run, see `distinct`. Raises
+    By default runs are grouped by every config key, so that a group is a variant. Its label is its name, followed by
+    the keys that tell apart variants of the same name. Copies of a run are one run, see `distinct`. Raises
     `UnknownNameError` for a column that no row has.
     """
     columns = columns_of(rows)
@@ -156,7 +155,7 @@ def group_runs(rows: Sequence[Row], by: Sequence[str] | None = None) -> Grouping
 
 
 def _labels(keys: Sequence[str], values: Sequence[tuple[Any, ...]], *, told_apart: bool) -> list[str]:
-    """Return `first key=value ...` each; with `told_apart`, only the keys that vary among equal firsts."""
+    """Return labels `first key=value ...`; with `told_apart`, only with keys that tell labels apart."""
     if not keys:
         return ["all runs"] * len(values)
     alike: dict[Any, list[tuple[Any, ...]]] = {}
@@ -173,22 +172,23 @@ def _labels(keys: Sequence[str], values: Sequence[tuple[Any, ...]], *, told_apar
 
 
 def distinct(rows: Sequence[Row], config: Sequence[str]) -> tuple[list[Row], int, int]:
-    """Drop copies of runs; return the rest, how many copies there were, and how many runs were done again.
+    """Drop copies of runs; return the remaining rows, the number of copies, and the number of repeated runs.
 
-    The same run_id, or the same settings and seed, are the same run. Rows of it that agree in all they both say
-    (two folders that hold it, or its line in a CSV file) are one; of one that failed, what it did elsewhere is
-    kept. Rows that differ, as a run trained again under another version may, are all kept: see `sample`.
+    Rows with the same run_id, or the same settings and seed, are the same run. They are copies if they agree wherever
+    both have a value, such as two folders with the same run, or a folder and a line of a CSV file. A failed row is
+    dropped if the run ended elsewhere. Rows that differ are all kept: a run trained again under another version may
+    have other results, see `contrasts.sample`.
     """
     kept: dict[Any, list[Row]] = {}
     copies = again = 0
     for position, row in enumerate(sorted(rows, key=has_failed)):
         if row.get("run_id") is not None:
-            same: Any = row["run_id"]
+            identity: Any = row["run_id"]
         elif row.get("seed") is not None:
-            same = (*(setting(row, key) for key in config), row["seed"])
+            identity = (*(setting(row, key) for key in config), row["seed"])
         else:
-            same = position  # nothing says that it is the same run
-        known = kept.setdefault(same, [])
+            identity = position  # without a seed, nothing says that two rows are the same run
+        known = kept.setdefault(identity, [])
         if known and (has_failed(row) or any(_agree(row, other) for other in known)):
             copies += 1
         else:
@@ -198,6 +198,6 @@ def distinct(rows: Sequence[Row], config: Sequence[str]) -> tuple[list[Row], int
 
 
 def _agree(one: Row, other: Row) -> bool:
-    """Whether two rows say the same wherever both say something."""
+    """Whether two rows agree wherever both have a value."""
     pairs = ((setting(one, key), setting(other, key)) for key in one if key in other)
     return all(a == b for a, b in pairs if a is not None and b is not None)

@@ -1,11 +1,11 @@
-"""What `--metric` can name, read from a run's row or from its epochs (layer 3; imports `metrics`, `errors`).
+"""Quantities: what `--metric` can name, read from a run or from its epochs.
 
     NAME                     a metric, or any column of numbers, after the last epoch (or after `--epoch k`)
-    auc:NAME                 its mean over the epochs: the area under its curve over the length of that
+    auc:NAME                 its mean over the epochs: the area under its curve, divided by the length of the curve
     epochs_to:NAME>=X        the first epoch after which it is >= X (or <= X)
-    seconds_to:NAME>=X       the training seconds until then: the sum of `train_s`, without evaluation
+    seconds_to:NAME>=X       the training time until then: the sum of `train_s`, without evaluation
 
-A diverged run has no value in any of them: what its last numbers say is where it broke, not how well it did.
+A diverged run has no value of any quantity: its last numbers say where it broke, not how well it did.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from actbench.metrics import METRICS, UNITS, Better, Kind, Metric
 from actbench.store.csv import Row as Row
 
 Curve: TypeAlias = Callable[[Row], Sequence[Row]]
-"""Gives the epochs of a run, one mapping an epoch, in order; each has at least `epoch`."""
+"""Gives the epochs of a run in order, one row per epoch; each row has at least `epoch`."""
 
 LARGEST = 1e100
 
 _FORMS = "NAME, auc:NAME, epochs_to:NAME>=X, seconds_to:NAME>=X"
 _THRESHOLD = re.compile(r"\s*([^<>=\s]+)\s*(>=|<=)\s*(\S+)\s*")
-_PARTS = {"accuracy_gap": ("train_accuracy", "test_accuracy")}  # stored as its two parts
+_PARTS = {"accuracy_gap": ("train_accuracy", "test_accuracy")}  # stored as two parts
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """A number that every run has: its name as given, how it is to be read, and `read(row, curve)`.
+    """One number per run. `name` is the quantity as a person gave it.
 
-    `read` returns None where a run has no value. `from_curve`: whether it needs the epochs. `threshold`:
-    whether a missing value means that the run never got there.
+    read(run, curve): the number, or None if the run has none. from_curve: whether reading it needs the epochs.
+    threshold: whether a missing value means that the run never reached the threshold.
     """
 
     name: str
@@ -49,14 +49,28 @@ class Quantity:
 
     @property
     def heading(self) -> str:
-        """The title with its unit, as it stands above a column: `test accuracy %`."""
+        """The title with its unit, for the head of a column: `test accuracy %`."""
         return f"{self.title} {UNITS[self.kind]}".rstrip()
+
+
+def read_once(curve: Curve | None) -> Curve:
+    """Return a curve that reads each run's epochs once, and raises `UsageError` if there are none to read."""
+    known: dict[int, Sequence[Row]] = {}
+
+    def read(row: Row) -> Sequence[Row]:
+        if curve is None:
+            raise UsageError("the epochs of these runs are not known; compare results folders instead")
+        if id(row) not in known:
+            known[id(row)] = curve(row)
+        return known[id(row)]
+
+    return read
 
 
 def number(value: object) -> float | None:
     """Return a finite number as a float, and None for anything else: text, truth values, nan, inf.
 
-    What is beyond `LARGEST` is none either: no run measures that, and its square would overflow.
+    A number beyond `LARGEST` is None too: no run measures one, and its square would overflow.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
         return None
@@ -64,10 +78,10 @@ def number(value: object) -> float | None:
 
 
 def quantity(spec: str, columns: Collection[str], epoch: int | None = None) -> Quantity:
-    """Return what `spec` names; `columns` are the columns of the runs, known as well as the metrics.
+    """Return the quantity that `spec` names: a form of a metric or of one of the runs' `columns`.
 
-    With `epoch`, a plain metric is read after that epoch instead of at the end. Raises `UnknownNameError`
-    for a name that is neither metric nor column, `UsageError` for a form that is none.
+    With `epoch`, a plain metric is read after that epoch instead of after the last one. Raises `UnknownNameError` for a
+    name that is neither a metric nor a column, `UsageError` for an unknown form.
     """
     form, colon, rest = spec.partition(":")
     if not colon:
@@ -80,12 +94,12 @@ def quantity(spec: str, columns: Collection[str], epoch: int | None = None) -> Q
         title = f"mean {metric.title} over epochs"
         return Quantity(spec, title, metric.kind, metric.better, _area(rest), True)
     if form not in {"epochs_to", "seconds_to"}:
-        raise UsageError(f"unknown metric {spec!r}; known are {_FORMS}. See: actbench list metrics")
+        raise UsageError(f"unknown metric {spec!r}; the forms are {_FORMS}. See: actbench list metrics")
     return _time_to(spec, form, rest, columns)
 
 
 def quantities(specs: Sequence[str], columns: Collection[str], epoch: int | None = None) -> tuple[Quantity, ...]:
-    """Return what `--metric` names, each once. Raises `UsageError`, also where it names nothing."""
+    """Return the quantities that `--metric` names, each once. Raises `UsageError` as `quantity` does, and for none."""
     if not specs:
         raise UsageError("--metric names no metric; see: actbench list metrics")
     return tuple(quantity(spec, columns, epoch) for spec in dict.fromkeys(specs))
@@ -95,7 +109,7 @@ def _metric(name: str, columns: Collection[str]) -> Metric:
     if name in METRICS:
         return METRICS[name]
     if name in columns:
-        return Metric(name, name, "number", "neither", "a column of the runs")
+        return Metric(name, name, "number", "neither", "a column of runs.csv")
     raise UnknownNameError("metric", name, [*METRICS, *columns])
 
 
@@ -115,7 +129,7 @@ def _at_epoch(name: str, epoch: int) -> Callable[[Row, Curve], float | None]:
 
 
 def _area(name: str) -> Callable[[Row, Curve], float | None]:
-    """Trapezoids over the epochs that have a value, divided by the epochs from the first to the last."""
+    """Sum trapezoids over the epochs with a value; divide by the number of epochs from the first to the last."""
 
     def read(row: Row, curve: Curve) -> float | None:
         points = [(float(line["epoch"]), value) for line in curve(row) if (value := _value(line, name)) is not None]

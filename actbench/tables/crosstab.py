@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from actbench.comparison.pivots import Pivot, PivotLine, name_of
-from actbench.comparison.results import ComparisonRow
+from actbench.comparison import ComparisonRow
+from actbench.comparison.pivot import Pivot, PivotLine, name_of
 from actbench.tables.columns import Column
 from actbench.tables.formats import FORMATS
 from actbench.tables.layout import shown_estimate

@@ -1,7 +1,7 @@
-"""Rows of runs -> one setting down, one across, a metric in the cells (layer 4).
+"""Pivot tables: the values of one setting down, those of another across, a metric in the cells.
 
-Imports the comparison's own modules. A cell is a row of the comparison by both settings, without a baseline: its
-mean, its interval, its n, and its rank among all cells of the dataset.
+A cell is the row of the comparison by both settings, without a baseline: its mean, interval, n, and its rank among all
+cells of the dataset.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from actbench.comparison import footnotes
-from actbench.comparison.groups import columns_of, group_runs, order, select
-from actbench.comparison.quantities import Curve, Quantity, Row, quantities
-from actbench.comparison.results import ComparisonRow
-from actbench.comparison.table import Table, cached
-from actbench.comparison.tuning import tuned
+from actbench.comparison.groups import order
+from actbench.comparison.quantities import Curve, Quantity
+from actbench.comparison.rows import ComparisonRow, RowMaker
 from actbench.errors import UsageError
+from actbench.store.csv import Row
 from actbench.text import comma_list, value_text
 
 Key = tuple[Any, ...]
@@ -24,7 +23,7 @@ Key = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class PivotLine:
-    """One line: the quantity in it, the dataset, the values of the settings down, and the cells by those across."""
+    """One line: its quantity, its dataset, the values of the settings down, and the cells by those across."""
 
     quantity: Quantity
     dataset: Any
@@ -34,10 +33,10 @@ class PivotLine:
 
 @dataclass(frozen=True)
 class Pivot:
-    """The lines, metric by metric and dataset by dataset, settings in order.
+    """The lines, metric by metric and dataset by dataset, in the order of the settings.
 
-    down, across: the settings. columns: the values of those across, in order. datasets: whether there are several
-    and none of the settings is the dataset. cell_n: the n of every cell, None where they differ.
+    down, across: the settings. columns: the values of the settings across, in order. datasets: whether lines must name
+    their dataset (there are several, and no setting is the dataset). cell_n: the n of every cell; None if it varies.
     """
 
     lines: tuple[PivotLine, ...]
@@ -62,33 +61,26 @@ def pivot(
     tune: str | None = None,
     alpha: float = 0.05,
 ) -> Pivot:
-    """Lay `metrics` out by the settings `down` (rows) and `across` (columns); the rest is as in `compare`.
+    """Lay out `metrics` by the settings `down` and `across`; the other parameters are those of `compare`.
 
-    Raises `UsageError` where something asked for cannot be had.
+    Raises `UsageError` that says what is not available, and what to do instead.
     """
     down, across = (list(dict.fromkeys(keys)) for keys in (down, across))
     if not down or not across:
         raise UsageError("a pivot needs a key for its rows and a key for its columns, such as: activation lr")
     if both := [key for key in down if key in across]:
-        raise UsageError(f"{comma_list(both)} cannot be in the rows and in the columns")
-    kept, texts = select(rows, filter), list[str]()
-    if tune is not None:
-        kept, texts = tuned(kept, [*down, *across], tune)
-    grouping, columns = group_runs(kept, [*down, *across]), columns_of(kept)
-    asked = quantities(metrics, columns, epoch)
-    table = Table(grouping, asked, (), cached(curve), alpha, None, texts)
-    table.refuse_empty(epoch)
-    cells: list[ComparisonRow] = []
-    for dataset in sorted({group.dataset for group in grouping.groups}, key=order):
-        cells += table.rows([group for group in grouping.groups if group.dataset == dataset], None)
+        raise UsageError(f"{comma_list(both)} cannot be in both rows and columns")
+    maker = RowMaker(rows, [*down, *across], metrics, filter=filter, epoch=epoch, curve=curve, tune=tune, alpha=alpha)
+    cells = [cell for groups in maker.datasets() for cell in maker.rows(groups, None)]
+    asked, texts = maker.asked, maker.footnotes
     counts = {cell.n for cell in cells}
     same_n = counts.pop() if len(counts) == 1 else None
     each = f"n = {same_n} each" if same_n is not None else "n in brackets"
     what = asked[0].heading if len(asked) == 1 else "the metrics"
     texts.insert(0, f"Cells: {what}, mean and {100 * (1 - alpha):g}% interval, {each}.")
     texts += footnotes.on_epoch(asked, epoch)
-    texts += footnotes.on_settings(grouping, by_variant=False, besides=[tune] if tune else ())
-    texts += footnotes.on_runs(grouping)
+    texts += footnotes.on_settings(maker.grouping, by_variant=False, besides=[tune] if tune else ())
+    texts += footnotes.on_runs(maker.grouping)
     several = len({cell.dataset for cell in cells}) > 1 and "dataset" not in (*down, *across)
     return Pivot(
         lines=tuple(_lines(cells, asked, down, across)),
@@ -105,7 +97,7 @@ def pivot(
 def _lines(
     cells: Sequence[ComparisonRow], asked: Sequence[Quantity], down: Sequence[str], across: Sequence[str]
 ) -> list[PivotLine]:
-    apart = "dataset" not in across  # with the datasets across, a line holds cells of all of them
+    apart = "dataset" not in across  # otherwise a line holds cells of all datasets
     found: dict[Key, dict[Key, ComparisonRow]] = {}
     for cell in cells:
         line = (cell.dataset if apart else None, *_key(cell, down))
@@ -125,5 +117,5 @@ def _in_order(key: Key) -> tuple[tuple[int, Any], ...]:
 
 
 def name_of(keys: Sequence[str], values: Key) -> str:
-    """Return how a column is called: `lr=0.01`, `lr=0.01 init=he_normal`."""
+    """Return the name of a column: `lr=0.01`, `lr=0.01 init=he_normal`."""
     return " ".join(f"{key}={value_text(value)}" for key, value in zip(keys, values, strict=True))
