@@ -210,7 +210,7 @@ def test_a_pivot_that_cannot_be_made_is_refused_in_one_line(
 
 def test_tuning_takes_each_activation_at_its_best_lr(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = shown(capsys, results, "--by", "activation", "--tune", "lr", "--format", "md")
-    assert "best of 3 values of lr by validation accuracy after the last epoch: relu 0.001, silu 0.001, tanh 0.001" in text
+    assert "values of lr by validation accuracy after the last epoch: relu 0.001, silu 0.001, tanh 0.001" in text
     assert "| relu | 8 |" in text
     early = shown(capsys, results, "--by", "activation", "--tune", "lr", "--epoch", "1", "--format", "json")
     late = shown(capsys, results, "--by", "activation", "--tune", "lr", "--format", "json")
