@@ -52,6 +52,11 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def p_value(p: float) -> str:
+    """Return `0.042`, or `<0.001` for anything smaller."""
+    return f"{p:.3f}" if p >= 0.001 else "<0.001"
+
+
 def duration(seconds: float) -> str:
     """Return a rough time: `40 s`, `12 min` or `3.5 h`."""
     if seconds < 90:

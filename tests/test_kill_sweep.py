@@ -1,4 +1,4 @@
-"""scripts/kill_sweep.py sees a difference where there is one; the kills themselves are left to it."""
+"""scripts/kill_sweep.py detects differences. The kills themselves are only run by hand."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def script() -> Any:
 
 
 def sweeps(script: Any, tmp_path: Path, **changes: Any) -> list[Any]:
-    """Two sweeps of three runs each, of which the last one of the second is changed."""
+    """Make two sweeps of three runs each; the last run of the second one is changed."""
     made = [script.Sweep(tmp_path / name, tmp_path / "no.yaml") for name in ("whole", "killed")]
     for sweep in made:
         for seed in range(3):
@@ -34,7 +34,7 @@ def sweeps(script: Any, tmp_path: Path, **changes: Any) -> list[Any]:
     return made
 
 
-def test_times_make_no_difference(script: Any, tmp_path: Path) -> None:
+def test_times_are_not_differences(script: Any, tmp_path: Path) -> None:
     made = sweeps(script, tmp_path, timing={"wall_s": 9.0, "images_per_s": 1.0})
     assert list(script.differences(*made)) == []
     assert len(made[0].finished()) == 3
@@ -48,6 +48,6 @@ def test_times_make_no_difference(script: Any, tmp_path: Path) -> None:
         ({"metrics": {**METRICS, "test_accuracy": 0.5}}, ["runs.csv", "compare"]),
     ],
 )
-def test_anything_else_does(script: Any, tmp_path: Path, changes: dict[str, Any], what: list[str]) -> None:
+def test_anything_else_is_a_difference(script: Any, tmp_path: Path, changes: dict[str, Any], what: list[str]) -> None:
     found = list(script.differences(*sweeps(script, tmp_path, **changes)))
     assert [text.rpartition(" ")[2] for text in found] == what

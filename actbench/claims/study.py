@@ -32,8 +32,8 @@ _CORES = 2
 def folder() -> Path:
     """Return the folder of the claim files: in the checkout, or in the installed package."""
     package = Path(actbench.__file__).parent
-    beside = package.parent / "configs" / "claims"
-    return beside if beside.is_dir() else package / "claims" / "studies"
+    checkout = package.parent / "configs" / "claims"
+    return checkout if checkout.is_dir() else package / "claims" / "studies"
 
 
 def claim_files(where: Path) -> list[Path]:
@@ -115,12 +115,12 @@ def plan(claims: Sequence[Claim], store: Store) -> StudyPlan:
 
 @dataclass(frozen=True)
 class JudgedReading:
-    """A reading with its evidence and verdict. `beside` has the arms' means of each `also` metric."""
+    """A reading with its evidence and verdict. `means` has each `also` metric with the arms' means."""
 
     reading: Reading
     parts: tuple[JudgedPart, ...]
     verdict: Verdict
-    beside: tuple[tuple[Quantity, list[ArmMean]], ...] = ()
+    means: tuple[tuple[Quantity, list[ArmMean]], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -186,6 +186,6 @@ def _judge_readings(claim: Claim, judged: Sequence[JudgedPart], runs: RunCache) 
         parts, judged = tuple(judged[: len(reading.parts)]), judged[len(reading.parts) :]
         arms = list(dict.fromkeys(side.arm for part in reading.parts for side in part.sides if side.arm is not None))
         complete = not any(one.finding.untrained for one in parts)
-        beside = tuple((one, evidence.means(claim, arms, one, runs)) for one in reading.also if complete)
-        readings.append(JudgedReading(reading, parts, verdict.combine([one.verdict for one in parts]), beside))
+        means = tuple((one, evidence.means(claim, arms, one, runs)) for one in reading.also if complete)
+        readings.append(JudgedReading(reading, parts, verdict.combine([one.verdict for one in parts]), means))
     return JudgedClaim(claim, tuple(readings))

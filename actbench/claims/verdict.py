@@ -96,23 +96,23 @@ def demonstrate(findings: Sequence[Finding], *, alpha: float = ALPHA) -> list[Ju
     judged = []
     for one in findings:
         interval = one.found.interval if one.found is not None else None
-        apart = interval is not None and not interval.low <= 0 <= interval.high
-        verdict, why = _decide(one, apart, one.equivalence_p is not None and one.equivalence_p < alpha)
+        differs = interval is not None and not interval.low <= 0 <= interval.high
+        verdict, why = _decide(one, differs, one.equivalence_p is not None and one.equivalence_p < alpha)
         judged.append(JudgedPart(one, _IN_A_DEMONSTRATION[verdict], why=why))
     return judged
 
 
-def _decide(finding: Finding, apart: bool, same: bool) -> tuple[Verdict, str]:
+def _decide(finding: Finding, differs: bool, same: bool) -> tuple[Verdict, str]:
     """Return the verdict, and why there is none if the finding itself prevents it.
 
-    apart: the difference is shown not to be 0. same: it is shown to be below the margin.
+    differs: the difference is shown not to be 0. same: it is shown to be below the margin.
     """
     found, expect = finding.found, finding.part.expect
     if found is None or finding.lost:
         return Verdict.OPEN, _missing(finding)
     if same and finding.never == (0, 0):
         return (Verdict.SUPPORTED if expect == "same" else Verdict.SAME), ""
-    if not apart or abs(found.difference) < finding.margin:
+    if not differs or abs(found.difference) < finding.margin:
         return Verdict.OPEN, ""
     is_higher = found.difference > 0
     if finding.never[is_higher]:  # the side that looks lower has lower bounds, so it may be higher

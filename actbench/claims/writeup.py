@@ -21,7 +21,7 @@ from actbench.datasets import Dataset
 from actbench.metrics import UNITS, Kind
 from actbench.store import Store, files
 from actbench.tables import FORMATS, Column, show_fraction
-from actbench.text import plural, readable
+from actbench.text import p_value, plural, readable
 
 FORMAT_VERSION = 1
 COLUMNS = (
@@ -65,7 +65,7 @@ def _details(reading: JudgedReading) -> Iterator[str]:
         yield evidence_text(one) + (f" [{one.verdict}]" if len(reading.parts) > 1 else "")
         for means in one.finding.ladders:
             yield f"along the ladder: {_means_text(one.finding.part.quantity, means)}"
-    for metric, arms in reading.beside:
+    for metric, arms in reading.means:
         yield f"{_title(metric)}: {_means_text(metric, arms)}"
 
 
@@ -85,7 +85,7 @@ def evidence_text(one: JudgedPart) -> str:
     ]
     is_same = one.verdict is Verdict.SAME or (part.expect == "same" and one.verdict is Verdict.SUPPORTED)
     what, value = ("equivalence p", one.equivalence_p) if is_same else ("p", one.adjusted_p)
-    p = "" if value is None else f", {what} {value:.3f}" if value >= 0.001 else f", {what} <0.001"
+    p = "" if value is None else f", {what} {p_value(value)}"
     never = f" or more ({plural(sum(finding.never), 'run')} never reached the threshold)" if any(finding.never) else ""
     note = f" ({one.why})" if one.why else ""
     return f"{head}{sides[0]} against {sides[1]}: {_difference_text(one)}{never}{p}, n {finding.n}{note}"
@@ -201,7 +201,7 @@ def _claim_json(study: Study, one: JudgedClaim) -> dict[str, Any]:
             "says": reading.reading.says,
             "verdict": verdict_text(study, reading),
             "parts": [_part_json(part) for part in reading.parts],
-            "also": [{"metric": metric.name, "arms": _means_json(means)} for metric, means in reading.beside],
+            "also": [{"metric": metric.name, "arms": _means_json(means)} for metric, means in reading.means],
         }
         for reading in one.readings
     ]

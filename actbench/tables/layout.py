@@ -13,6 +13,7 @@ from actbench.metrics import Kind
 from actbench.stats import Interval
 from actbench.tables.columns import ROOMY, Column
 from actbench.tables.formats import FORMATS
+from actbench.text import p_value
 
 REPEATED = 5
 """How needed a column is that only repeats what a label says: it goes first."""
@@ -127,7 +128,7 @@ def _shown_contrast(one: Quantity, contrast: Contrast, marks: str) -> Iterator[t
     if found.effect is not None:
         yield f"{name}:effect", f"{found.effect:+.2f}"
     yield f"{name}:superiority", f"{contrast.superiority:.2f}"
-    yield f"{name}:p", f"{contrast.adjusted_p:.3f}" if contrast.adjusted_p >= 0.001 else "<0.001"
+    yield f"{name}:p", p_value(contrast.adjusted_p)
     yield f"{name}:verdict", contrast.verdict + marks
 
 

@@ -19,7 +19,7 @@ class Target:
     """
 
     what: str
-    beside: str
+    compared_with: str
     reference: str | None
     ours: str
     value: Callable[[Medians], float]
@@ -37,7 +37,15 @@ class Target:
         reference = "" if self.reference is None else quantity(self.reference, medians[self.reference])
         result = self.shown.format(value)
         verdict = "" if bound is None else "yes" if met else "no"
-        return [self.what, self.beside, reference, quantity(self.ours, medians[self.ours]), result, target, verdict]
+        return [
+            self.what,
+            self.compared_with,
+            reference,
+            quantity(self.ours, medians[self.ours]),
+            result,
+            target,
+            verdict,
+        ]
 
 
 def quantity(name: str, value: float) -> str:
@@ -51,15 +59,15 @@ def quantity(name: str, value: float) -> str:
 
 
 def faster(
-    what: str, beside: str, reference: str, ours: str, least: float | None = None, shown: str = "{:.3g}x"
+    what: str, compared_with: str, reference: str, ours: str, least: float | None = None, shown: str = "{:.3g}x"
 ) -> Target:
     """Return a row on how many times faster actbench is."""
-    return Target(what, beside, reference, ours, lambda m: m[reference] / m[ours], shown, least)
+    return Target(what, compared_with, reference, ours, lambda m: m[reference] / m[ours], shown, least)
 
 
-def of_floor(what: str, beside: str, reference: str, ours: str, least: float | None = None) -> Target:
+def of_floor(what: str, compared_with: str, reference: str, ours: str, least: float | None = None) -> Target:
     """Return a row on the share of the floor's speed that actbench reaches."""
-    return faster(what, beside, reference, ours, least, shown="{:.0%}")
+    return faster(what, compared_with, reference, ours, least, shown="{:.0%}")
 
 
 _PLAIN, _WORKERS, _JAX = "plain program", "plain program, 2 workers", "JAX, jit + lax.scan, no probe"
