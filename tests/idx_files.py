@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from actbench import datasets
 from actbench.datasets import DATASETS, DatasetEntry
 from actbench.datasets.idx import IdxFile, md5
+from actbench.registry import Registry
 
 TRAIN, TEST = 20, 10
 
@@ -67,8 +69,14 @@ def entry_of(contents: dict[str, bytes], name: str = "mnist", *, hashed: bool = 
 def publish(patch: pytest.MonkeyPatch, name: str = "mnist", *, hashed: bool = True) -> dict[str, bytes]:
     """Make the miniature what dataset `name` is, and return its files."""
     contents = miniature(name)
-    patch.setitem(DATASETS._entries, name, entry_of(contents, name, hashed=hashed))
+    replace(patch, entry_of(contents, name, hashed=hashed))
     return contents
+
+
+def replace(patch: pytest.MonkeyPatch, entry: DatasetEntry) -> None:
+    """Put `entry` into the registry in place of the dataset with its name."""
+    entries = [entry if other.name == entry.name else other for other in datasets.DATASETS.values()]
+    patch.setattr(datasets, "DATASETS", Registry("dataset", entries))
 
 
 def raw_folder(folder: Path, name: str = "mnist") -> Path:

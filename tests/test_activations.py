@@ -135,13 +135,13 @@ def _autograd(entry: Activation, params: dict[str, Any], z: Tensor) -> Tensor:
     return z.grad
 
 
-def test_every_activation_that_was_asked_for_is_there_and_checked_against_a_reference() -> None:
+def test_every_required_activation_exists_and_is_checked_against_a_reference() -> None:
     assert set(ACTIVATIONS) == REQUIRED
     assert set(ACTIVATIONS) == TORCHS_OWN.keys() | BY_HAND.keys() | BY_EXAMPLE.keys()
 
 
 @pytest.mark.parametrize("name", TORCHS_OWN)
-def test_a_function_that_torch_has_gives_what_torch_gives(name: str) -> None:
+def test_functions_agree_with_torch(name: str) -> None:
     for given_params in [{}, *OTHER_PARAMETERS.get(name, [])]:
         params = ACTIVATIONS.complete(name, given_params)
         z = _grid(params)[:1810]
@@ -163,13 +163,13 @@ def test_a_function_that_torch_has_gives_what_torch_gives(name: str) -> None:
         ("hardshrink", nn.Hardshrink()),
     ],
 )
-def test_defaults_are_those_of_torch(name: str, module: nn.Module) -> None:
+def test_defaults_agree_with_torch(name: str, module: nn.Module) -> None:
     z = torch.linspace(-9, 9, 401)
     entry = ACTIVATIONS[name]
     torch.testing.assert_close(entry.function(z, **entry.defaults), module(z))
 
 
-def test_prelu_starts_from_the_slope_of_torch() -> None:
+def test_prelu_starts_from_torchs_slope() -> None:
     assert ACTIVATIONS["prelu"].defaults["negative_slope"] == nn.PReLU().weight.item()
 
 
@@ -193,7 +193,7 @@ def test_a_widening_or_gated_function_works_along_the_last_axis(name: str) -> No
 
 @pytest.mark.parametrize("case", ELEMENTWISE)
 @pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 3e-9), (torch.float32, 1e-6)])
-def test_the_slope_is_that_of_autograd_also_at_kinks_and_far_out(case: Case, dtype: torch.dtype, atol: float) -> None:
+def test_slopes_agree_with_autograd_even_at_kinks_and_far_out(case: Case, dtype: torch.dtype, atol: float) -> None:
     entry, params = case
     z = _grid(params).to(dtype)
     slope = entry.slope(z, **params)
@@ -277,7 +277,7 @@ def test_range_monotony_and_boundedness_are_as_stated(case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", ELEMENTWISE)
-def test_the_largest_slope_is_reached_and_never_passed(case: Case) -> None:
+def test_the_largest_slope_is_reached_and_never_exceeded(case: Case) -> None:
     entry, params = case
     sup, highest = entry.sup_slope(params), float(entry.slope(DENSE, **params).abs().max())
     assert highest <= sup + 1e-9
@@ -285,7 +285,7 @@ def test_the_largest_slope_is_reached_and_never_passed(case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", ELEMENTWISE)
-def test_a_smooth_slope_has_no_jump_and_another_has_one(case: Case) -> None:
+def test_only_slopes_that_are_not_smooth_jump(case: Case) -> None:
     entry, params = case
     jump = float(entry.slope(DENSE[3:-3], **params).diff().abs().max())
     assert jump < 10 * STEP if entry.facts(params).smooth else jump > 0.1
@@ -313,7 +313,7 @@ def test_facts_of_a_widening_or_gated_function_hold_on_random_inputs(case: Case)
     assert facts.zero_centred == (abs(float(entry.function(z / 30, **params).mean())) < 5 * spread)
 
 
-def test_gains_that_torch_states_are_labelled_torch_and_no_others() -> None:
+def test_exactly_the_gains_that_torch_has_are_labelled_torch() -> None:
     for name, entry in ACTIVATIONS.items():
         try:
             stated = nn.init.calculate_gain("linear" if name == "identity" else name)  # type: ignore[arg-type]
@@ -373,7 +373,7 @@ def test_the_quadrature_is_exact_through_kinks_jumps_and_oscillations(
     assert normal_mean(function) == pytest.approx(expected, abs=1e-10)
 
 
-def test_no_gain_follows_from_a_function_that_is_always_zero() -> None:
+def test_a_function_that_is_always_zero_has_no_gain() -> None:
     with pytest.raises(UsageError, match="set the init's gain"):
         derived_gain(torch.zeros_like)
 
@@ -413,7 +413,7 @@ def test_an_unknown_activation_or_parameter_suggests_the_nearest() -> None:
 
 
 @pytest.mark.parametrize("entry", ACTIVATIONS.values(), ids=ACTIVATIONS)
-def test_every_entry_has_texts_to_show(entry: Activation) -> None:
+def test_every_entry_is_described(entry: Activation) -> None:
     assert entry.formula.isascii()
     assert entry.source
     assert entry.latex.count("{") == entry.latex.count("}")
@@ -525,7 +525,7 @@ LINKS = [case.values[0] for case in ELEMENTWISE if _shared(case.values[0])]
 CHAINED = st.lists(st.sampled_from(LINKS), min_size=1, max_size=4)
 
 
-def test_what_each_unit_learns_cannot_stand_in_a_chain() -> None:
+def test_an_activation_that_learns_per_unit_cannot_be_part_of_a_chain() -> None:
     per_unit = (ACTIVATIONS["prelu"], {"negative_slope": 0.25, "per_unit": True})
     check_chain([per_unit])
     with pytest.raises(UsageError, match="for each unit"):
@@ -579,14 +579,14 @@ def test_the_gain_of_a_chain_is_derived() -> None:
     assert chain_gain(_chain("identity", "relu"))[0] == pytest.approx(math.sqrt(2), abs=1e-9)
 
 
-def test_noise_reaches_the_link_that_takes_it() -> None:
+def test_noise_reaches_the_link_that_uses_it() -> None:
     chain, z = _chain("identity", "rrelu", "tanh"), torch.tensor([-1.0, 1.0])
     drawn = chain_function(z, chain, [None, torch.tensor([0.0, 0.0]), None])
     torch.testing.assert_close(drawn, torch.tanh(torch.tensor([-1 / 8, 1.0])))
 
 
 @pytest.mark.parametrize("name", [n for n in ACTIVATIONS if ACTIVATIONS[n].ratio(ACTIVATIONS[n].defaults) != (1, 1)])
-def test_an_activation_that_changes_the_width_stands_alone(name: str) -> None:
+def test_an_activation_that_changes_the_width_cannot_be_part_of_a_chain(name: str) -> None:
     check_chain(_chain(name))
     for names in itertools.permutations([name, "relu"]):
         with pytest.raises(UsageError, match=f"{name} changes the width"):
@@ -611,6 +611,6 @@ print("torch" in sys.modules)
 """
 
 
-def test_listing_all_facts_imports_no_torch_and_the_check_sees_it_when_something_does() -> None:
+def test_listing_all_facts_does_not_import_torch_and_the_check_would_notice() -> None:
     shown = subprocess.run([sys.executable, "-c", LISTING], capture_output=True, text=True, check=True)
     assert shown.stdout.split() == ["False", "True"]

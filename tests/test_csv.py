@@ -57,7 +57,7 @@ def test_no_text_begins_like_a_formula(text: str) -> None:
         (np.bool_(False), "false"),
     ],
 )
-def test_numbers_stay_numbers_and_texts_texts(value: Cell, text: str) -> None:
+def test_numbers_stay_numbers_and_text_stays_text(value: Cell, text: str) -> None:
     assert format_cell(value) == text
 
 
@@ -77,7 +77,7 @@ def test_a_table_of_one_column_keeps_its_empty_cells(column: list[Cell]) -> None
     assert [repr(row["x"]) for row in read] == [repr(value) for value in column]
 
 
-def test_columns_are_all_that_occur_or_those_asked_for() -> None:
+def test_a_table_has_all_columns_that_occur_or_those_asked_for() -> None:
     rows: list[dict[str, Cell]] = [{"b": 1}, {"a": "x", "b": None}]
     assert format_table(rows) == "b,a\n1,\n,x\n"
     assert format_table(rows, ["a"]) == 'a\n""\nx\n'
@@ -87,6 +87,6 @@ def test_columns_are_all_that_occur_or_those_asked_for() -> None:
 
 
 @pytest.mark.parametrize("text", ['a,b\n"1,2\n', "a,b\n1\n", "a,b\n1,2,3\n"])
-def test_a_table_that_is_not_whole_is_refused(text: str) -> None:
+def test_an_incomplete_table_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_table(text)

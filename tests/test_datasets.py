@@ -1,4 +1,4 @@
-"""The registry of datasets, and loading what lies in a folder: right, damaged, another's, or not there."""
+"""The registry of datasets, and loading files that are right, damaged, from another dataset, or missing."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from idx_files import (
     publish,
     put,
     raw_folder,
+    replace,
     zipped,
 )
 
@@ -61,7 +62,7 @@ def listing(folder: Path) -> list[tuple[str, int]]:
 
 @pytest.mark.parametrize("gz", [True, False], ids=["gzipped", "uncompressed"])
 @pytest.mark.parametrize("hashed", [True, False], ids=["with SHA-256", "without"])
-def test_files_that_are_there_load_as_they_are(
+def test_existing_files_load_as_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gz: bool, hashed: bool
 ) -> None:
     contents = publish(monkeypatch, hashed=hashed)
@@ -71,19 +72,17 @@ def test_files_that_are_there_load_as_they_are(
     for got, expected in zip(tensors_of(loaded), expected_tensors(contents), strict=True):
         assert got.dtype == expected.dtype
         assert torch.equal(got, expected)
-    assert (loaded.name, loaded.mean, loaded.std) == ("mnist", DATASETS["mnist"].mean, 0.3081)
+    assert (loaded.name, loaded.mean, loaded.std) == ("mnist", datasets.DATASETS["mnist"].mean, 0.3081)
     assert listing(tmp_path) == before
 
 
 @pytest.mark.parametrize("inner", ["", "MNIST", "MNIST/raw"])
-def test_the_folder_may_be_named_at_any_of_its_levels(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inner: str
-) -> None:
+def test_the_folder_can_be_given_at_any_level(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inner: str) -> None:
     put(tmp_path, publish(monkeypatch))
     assert len(datasets.load("mnist", tmp_path / inner, offline=True).train.labels) == TRAIN
 
 
-def test_a_folder_that_may_only_be_read_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_only_folder_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     with folder_for_nobody() as folder:
         put(folder, publish(monkeypatch))
         for path in (folder, *folder.rglob("*")):
@@ -92,7 +91,7 @@ def test_a_folder_that_may_only_be_read_is_enough(monkeypatch: pytest.MonkeyPatc
             assert len(datasets.load("mnist", folder).train.labels) == TRAIN
 
 
-def test_a_folder_that_may_not_be_read_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_folder_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with folder_for_nobody() as folder:
         raw = put(folder, publish(monkeypatch))
         (raw / f"{IMAGES}.gz").chmod(0)
@@ -103,7 +102,7 @@ def test_a_folder_that_may_not_be_read_is_an_error(monkeypatch: pytest.MonkeyPat
             datasets.load("mnist", folder)
 
 
-def test_qmnist_takes_the_class_from_eight_columns_and_the_first_test_images(
+def test_qmnist_uses_one_of_its_eight_label_columns_and_its_first_test_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(tmp_path, publish(monkeypatch, "qmnist", hashed=False), "qmnist")
@@ -113,7 +112,7 @@ def test_qmnist_takes_the_class_from_eight_columns_and_the_first_test_images(
     assert torch.equal(loaded.test.images, loaded.train.images.flip(1)[:TEST])
 
 
-def test_the_fingerprint_changes_with_every_array_and_not_with_the_compression(
+def test_the_fingerprint_depends_on_every_array_but_not_on_compression(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     contents = publish(monkeypatch)
@@ -124,7 +123,7 @@ def test_the_fingerprint_changes_with_every_array_and_not_with_the_compression(
     seen = {first}
     for name in contents:
         changed = {**contents, name: contents[name][:-1] + b"\x05"}
-        monkeypatch.setitem(DATASETS._entries, "mnist", entry_of(changed))
+        replace(monkeypatch, entry_of(changed))
         put(tmp_path / name, changed)
         seen.add(datasets.load("mnist", tmp_path / name).fingerprint)
     assert len(seen) == 1 + len(contents)
@@ -161,7 +160,7 @@ def flipped(content: bytes, at: int) -> bytes:
         ),
     ],
 )
-def test_a_damaged_or_foreign_file_is_named_with_what_is_wrong_and_the_way_out(
+def test_a_damaged_or_foreign_file_is_reported_with_the_fault_and_the_way_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, damage: Any, reason: str
 ) -> None:
     contents = publish(monkeypatch)
@@ -176,16 +175,14 @@ def test_a_damaged_or_foreign_file_is_named_with_what_is_wrong_and_the_way_out(
     assert bad.detail.startswith(reason)
 
 
-def test_a_wrong_hash_shows_what_was_found_and_what_was_expected(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wrong_hash_is_shown_beside_the_expected_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     contents = publish(monkeypatch)
     other = entry_of({**contents, IMAGES: flipped(contents[IMAGES], 99)}).files[0]
     put(tmp_path, {**contents, IMAGES: flipped(contents[IMAGES], 99)})
-    expected = DATASETS["mnist"].files[0]
+    expected = datasets.DATASETS["mnist"].files[0]
     with pytest.raises(DataError, match=f"SHA-256 {other.sha256}, expected {expected.sha256}"):
         datasets.load("mnist", tmp_path)
-    monkeypatch.setitem(DATASETS._entries, "mnist", entry_of(contents, hashed=False))
+    replace(monkeypatch, entry_of(contents, hashed=False))
     with pytest.raises(DataError, match=f"MD5 {other.md5}, expected {expected.md5}"):
         datasets.load("mnist", tmp_path)
 
@@ -197,7 +194,7 @@ def test_a_wrong_hash_shows_what_was_found_and_what_was_expected(
     flip=st.integers(1, 255),
 )
 @settings(max_examples=150, derandomize=True, deadline=None)
-def test_no_changed_byte_ever_yields_other_data(
+def test_a_changed_byte_never_yields_other_data(
     tmp_path_factory: pytest.TempPathFactory, gz: bool, which: int, place: float, flip: int
 ) -> None:
     contents = miniature()
@@ -217,7 +214,7 @@ def test_no_changed_byte_ever_yields_other_data(
     assert np.array_equal(got, right)
 
 
-def test_labels_beyond_nine_are_an_error_where_no_hash_is_known(
+def test_labels_above_nine_are_an_error_even_without_a_known_hash(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     contents = publish(monkeypatch, hashed=False)
@@ -226,7 +223,7 @@ def test_labels_beyond_nine_are_an_error_where_no_hash_is_known(
         datasets.load("mnist", tmp_path)
 
 
-def test_a_gzip_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gzip_bomb_is_not_decompressed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     raw = put(tmp_path, publish(monkeypatch))
     monkeypatch.setattr(idx, "MAX_BYTES", 1_000_000)
     (raw / f"{IMAGES}.gz").write_bytes(gzip.compress(bytes(5_000_000)))
@@ -234,7 +231,7 @@ def test_a_gzip_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyP
         datasets.load("mnist", tmp_path)
 
 
-def test_another_dataset_of_the_same_form_is_refused_where_no_hash_is_known(
+def test_another_dataset_in_the_same_format_is_refused_even_without_a_known_hash(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     contents = publish(monkeypatch, "fashion_mnist", hashed=False)
@@ -245,9 +242,7 @@ def test_another_dataset_of_the_same_form_is_refused_where_no_hash_is_known(
     assert "actbench data fetch fashion_mnist" in str(failed.value)
 
 
-def test_missing_files_are_named_by_verify_and_info_counts_those_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_verify_names_missing_files_and_info_lists_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     raw = put(tmp_path, publish(monkeypatch))
     (raw / f"{LABELS}.gz").unlink()
     checks = {check.file: check for check in datasets.verify("mnist", tmp_path)}
@@ -258,7 +253,7 @@ def test_missing_files_are_named_by_verify_and_info_counts_those_there(
 
 
 @pytest.mark.parametrize(("gz", "detail"), [(True, "MD5"), (False, "sizes and labels only")])
-def test_verify_says_how_much_is_known_of_a_file(
+def test_verify_says_how_well_a_file_was_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gz: bool, detail: str
 ) -> None:
     put(tmp_path, publish(monkeypatch, "kmnist", hashed=False), "kmnist", gz=gz)
@@ -267,7 +262,7 @@ def test_verify_says_how_much_is_known_of_a_file(
         assert check.detail.startswith(detail)
 
 
-def test_info_tells_where_the_files_are_and_what_they_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_info_says_where_the_files_are_and_what_they_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     contents = publish(monkeypatch)
     raw = put(tmp_path, contents, gz=False)
     known = datasets.info("mnist", tmp_path)
@@ -429,7 +424,7 @@ class TestRealMnist:
         assert loaded.mean == round(pixels.mean().item(), 4)
         assert loaded.std == round(pixels.std(unbiased=False).item(), 4)
 
-    def test_its_files_unpacked_are_taken_too(self, tmp_path: Path) -> None:
+    def test_its_uncompressed_files_load_too(self, tmp_path: Path) -> None:
         raw = raw_folder(tmp_path)
         raw.mkdir(parents=True)
         for file in DATASETS["mnist"].files:
@@ -437,7 +432,7 @@ class TestRealMnist:
             (raw / file.name).write_bytes(gzip.decompress(packed))
         assert datasets.load("mnist", tmp_path).fingerprint == datasets.load("mnist", REAL_FOLDER).fingerprint
 
-    def test_its_unpacked_files_are_not_taken_for_kmnist(self, tmp_path: Path) -> None:
+    def test_its_uncompressed_files_do_not_pass_for_kmnist(self, tmp_path: Path) -> None:
         raw = raw_folder(tmp_path, "kmnist")
         raw.mkdir(parents=True)
         for file in DATASETS["mnist"].files:

@@ -1,4 +1,4 @@
-"""Downloading from real servers on the loopback device, good and bad ones. No test asks the internet."""
+"""Downloading from good and bad servers on the loopback device. No test connects to the internet."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_download_ends_with_the_files_under_their_names_and_nothing_else(
     assert all(check.ok for check in datasets.verify("mnist", tmp_path))
 
 
-def test_what_is_there_is_not_asked_for_again(tmp_path: Path, files: dict[str, bytes]) -> None:
+def test_existing_files_are_not_downloaded_again(tmp_path: Path, files: dict[str, bytes]) -> None:
     with serving(files) as server:
         raw = datasets.fetch("mnist", tmp_path, mirror=server.url)
         (raw / "t10k-labels-idx1-ubyte.gz").unlink()
@@ -126,7 +126,7 @@ def test_progress_counts_up_to_the_size_of_each_file(tmp_path: Path, files: dict
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_a_bad_mirror_is_named_with_its_reason_and_the_next_one_is_asked(
+def test_a_bad_mirror_is_reported_with_the_reason_and_the_next_one_is_tried(
     tmp_path: Path,
     files: dict[str, bytes],
     monkeypatch: pytest.MonkeyPatch,
@@ -147,7 +147,7 @@ def test_a_bad_mirror_is_named_with_its_reason_and_the_next_one_is_asked(
 
 
 @pytest.mark.parametrize("answer", [idx_server.silent, idx_server.stalled], ids=lambda value: value.__name__)
-def test_a_server_that_hangs_is_left_after_the_time_out_and_not_asked_for_the_other_files(
+def test_a_server_that_hangs_is_abandoned_after_the_time_out_for_all_files(
     tmp_path: Path,
     files: dict[str, bytes],
     monkeypatch: pytest.MonkeyPatch,
@@ -163,7 +163,7 @@ def test_a_server_that_hangs_is_left_after_the_time_out_and_not_asked_for_the_ot
     assert all(check.ok for check in datasets.verify("mnist", tmp_path))
 
 
-def test_a_server_that_sends_a_byte_now_and_then_is_left_too(
+def test_a_server_that_sends_single_bytes_is_abandoned_too(
     tmp_path: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACTBENCH_TIMEOUT", "0.5")
@@ -175,7 +175,7 @@ def test_a_server_that_sends_a_byte_now_and_then_is_left_too(
     assert no_trace_in(tmp_path)
 
 
-def test_a_server_that_never_ends_is_stopped_at_the_largest_size_a_file_can_have(
+def test_a_server_that_never_stops_sending_is_cut_off_at_the_size_limit(
     tmp_path: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download, "MAX_BYTES", 300_000)
@@ -187,7 +187,7 @@ def test_a_server_that_never_ends_is_stopped_at_the_largest_size_a_file_can_have
     assert no_trace_in(tmp_path)
 
 
-def test_the_named_mirror_is_asked_first_and_the_known_ones_after_it(
+def test_the_given_mirror_is_tried_first_and_the_known_ones_next(
     tmp_path: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serving({}) as empty, serving(files) as known:
@@ -198,7 +198,7 @@ def test_the_named_mirror_is_asked_first_and_the_known_ones_after_it(
         assert sorted(known.asked) == sorted(files)
 
 
-def test_torchvision_is_not_asked_for_addresses_while_the_named_mirror_serves(
+def test_torchvision_is_not_imported_while_the_given_mirror_works(
     tmp_path: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_: str) -> list[str]:
@@ -303,7 +303,7 @@ def test_a_process_that_is_killed_leaves_no_file_and_no_lock_behind(tmp_path: Pa
     assert not leftover.exists()
 
 
-def test_a_folder_that_cannot_be_written_to_is_an_error_before_any_download(
+def test_an_unwritable_folder_is_an_error_before_any_download(
     files: dict[str, bytes],
 ) -> None:
     with serving(files) as server, folder_for_nobody() as folder:
@@ -317,7 +317,7 @@ def test_a_folder_that_cannot_be_written_to_is_an_error_before_any_download(
         assert server.asked == []
 
 
-def test_a_full_disk_is_named_and_not_taken_for_a_bad_mirror(
+def test_a_full_disk_is_not_blamed_on_the_mirror(
     tmp_path: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class FullDisk:
@@ -418,7 +418,7 @@ def test_a_torchvision_that_does_not_load_at_all_is_an_error_with_the_remedy(
     assert torchvision_modules() == []
 
 
-def test_an_unfit_torchvision_does_not_keep_data_that_is_there_from_loading(
+def test_existing_data_loads_even_if_torchvision_does_not(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     torchvision_made_of: Callable[[dict[str, str]], None],

@@ -1,4 +1,4 @@
-"""Files and folders that are always whole, locks that die with their holder, strict JSON."""
+"""Files and folders that are always complete, locks that die with their holder, and strict JSON."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_file_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_large_file_is_written_whole_by_short_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_short_writes_add_up_to_the_complete_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:1000]))
     data = bytes(range(256)) * 50
@@ -102,7 +102,7 @@ def test_a_folder_is_not_placed_through_a_symbolic_link(tmp_path: Path) -> None:
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-def test_a_swap_that_fails_is_taken_back(tmp_path: Path) -> None:
+def test_a_swap_that_fails_is_undone(tmp_path: Path) -> None:
     files.write_folder(tmp_path / "target", {"a": b"old"})
     with pytest.raises(StoreError, match=r"cannot replace .*target"):
         files.swap_folder(tmp_path / "missing", tmp_path / "target", tmp_path / "aside")
@@ -110,7 +110,7 @@ def test_a_swap_that_fails_is_taken_back(tmp_path: Path) -> None:
     assert not (tmp_path / "aside").exists()
 
 
-def test_a_system_that_cannot_flush_folders_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_that_cannot_flush_folders_is_fine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fsync = os.fsync
 
     def files_only(descriptor: int) -> None:
@@ -123,7 +123,7 @@ def test_a_system_that_cannot_flush_folders_is_no_error(tmp_path: Path, monkeypa
     assert (tmp_path / "a").read_bytes() == b"1"
 
 
-def test_only_ordinary_files_of_a_sane_size_are_read(tmp_path: Path) -> None:
+def test_only_regular_files_of_a_sane_size_are_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path):
         with pytest.raises(ValueError, match="is not a file"):
@@ -134,7 +134,7 @@ def test_only_ordinary_files_of_a_sane_size_are_read(tmp_path: Path) -> None:
     assert files.read_bytes(tmp_path / "large", limit=11) == bytes(11)
 
 
-def test_a_lock_is_held_once_and_can_be_had_again(tmp_path: Path) -> None:
+def test_a_lock_is_held_once_and_can_be_taken_again(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     assert not files.is_locked(path)
     lock = files.try_lock(path)
@@ -165,31 +165,29 @@ def test_a_lock_dies_with_its_process(tmp_path: Path) -> None:
     assert not files.is_locked(tmp_path / "lock")
 
 
-def test_asking_whether_a_lock_is_held_keeps_nobody_from_taking_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_asking_whether_a_lock_is_held_does_not_block_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While `is_locked` looks, it holds a shared lock for a moment; here the moment lasts until we sleep."""
     path = tmp_path / "lock"
     looking = os.open(path, os.O_RDONLY | os.O_CREAT)
-    assert files._flock(looking, exclusive=False)
+    fcntl.flock(looking, fcntl.LOCK_SH)
     monkeypatch.setattr(time, "sleep", lambda _seconds: os.close(looking))
     lock = files.try_lock(path)
     assert lock is not None
     lock.release()
 
 
-def test_a_lock_file_that_its_last_holder_deletes_at_this_moment_is_made_anew(
+def test_a_lock_file_deleted_just_before_locking_is_created_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, flock = tmp_path / "lock", files._flock
+    path, flock = tmp_path / "lock", fcntl.flock
     deletions = iter([path.unlink])
 
-    def deleted_just_before(descriptor: int, *, exclusive: bool) -> bool:
+    def deleted_just_before(descriptor: int, operation: int) -> None:
         for delete in deletions:
             delete()
-        return flock(descriptor, exclusive=exclusive)
+        flock(descriptor, operation)
 
-    monkeypatch.setattr(files, "_flock", deleted_just_before)
+    monkeypatch.setattr(fcntl, "flock", deleted_just_before)
     lock = files.try_lock(path)
     assert lock is not None
     assert lock.in_place
@@ -207,7 +205,7 @@ def test_a_lock_whose_file_was_deleted_is_not_in_place(tmp_path: Path) -> None:
     lock.release()
 
 
-def test_a_file_system_without_locks_gives_every_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_locks_grants_every_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(_descriptor: int, _operation: int) -> None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
@@ -220,7 +218,7 @@ def test_a_file_system_without_locks_gives_every_lock(tmp_path: Path, monkeypatc
         assert not files.is_locked(tmp_path / "lock")
 
 
-def test_a_symbolic_link_is_no_lock(tmp_path: Path) -> None:
+def test_a_symbolic_link_cannot_be_a_lock(tmp_path: Path) -> None:
     (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="symbolic links"):
         files.try_lock(tmp_path / "lock")
@@ -242,7 +240,7 @@ def test_whatever_is_stored_as_json_reads_back_strictly(value: Any) -> None:
     assert files.load_json(text.encode()) == files.plain(value)
 
 
-def test_json_knows_no_nan_and_takes_numpy_as_plain_numbers() -> None:
+def test_json_has_no_nan_and_stores_numpy_values_as_numbers() -> None:
     stored = files.plain({"a": [math.nan, -math.inf, np.float32(0.5), np.int64(3), np.array([1.0, math.nan])]})
     assert stored == {"a": [None, None, 0.5, 3, [1.0, None]]}
     assert json.loads(files.dump_json(np.bool_(True))) is True

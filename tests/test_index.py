@@ -1,11 +1,13 @@
-"""runs.csv: always whole, always what the run folders say, whoever wrote last."""
+"""runs.csv: always complete, always what the run folders say, whoever wrote last."""
 
 from __future__ import annotations
 
 import csv
+import fcntl
 import io
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 
 from actbench.errors import StoreError
 from actbench.store import Store, files, index
-from actbench.store.csv import format_line, parse_table
+from actbench.store.csv import parse_table
 from actbench.store.run import COLUMNS
 
 
@@ -72,7 +74,7 @@ def test_the_columns_come_in_the_agreed_order_and_grow_when_a_run_brings_more(ro
     assert [row["alpha"] for row in parse_table(text_of(root))] == [None, 0.5, None]
 
 
-def test_a_row_added_is_the_row_that_a_rebuild_writes(root: Path) -> None:
+def test_an_added_row_is_the_one_that_a_rebuild_writes(root: Path) -> None:
     for seed, name in enumerate(("plain", 'a,"b"', "two\nlines", "cr\rlf\r\n", "=1+1", "'x", "é ü", "5", "")):
         place(root, seed, flat={"name": name, "lr": 10.0**-seed})
         index.update(root)
@@ -87,15 +89,18 @@ def test_a_row_added_is_the_row_that_a_rebuild_writes(root: Path) -> None:
 
 @settings(derandomize=True, deadline=None, max_examples=40)
 @given(st.lists(st.text(alphabet="a,\"\n\r;='", max_size=6), max_size=4), st.data())
-def test_a_table_in_pieces_is_never_misread(names: list[str], data: st.DataObject) -> None:
-    """The quick reader of runs.csv finds each line whole, or gives up and reads the folders."""
-    lines = {f"r{number}": format_line([f"r{number}", name, *[None] * 27]) for number, name in enumerate(names)}
-    text = "\n".join((",".join(COLUMNS), *lines.values(), ""))
-    assert index._lines_by_run(text) == (COLUMNS, lines)
-    cut = text[: data.draw(st.integers(0, len(text)))]
-    columns, found = index._lines_by_run(cut)
-    assert columns == COLUMNS
-    assert found.items() <= lines.items()
+def test_a_truncated_table_is_never_misread(names: list[str], data: st.DataObject) -> None:
+    """What is left of runs.csv is used only as far as it is intact; the rest comes from the folders."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for seed, name in enumerate(names):
+            place(root, seed, flat={"name": name})
+        index.update(root)
+        complete = text_of(root) if names else ",".join(COLUMNS) + "\n"
+        for _ in range(3):
+            (root / "runs.csv").write_bytes(complete.encode()[: data.draw(st.integers(0, len(complete)))])
+            index.update(root)
+            assert text_of(root) == complete
 
 
 @pytest.mark.parametrize(
@@ -113,7 +118,7 @@ def test_a_table_in_pieces_is_never_misread(names: list[str], data: st.DataObjec
         lambda text: text.replace("\n", "\r\n"),
     ],
 )
-def test_a_spoiled_table_is_written_anew_from_the_folders(root: Path, spoil: Callable[[str], str]) -> None:
+def test_a_damaged_table_is_rewritten_from_the_folders(root: Path, spoil: Callable[[str], str]) -> None:
     for seed in range(3):
         place(root, seed)
     index.update(root)
@@ -126,7 +131,7 @@ def test_a_spoiled_table_is_written_anew_from_the_folders(root: Path, spoil: Cal
     assert text_of(root) == right
 
 
-def test_damaged_runs_have_no_row_and_stop_nothing(root: Path) -> None:
+def test_damaged_runs_have_no_row_and_do_no_harm(root: Path) -> None:
     for seed in range(3):
         place(root, seed)
     (root / run_id(1) / "result.json").write_text("{")
@@ -144,7 +149,7 @@ def test_a_run_that_is_claimed_is_read_again(root: Path) -> None:
     assert parse_table(text_of(root))[0]["test_accuracy"] == 0.5
 
 
-def test_nothing_is_written_when_nothing_has_changed(root: Path) -> None:
+def test_an_unchanged_table_is_not_rewritten(root: Path) -> None:
     index.update(root)
     assert not (root / "runs.csv").exists()
     place(root, 0)
@@ -157,9 +162,9 @@ def test_nothing_is_written_when_nothing_has_changed(root: Path) -> None:
     assert text_of(root) == ",".join(COLUMNS) + "\n"
 
 
-def test_without_a_lock_a_run_that_comes_meanwhile_is_not_lost(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_lock_a_run_added_meanwhile_is_not_lost(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another writer places a run and writes its row between our listing and our writing."""
-    monkeypatch.setattr(files, "_flock", lambda _descriptor, exclusive: True)
+    monkeypatch.setattr(fcntl, "flock", lambda _descriptor, _operation: None)
     place(root, 0)
     write = files.write_bytes
     others = iter([1, 2])
@@ -175,7 +180,7 @@ def test_without_a_lock_a_run_that_comes_meanwhile_is_not_lost(root: Path, monke
     assert rows_of(root) == [run_id(0), run_id(1), run_id(2)]
 
 
-def test_the_table_is_right_also_when_its_lock_cannot_be_had(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_table_is_right_even_if_its_lock_is_unavailable(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place(root, 0)
     lock = files.try_lock(root / ".running" / "index.lock")
     assert lock is not None
@@ -191,7 +196,7 @@ def test_the_table_is_right_also_when_its_lock_cannot_be_had(root: Path, monkeyp
     assert not (root / "elsewhere").exists()
 
 
-def test_temporary_files_of_writers_that_died_are_removed(root: Path) -> None:
+def test_temporary_files_of_killed_writers_are_removed(root: Path) -> None:
     left = root / ".running" / files.temporary_name("runs.csv")
     left.write_text("half a tab")
     place(root, 0)

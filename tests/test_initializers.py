@@ -1,4 +1,4 @@
-"""Every initializer against its formula, torch's own, and the rule that runs of one seed are paired."""
+"""Every initializer against its formula, torch, and the rule that runs with one seed are paired."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def test_mean_and_standard_deviation_follow_the_formula(rule: str, family: str, 
 
 
 @pytest.mark.parametrize(("name", "std", "kurtosis"), [("normal", 0.3, 3.0), ("uniform", 0.4 / math.sqrt(3), 1.8)])
-def test_normal_and_uniform_take_their_size_as_given(name: str, std: float, kurtosis: float) -> None:
+def test_normal_and_uniform_use_their_parameter(name: str, std: float, kurtosis: float) -> None:
     w = draw(name, (400, 300), **({"std": 0.3} if name == "normal" else {"bound": 0.4}))
     assert_mean_and_std(w, std, kurtosis)
     assert name == "normal" or 0.399 < w.abs().max() <= 0.4
 
 
-def test_constant_and_zeros_are_what_they_say() -> None:
+def test_constant_and_zeros_fill_the_weights() -> None:
     assert (draw("constant", (5, 3), value=-0.25) == -0.25).all()
     assert (draw("zeros", (5, 3)) == 0).all()
 
@@ -70,7 +70,9 @@ def test_mode_fan_out_divides_by_the_number_of_outputs(rule: str) -> None:
 
 @pytest.mark.parametrize("family", KURTOSIS)
 @pytest.mark.parametrize(("rule", "auto"), [("he", math.sqrt(2)), ("xavier", 1.0), ("lecun", 1.0)])
-def test_a_gain_replaces_the_rules_own_and_the_activations_is_not_used(rule: str, auto: float, family: str) -> None:
+def test_a_given_gain_replaces_the_rules_own_and_the_activations_is_ignored(
+    rule: str, auto: float, family: str
+) -> None:
     name = f"{rule}_{family}"
     automatic = draw(name, (60, 40))
     assert torch.equal(draw(name, (60, 40), gain=7.0), automatic)
@@ -137,7 +139,7 @@ def test_torch_default_has_a_sixth_of_the_variance_of_he() -> None:
     ],
 )
 @pytest.mark.parametrize("kernel", [None, (3, 5)])
-def test_spreads_are_those_of_torch_also_for_convolutions(
+def test_standard_deviations_agree_with_torch_even_for_convolutions(
     name: str, theirs: Any, kurtosis: float, kernel: tuple[int, int] | None
 ) -> None:
     torch.manual_seed(0)
@@ -186,7 +188,7 @@ def test_every_initializer_is_paired_by_seed_and_leaves_the_generator_in_the_sam
 
 
 @pytest.mark.parametrize("name", INITIALIZERS)
-def test_one_seed_gives_the_same_weights_and_another_seed_others(name: str) -> None:
+def test_a_seed_always_gives_the_same_weights_and_another_seed_different_ones(name: str) -> None:
     assert torch.equal(draw(name, (30, 20), seed=4), draw(name, (30, 20), seed=4))
     same = torch.equal(draw(name, (30, 20), seed=4), draw(name, (30, 20), seed=5))
     assert same == (name in ("constant", "zeros"))
@@ -223,7 +225,7 @@ def test_an_unknown_initializer_suggests_the_nearest() -> None:
         INITIALIZERS["he_norma"]
 
 
-def test_every_entry_has_texts_to_show() -> None:
+def test_every_entry_is_described() -> None:
     for entry in INITIALIZERS.values():
         assert entry.formula.isascii()
         assert entry.source

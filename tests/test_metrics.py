@@ -16,7 +16,7 @@ from actbench.neurons import RATIOS
 
 
 @pytest.mark.parametrize("metric", METRICS.values(), ids=list(METRICS))
-def test_every_metric_says_what_it_is(metric: Metric) -> None:
+def test_every_metric_is_described(metric: Metric) -> None:
     assert metric.title
     assert metric.title == metric.title.strip()
     assert len(metric.doc) > 10
@@ -26,7 +26,7 @@ def test_every_metric_says_what_it_is(metric: Metric) -> None:
     assert not metric.parameters
 
 
-def test_titles_tell_metrics_apart() -> None:
+def test_no_two_metrics_share_a_title() -> None:
     assert len({metric.title for metric in METRICS.values()}) == len(METRICS)
 
 
@@ -58,13 +58,13 @@ def test_every_ratio_of_the_neurons_is_a_metric_and_a_fraction() -> None:
     assert set(EXTRAS) <= set(METRICS)
 
 
-def test_every_ratio_and_only_a_share_is_a_fraction() -> None:
+def test_exactly_the_ratios_and_shares_are_fractions() -> None:
     for name, metric in METRICS.items():
         if name.endswith("_ratio"):
             assert metric.kind == "fraction", name
 
 
-def test_what_a_run_stores_is_named_as_the_metrics_are() -> None:
+def test_a_run_stores_its_numbers_under_the_names_of_metrics() -> None:
     (outcome,) = train([Run(variant_of(hidden=(4,), epochs=1), 0)]).outcomes.values()
     stored = outcome.metrics
     assert set(stored) - set(METRICS) == {"batch_loss", "widths"}  # these need no direction or unit

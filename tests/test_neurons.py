@@ -1,4 +1,4 @@
-"""Neuron health against its definitions written out plainly, and the invariants that tie the numbers."""
+"""Neuron health against its definitions written out plainly, and the invariants that connect the numbers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def activations_inputs(draw: st.DrawFn) -> tuple[str, Tensor]:
 
 @settings(max_examples=80, deadline=None, derandomize=True)
 @given(activations_inputs())
-def test_the_meter_gives_what_the_definitions_give_over_the_whole_probe_at_once(case: tuple[str, Tensor]) -> None:
+def test_the_meter_agrees_with_the_definitions_over_the_whole_probe(case: tuple[str, Tensor]) -> None:
     name, z = case
     entry = ACTIVATIONS[name]
     a, slope = entry.function(z, **entry.defaults), entry.slope(z, **entry.defaults).abs()
@@ -98,7 +98,7 @@ def test_sparsity_is_not_the_dead_ratio() -> None:
     assert health.zero_share.mean().item() == pytest.approx(7 / 9)
 
 
-def test_a_relu_input_of_exactly_zero_counts_as_no_slope() -> None:
+def test_a_relu_input_of_exactly_zero_has_slope_zero() -> None:
     assert health_of("relu", torch.zeros(5, 1)).dead.item()
 
 
@@ -137,7 +137,7 @@ def test_an_unbounded_slope_asks_for_exact_equality() -> None:
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.lists(st.lists(st.booleans(), min_size=5, max_size=5), min_size=2, max_size=8))
-def test_dead_units_change_by_deaths_less_revivals_in_every_epoch(history: list[list[bool]]) -> None:
+def test_dead_units_change_by_deaths_minus_revivals_in_every_epoch(history: list[list[bool]]) -> None:
     flags = torch.tensor(history)
     ledger = DeathLedger.begin(flags[:1])
     for epoch in range(1, len(flags)):
@@ -172,7 +172,7 @@ def test_killing_k_chosen_units_gives_exactly_k_of_512_more_or_all(k: int) -> No
     assert (row["deaths"], row["revivals"]) == (k, 0)
 
 
-def test_scaling_the_input_weights_of_a_bias_free_relu_net_leaves_the_mask_as_it_is() -> None:
+def test_scaling_the_input_weights_of_a_relu_net_without_biases_keeps_the_mask() -> None:
     stack = stack_of(Variant(hidden=(64,)), n=6)  # few images: some units are dead by chance
     measurer = Measurer(stack)
     measurer.measure(None, 0.0)
@@ -206,7 +206,7 @@ def test_the_probe_is_the_set_that_the_config_names(probe: str | int) -> None:
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(activations_inputs())
-def test_the_sample_gives_centred_dormancy_as_it_is_defined(case: tuple[str, Tensor]) -> None:
+def test_centred_dormancy_on_the_sample_agrees_with_its_definition(case: tuple[str, Tensor]) -> None:
     name, z = case
     a = ACTIVATIONS[name].function(z, **ACTIVATIONS[name].defaults)
     score = (a - a.mean(0)).abs().mean(0)
@@ -296,13 +296,13 @@ def test_units_of_a_convolution_are_channels_and_die_as_a_whole() -> None:
 
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(st.integers(1, 70), st.sampled_from([1, 2, 3, 16, 300]), st.integers(0, 50))
-def test_folding_rows_changes_no_extreme_and_no_count(rows: int, units: int, seed: int) -> None:
+def test_folding_rows_changes_neither_extremes_nor_counts(rows: int, units: int, seed: int) -> None:
     x = torch.randn(2, rows, units, generator=torch.Generator().manual_seed(seed))
     assert torch.equal(_over_rows(x, torch.amax), x.amax(dim=1))
     assert torch.equal(_over_rows((x > 0).float(), torch.sum), (x > 0).float().sum(dim=1))
 
 
-def test_measuring_changes_nothing_that_training_uses() -> None:
+def test_measuring_does_not_affect_training() -> None:
     stack = stack_of(Variant(hidden=(16,), batch_norm="before"))
     stack.train_epoch()
     before = {name: tensor.clone() for name, tensor in stack.state(0).items()}

@@ -1,4 +1,4 @@
-"""CSV files of others: what they need, what a cell may be, and that every mistake has its own message."""
+"""Reading results folders and CSV files: what a file needs, what a cell can be, and one message per mistake."""
 
 from __future__ import annotations
 
@@ -120,19 +120,19 @@ def test_each_mistake_has_its_own_message(tmp_path: Path, text: str | bytes, mes
     assert message in refused(tmp_path, text)
 
 
-def test_numbers_that_are_no_shares_and_gaps_below_zero_are_fine(tmp_path: Path) -> None:
+def test_other_numbers_above_one_and_negative_gaps_are_fine(tmp_path: Path) -> None:
     (row,) = read_csv(written(tmp_path, "name,seed,test_loss,accuracy_gap,mine\na,1,97.5,-0.1,hello\n"))
     assert (row["test_loss"], row["accuracy_gap"], row["mine"]) == (97.5, -0.1, "hello")
 
 
-def test_numbers_of_hundreds_of_digits_are_no_trouble_where_any_text_may_stand(tmp_path: Path) -> None:
+def test_numbers_of_hundreds_of_digits_are_fine_in_other_columns(tmp_path: Path) -> None:
     rows = read_csv(written(tmp_path, "name,seed,mine,test_accuracy\n" + f"a,{'9' * 390},{'9' * 390},0.5\n" * 2))
     assert compare(rows).rows[0].n == 1
     with pytest.raises(UsageError, match="no run has a value of mine; these have numbers: test_accuracy"):
         compare(rows, metrics=["mine"])
 
 
-def test_all_mistakes_are_told_at_once_the_first_few_one_by_one(tmp_path: Path) -> None:
+def test_all_mistakes_are_reported_together_the_first_few_in_full(tmp_path: Path) -> None:
     text = refused(tmp_path, "name,seed,test_accuracy\n" + "a,x,2\n" * 4)
     assert len(text.splitlines()) == 6
     assert text.splitlines()[-1] == "and 3 more"
@@ -143,7 +143,7 @@ def test_a_message_shows_no_control_characters(tmp_path: Path) -> None:
     assert "\x1b" not in refused(tmp_path, "name,seed,\x1b[31m,\x1b[31m\na,1,2,3\n")
 
 
-def test_a_file_that_is_too_large_or_no_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_too_large_or_missing_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("actbench.store.read.MAX_CSV_BYTES", 10)
     assert "is larger than 0 MiB" in refused(tmp_path, "name,seed\na,1\n")
     with pytest.raises(UsageError, match="cannot be read: Is a directory"):

@@ -73,7 +73,7 @@ def test_a_run_reads_back_as_it_was_stored(tmp_path: Path) -> None:
     assert run.verify() == []
 
 
-def test_weights_are_stored_by_value_not_by_layout(tmp_path: Path) -> None:
+def test_weights_are_stored_by_value_not_by_memory_order(tmp_path: Path) -> None:
     array = np.arange(12, dtype=np.float32).reshape(3, 4)
     stored = read(store_run(tmp_path, weights={"turned": array.T, "part": array[:, 1:3]})).weights()
     assert np.array_equal(stored["turned"], array.T)
@@ -142,7 +142,7 @@ def test_a_truncated_empty_or_missing_file_is_noticed(tmp_path: Path, name: str)
     assert "missing" in problem.reason or "has no result.json" in problem.reason
 
 
-def test_damaged_files_are_an_error_when_they_are_asked_for(tmp_path: Path) -> None:
+def test_reading_a_damaged_file_is_an_error(tmp_path: Path) -> None:
     folder = store_run(tmp_path, weights=WEIGHTS)
     run = read(folder)
     for name, get in zip(
@@ -157,7 +157,7 @@ def test_damaged_files_are_an_error_when_they_are_asked_for(tmp_path: Path) -> N
                 get()
 
 
-def test_a_pickle_in_the_place_of_weights_is_never_loaded(tmp_path: Path) -> None:
+def test_a_pickle_in_place_of_the_weights_is_never_loaded(tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> tuple[Any, ...]:
             return os.mkdir, (str(tmp_path / "sprung"),)
@@ -186,14 +186,14 @@ def test_a_pickle_in_the_place_of_weights_is_never_loaded(tmp_path: Path) -> Non
         (b'{"format_version": 2}', "was written by a newer actbench (format 2; this one reads 1)"),
     ],
 )
-def test_what_is_no_result_is_named_with_the_reason(tmp_path: Path, data: bytes, told: str) -> None:
+def test_a_file_that_is_not_a_result_is_reported_with_the_reason(tmp_path: Path, data: bytes, told: str) -> None:
     folder = tmp_path / run_id()
     folder.mkdir()
     (folder / "result.json").write_bytes(data)
     assert told in reason(folder)
 
 
-def test_a_strange_thing_in_the_place_of_a_result_is_named(tmp_path: Path) -> None:
+def test_anything_else_in_place_of_a_result_is_reported(tmp_path: Path) -> None:
     folder = tmp_path / run_id()
     folder.write_text("a file")
     assert reason(folder) == "is not a folder"
@@ -204,7 +204,7 @@ def test_a_strange_thing_in_the_place_of_a_result_is_named(tmp_path: Path) -> No
     assert reason(folder) == "result.json is not a file"
 
 
-def test_a_run_folder_that_was_edited_by_hand_or_copied_is_named(tmp_path: Path) -> None:
+def test_a_run_folder_that_was_edited_or_copied_is_reported(tmp_path: Path) -> None:
     folder = store_run(tmp_path)
     path = folder / "result.json"
     text = path.read_text()
@@ -232,7 +232,7 @@ def test_a_run_folder_that_was_edited_by_hand_or_copied_is_named(tmp_path: Path)
         (lambda result: result.update(format_version=7), "was written by a newer actbench"),
     ],
 )
-def test_a_result_with_a_right_checksum_but_a_wrong_shape_is_named(
+def test_a_result_with_the_right_checksum_but_wrong_fields_is_reported(
     tmp_path: Path, change: Callable[[dict[str, Any]], object], told: str
 ) -> None:
     folder = store_run(tmp_path)
@@ -242,7 +242,7 @@ def test_a_result_with_a_right_checksum_but_a_wrong_shape_is_named(
 
 @settings(derandomize=True, deadline=None, max_examples=150)
 @given(st.binary(max_size=80) | st.text().map(str.encode))
-def test_no_bytes_whatever_break_the_reader(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+def test_no_bytes_break_the_reader(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     folder = tmp_path_factory.getbasetemp() / run_id(7)
     with contextlib.suppress(FileExistsError):
         folder.mkdir()
@@ -266,6 +266,6 @@ def test_a_lone_surrogate_from_a_command_line_breaks_nothing() -> None:
     assert json.loads(files["result.json"])["config"]["name"] == "\udcff"
 
 
-def test_a_record_needs_little() -> None:
+def test_a_record_needs_few_fields() -> None:
     files = RunRecord(run_id(), "", {}, 0, "failed").files()
     assert sorted(files) == ["config.yaml", "epochs.csv", "layers.csv", "neurons.csv", "result.json"]

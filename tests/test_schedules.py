@@ -1,4 +1,4 @@
-"""Schedules: end points, and agreement with torch where torch has the same one."""
+"""Schedules: their end points, and agreement with torch if it has the same one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_step_cuts_after_every_step_size_epochs() -> None:
     assert found[40] == 0.25
 
 
-def test_exponential_falls_once_an_epoch() -> None:
+def test_exponential_falls_once_per_epoch() -> None:
     assert factors("exponential", gamma=0.5)[::10] == [1, 0.5, 0.25, 0.125, 0.0625]
     assert factors("exponential", gamma=0.5)[9] == 1
 
@@ -71,7 +71,7 @@ def test_one_cycle_starts_low_peaks_and_ends_lower() -> None:
     assert found[39] == pytest.approx(1 / 25 / 1e4)
 
 
-def test_past_the_last_step_the_factor_stays_that_of_the_end() -> None:
+def test_after_the_last_step_the_factor_stays_the_same() -> None:
     for name in SCHEDULES:
         params = SCHEDULES.complete(name, {})
         assert multiplier(name, params, 99, 10, 4) == multiplier(name, params, 40, 10, 4)
@@ -98,7 +98,7 @@ def test_an_unknown_schedule_is_refused_with_a_suggestion() -> None:
         ("exponential", {"gamma": 0.7}, "ExponentialLR", {"gamma": 0.7}),
     ],
 )
-def test_the_factors_are_those_of_torch(
+def test_the_factors_agree_with_torch(
     name: str, params: dict[str, Any], torch_name: str, options: dict[str, Any]
 ) -> None:
     import torch

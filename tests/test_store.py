@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -67,7 +68,7 @@ def test_reading_the_results_imports_nothing_heavy(store: Store) -> None:
     assert heavy_modules(f"{code}\nimport numpy") == ["numpy"]
 
 
-def test_a_run_goes_from_unknown_over_running_to_done(store: Store) -> None:
+def test_a_run_goes_from_unknown_to_running_to_done(store: Store) -> None:
     assert store.status(run_id()) is None
     with store.claim(run_id()) as claim:
         assert claim is not None
@@ -91,7 +92,7 @@ def test_a_finished_run_is_not_claimed_again(store: Store, status: str) -> None:
     assert not (store.root / ".running" / run_id()).exists()
 
 
-def test_a_run_is_claimed_by_one_at_a_time(store: Store) -> None:
+def test_a_run_has_one_claim_at_a_time(store: Store) -> None:
     with store.claim(run_id()) as first, store.claim(run_id()) as second, store.claim(run_id(1)) as other:
         assert first is not None
         assert second is None
@@ -148,7 +149,7 @@ def test_a_failed_run_is_stored_and_tried_again(store: Store) -> None:
     assert rows_of(store.root) == [run_id()]
 
 
-def test_force_trains_anew_and_the_old_result_stays_until_then(store: Store) -> None:
+def test_force_trains_again_and_keeps_the_old_result_until_then(store: Store) -> None:
     store_run(store.root)
     with store.claim(run_id(), force=True) as claim:
         assert claim is not None
@@ -180,18 +181,19 @@ def test_a_record_finishes_only_its_own_claim(store: Store) -> None:
 
 
 def test_without_working_locks_the_first_result_wins_quietly(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_flock", lambda _descriptor, exclusive: True)
+    monkeypatch.setattr(fcntl, "flock", lambda _descriptor, _operation: None)
     with store.claim(run_id()) as first, store.claim(run_id()) as second, store.claim(run_id()) as third:
         assert first is not None
         assert second is not None
         assert third is not None
-        place = second._place
+        write_folder = files.write_folder
 
-        def while_first_finishes(new: Path, *, failed: bool) -> bool:
+        def while_first_finishes(folder: Path, contents: dict[str, bytes]) -> None:
+            monkeypatch.setattr(files, "write_folder", write_folder)
+            write_folder(folder, contents)
             assert first.finish(record())
-            return place(new, failed=failed)
 
-        monkeypatch.setattr(second, "_place", while_first_finishes)
+        monkeypatch.setattr(files, "write_folder", while_first_finishes)
         assert not second.finish(better())
         third.save_checkpoint(b"of no use any more")
         assert not third.finish(better())
@@ -200,7 +202,7 @@ def test_without_working_locks_the_first_result_wins_quietly(store: Store, monke
     assert notes_of(store) == []
 
 
-def test_a_result_that_another_machine_has_put_there_meanwhile_stays(store: Store) -> None:
+def test_a_result_stored_by_another_machine_meanwhile_stays(store: Store) -> None:
     with store.claim(run_id()) as claim:
         assert claim is not None
         (store.root / run_id()).mkdir()
@@ -227,7 +229,7 @@ def test_a_claim_deleted_under_a_running_process_fails_that_run_only(store: Stor
     assert rows_of(store.root) == [run_id(1)]
 
 
-def test_a_run_folder_deleted_by_a_person_leaves_the_table_and_can_be_trained_again(store: Store) -> None:
+def test_a_run_folder_deleted_by_hand_leaves_the_table_and_can_be_trained_again(store: Store) -> None:
     store_run(store.root)
     store_run(store.root, 1)
     shutil.rmtree(store.root / run_id())
@@ -268,7 +270,7 @@ def test_a_run_of_a_newer_actbench_is_left_alone_unless_forced(store: Store) -> 
     assert len(list((store.root / ".damaged").iterdir())) == 1
 
 
-def test_a_run_that_cannot_be_read_just_now_is_not_taken_for_damaged(
+def test_a_run_that_cannot_be_read_right_now_does_not_count_as_damaged(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store_run(store.root)
@@ -299,7 +301,7 @@ def test_nothing_is_written_through_a_symbolic_link(store: Store, tmp_path: Path
     assert list(outside.iterdir()) == []
 
 
-def test_a_link_put_in_the_way_while_training_is_not_followed(store: Store, tmp_path: Path) -> None:
+def test_a_link_created_during_training_is_not_followed(store: Store, tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     with store.claim(run_id()) as claim:
         assert claim is not None
@@ -312,7 +314,7 @@ def test_a_link_put_in_the_way_while_training_is_not_followed(store: Store, tmp_
 
 
 @pytest.mark.parametrize("link", [".running/" + run_id(), ".running/" + run_id() + "/lock"])
-def test_a_strange_claim_of_a_finished_run_does_not_stop_the_next_start(store: Store, link: str) -> None:
+def test_a_bad_claim_of_a_finished_run_does_not_stop_the_next_start(store: Store, link: str) -> None:
     store_run(store.root)
     path = store.root / link
     path.parent.mkdir(exist_ok=True)
@@ -326,7 +328,7 @@ def test_a_strange_claim_of_a_finished_run_does_not_stop_the_next_start(store: S
     "name",
     ["", ".", "..", "../x", "/etc", "a/b", "relu", "Relu-s0-0123456789", "relu-s0-0123456789\n", "r\x00-s0-0123456789"],
 )
-def test_only_the_id_of_a_run_is_taken_for_one(store: Store, name: str) -> None:
+def test_anything_but_a_run_id_is_refused(store: Store, name: str) -> None:
     with pytest.raises(StoreError, match="is not a run id"):
         store.load(name)
     with pytest.raises(StoreError, match="is not a run id"):
@@ -341,7 +343,7 @@ def test_an_unknown_run_suggests_the_nearest(store: Store) -> None:
         store.load("rely-s0-0000000000")
 
 
-def test_whole_runs_load_beside_all_that_is_not_one(store: Store) -> None:
+def test_complete_runs_load_beside_things_that_are_not_runs(store: Store) -> None:
     for seed in (10, 2, 0):
         store_run(store.root, seed)
     root = store.root
@@ -368,7 +370,7 @@ def test_whole_runs_load_beside_all_that_is_not_one(store: Store) -> None:
     assert rows_of(root) == [run_id(0), run_id(2), run_id(10)]
 
 
-def test_a_folder_that_is_not_there_is_not_an_empty_one(tmp_path: Path) -> None:
+def test_a_missing_folder_is_not_an_empty_one(tmp_path: Path) -> None:
     store = Store(tmp_path / "resluts")
     for act in (store.load_all, store.rows, lambda: index.update(store.root)):
         with pytest.raises(StoreError, match="resluts"):
@@ -379,7 +381,7 @@ def test_a_folder_that_is_not_there_is_not_an_empty_one(tmp_path: Path) -> None:
     assert Store(tmp_path / "empty").rows() == ([], [])
 
 
-def test_a_folder_that_cannot_hold_results_is_said_before_training(
+def test_a_folder_that_cannot_hold_results_is_reported_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("x")
@@ -402,7 +404,7 @@ def test_the_results_folder_itself_may_be_a_link_to_a_larger_disk(tmp_path: Path
     assert (tmp_path / "disk" / run_id() / "result.json").is_file()
 
 
-def test_the_next_start_puts_right_what_a_crash_has_left(store: Store) -> None:
+def test_the_next_start_cleans_up_after_a_crash(store: Store) -> None:
     store_run(store.root)
     swapped = store.root / ".running" / run_id()
     swapped.mkdir()
@@ -427,7 +429,7 @@ def test_the_next_start_leaves_live_claims_alone(store: Store) -> None:
         assert claim.load_checkpoint() == b"x"
 
 
-def test_a_new_claim_removes_what_a_dead_process_has_left(store: Store) -> None:
+def test_a_new_claim_removes_what_a_dead_process_left(store: Store) -> None:
     folder = store.root / ".running" / run_id()
     (folder / ".new.0123.tmp").mkdir(parents=True)
     (folder / ".new.0123.tmp" / "config.yaml").write_text("name: x")
@@ -437,7 +439,7 @@ def test_a_new_claim_removes_what_a_dead_process_has_left(store: Store) -> None:
         assert [path.name for path in folder.iterdir()] == ["lock"]
 
 
-def test_a_run_is_stored_also_when_its_row_cannot_be_written(store: Store) -> None:
+def test_a_run_is_stored_even_if_its_row_cannot_be_written(store: Store) -> None:
     (store.root / "runs.csv").mkdir()
     with store.claim(run_id()) as claim:
         assert claim is not None
@@ -451,12 +453,12 @@ def test_a_run_is_stored_also_when_its_row_cannot_be_written(store: Store) -> No
     assert [path.name for path in (store.root / ".running").iterdir()] == ["index.lock"]
 
 
-def test_environment_variables_do_not_reach_what_is_stored(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variables_are_never_stored(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "a-very-secret-token")
     folder = store_run(store.root)
     assert all(b"a-very-secret-token" not in path.read_bytes() for path in folder.iterdir())
     assert os.environ["HF_TOKEN"] == "a-very-secret-token"
 
 
-def test_problems_read_as_one_line(tmp_path: Path) -> None:
+def test_a_problem_is_one_line(tmp_path: Path) -> None:
     assert str(StoredProblem(tmp_path / "x", "is odd")) == f"{tmp_path}/x: is odd"

@@ -104,7 +104,7 @@ def test_a_run_is_running_only_while_its_process_lives(tmp_path: Path, start: St
         assert claim is not None
 
 
-def test_kill_9_at_any_moment_leaves_whole_files(tmp_path: Path, start: Start) -> None:
+def test_kill_9_at_any_moment_leaves_complete_files(tmp_path: Path, start: Start) -> None:
     draw = random.Random(0)
     root = tmp_path / "results"
     for _ in range(20):
@@ -121,7 +121,7 @@ def test_kill_9_at_any_moment_leaves_whole_files(tmp_path: Path, start: Start) -
     assert [run.seed for run in Store(root).load_all()[0]] == [0, 1, 2, 3]
 
 
-def test_who_reads_while_others_write_finds_whole_runs_only(tmp_path: Path, start: Start) -> None:
+def test_a_reader_finds_only_complete_runs_while_others_write(tmp_path: Path, start: Start) -> None:
     root = tmp_path / "results"
     process = start("forever", root)
     assert [said(process), said(process)] == ["ready", "round"]
@@ -237,7 +237,7 @@ def test_a_disk_that_fills_up_at_any_call_harms_nothing(
         check_healed(root)
 
 
-def test_a_disk_that_is_full_names_the_file_and_leaves_no_scraps(
+def test_a_full_disk_names_the_file_and_leaves_nothing_half_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Store(tmp_path)
@@ -274,7 +274,7 @@ def as_nobody() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-def test_read_only_results_can_be_read_and_say_so_before_training() -> None:
+def test_read_only_results_can_be_read_and_refuse_training_up_front() -> None:
     with as_nobody() as root:
         store = Store(root)
         with pytest.raises(StoreError, match=r"cannot write .*: Permission denied \(choose a writable folder"):
