@@ -457,27 +457,20 @@ def test_a_demonstration_trains_missing_runs_once_and_gives_no_verdict(
     assert [reading["parts"][0]["means"][0] for reading in readings] == [1.0, 0.0]
 
 
-def test_stored_weights_rebuild_the_trained_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stored_weights_rebuild_the_trained_network(tmp_path: Path) -> None:
     of = claim(tmp_path / "c", replaced(CLAIM, ("seeds: 13", "seeds: 1"), ("epochs: 2", "epochs: 1, hidden: [8]")))
     folder, results = tmp_path / "c", tmp_path / "r"
     assert run("claims", "1", "--claims", folder, "--results", results, "-q") == 0
     stored = RunCache(Store(results), no_data).run(Run(of.arms["b"], 0))
     assert stored is not None
-    seen: list[float] = []
-
-    def accuracy(layers: Any, labels: torch.Tensor) -> float:
-        seen.append(float((layers[-1].out.argmax(dim=1) == labels).double().mean()))
-        return seen[0]
-
-    measure = measures.WeightMeasure("collapse_error", "", "number", "", accuracy)
-    monkeypatch.setitem(measures.MEASURES._entries, "collapse_error", measure)
-    measures.structure("measured:collapse_error", of.arms["b"], stored, datasets.load("digits"))
-    assert seen == [pytest.approx(stored.metrics["test_accuracy"])]
+    layers, labels = measures.layer_passes(of.arms["b"], stored, datasets.load("digits"))
+    accuracy = float((layers[-1].out.argmax(dim=1) == labels).double().mean())
+    assert accuracy == pytest.approx(stored.metrics["test_accuracy"])
 
 
 def test_weights_are_measured_only_in_networks_of_plain_linear_layers(tmp_path: Path) -> None:
     of = claim(tmp_path, replaced(CLAIM, ("activation: tanh", "activation: tanh, batch_norm: true")))
-    with pytest.raises(UsageError, match="plain linear layers only"):
+    with pytest.raises(UsageError, match="only networks of plain linear layers"):
         measures.structure("measured:collapse_error", of.arms["b"], None, None)  # type: ignore[arg-type]
 
 

@@ -132,7 +132,12 @@ def _not_in_row(_row: Any, _curve: Any) -> None:
 
 
 def structure(metric: str, variant: Variant, run: StoredRun, dataset: Dataset) -> float:
-    """Compute a `measured:` metric from the stored weights of a run.
+    """Compute a `measured:` metric from the stored weights of a run. Raises the errors of `layer_passes`."""
+    return MEASURES[metric.removeprefix(PREFIX)].compute(*layer_passes(variant, run, dataset))
+
+
+def layer_passes(variant: Variant, run: StoredRun, dataset: Dataset) -> tuple[list[LayerPass], Tensor]:
+    """Pass all test images through the stored weights of a run; return each layer's pass, and the labels (N,).
 
     Raises UsageError for networks with more than plain linear layers, StoreError for damaged weights.
     """
@@ -143,11 +148,11 @@ def structure(metric: str, variant: Variant, run: StoredRun, dataset: Dataset) -
     from actbench.engine.lanes import Arrays
 
     if variant.batch_norm or variant.network != "mlp":
-        raise UsageError(f"{metric} needs a network of plain linear layers only; {variant.name!r} has other layers")
-    arrays = Arrays.of(dataset, variant, torch.device("cpu"))
+        raise UsageError(f"only networks of plain linear layers can be measured; {variant.name!r} has other layers")
     tensors = {name: torch.from_numpy(array) for name, array in run.weights().items()}
     if any(".activation." in name for name in tensors):
-        raise UsageError(f"{metric} needs activations without learned parameters; {variant.name!r} has some")
+        raise UsageError(f"only fixed activations can be measured; {variant.name!r} has learned parameters")
+    arrays = Arrays.of(dataset, variant, torch.device("cpu"))
     chain = [(ACTIVATIONS[choice.name], choice.params) for choice in variant.activation]
     x, layers = arrays.test_images, []
     for name in (*(f"hidden.{k}" for k in range(len(variant.hidden))), "output"):
@@ -155,7 +160,7 @@ def structure(metric: str, variant: Variant, run: StoredRun, dataset: Dataset) -
         out = torch.nn.functional.linear(x, weight, bias)  # (N, in) -> (N, out)
         layers.append(LayerPass(x, out, weight, bias))
         x = chain_function(out, chain)
-    return MEASURES[metric.removeprefix(PREFIX)].compute(layers, arrays.test_labels)
+    return layers, arrays.test_labels
 
 
 def costs(arms: Mapping[str, Variant], repetitions: int) -> dict[str, list[dict[str, Any]]]:
