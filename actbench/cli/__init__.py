@@ -20,7 +20,6 @@ import actbench
 from actbench.cli import (
     claims,
     compare,
-    completion,
     cost,
     data,
     doctor,
@@ -95,10 +94,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that lacks a character shows another
-    if completion.asked_by_bash():
-        return completion.answer_bash(lambda: app(args=arguments, prog_name="actbench", standalone_mode=False))
     try:
-        code = app(args=arguments, standalone_mode=False)
+        code = app(args=arguments, prog_name="actbench", standalone_mode=False)
         sys.stdout.flush()
         return int(code or 0)
     except BrokenPipeError:  # `| head` has read enough
