@@ -16,7 +16,7 @@ from actbench.comparison.quantities import Curve, Quantity
 from actbench.comparison.rows import ComparisonRow, RowMaker
 from actbench.errors import UsageError
 from actbench.store.csv import Row
-from actbench.text import comma_list, value_text
+from actbench.text import comma_list
 
 Key = tuple[Any, ...]
 
@@ -114,8 +114,3 @@ def _key(cell: ComparisonRow, keys: Sequence[str]) -> Key:
 
 def _in_order(key: Key) -> tuple[tuple[int, Any], ...]:
     return tuple(order(value) for value in key)
-
-
-def name_of(keys: Sequence[str], values: Key) -> str:
-    """Return the name of a column: `lr=0.01`, `lr=0.01 init=he_normal`."""
-    return " ".join(f"{key}={value_text(value)}" for key, value in zip(keys, values, strict=True))

@@ -1,4 +1,4 @@
-"""What is value_text of rows, and how it fits a terminal (layer 4; imports `groups`, `textfile` and rich)."""
+"""Columns: what a table shows of its rows, and how the table fits a terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from actbench.store.csv import Row as Row
 from actbench.text import readable, value_text
 
 ROOMY = 6
-"""Columns that are needed this little stand only where there is room: not in Markdown and LaTeX."""
+"""`needed` of columns for wide terminals only: Markdown and LaTeX leave them out too."""
 
 _GAP = 2
 _ASCII_HEAD = box.Box("    \n    \n -- \n    \n    \n -- \n    \n    \n", ascii=True)
@@ -24,10 +24,9 @@ _ASCII_HEAD = box.Box("    \n    \n -- \n    \n    \n -- \n    \n    \n", ascii=
 
 @dataclass(frozen=True)
 class Column:
-    """One column: the key of its values in a row, its title, how a value is value_text, and how needed it is.
+    """One column: the key of its values in a row, its title, and how a value is shown.
 
-    `needed` is 0 for a column that always stays; of the others, those with the highest number go first when
-    a terminal is too narrow.
+    needed: 0 for a column that always stays. If a terminal is too narrow, the columns with the highest number go first.
     """
 
     key: str
@@ -37,20 +36,20 @@ class Column:
     needed: int = 0
 
     def text(self, row: Row) -> str:
-        """The value of this column in `row` as a person reads it; nothing for a missing one."""
+        """Return the value of this column in `row` for people; an empty text if it is missing."""
         value = row.get(self.key)
         return "" if value is None else readable(self.show(value))
 
     @property
     def heading(self) -> str:
-        """The title as it stands above the column; like a cell, it may hold what a person typed."""
+        """The title, made readable: like a cell, it may contain what a person typed."""
         return readable(self.title)
 
 
 def fitting(
     columns: Sequence[Column], rows: Sequence[Row], *, width: int, ascii_only: bool = False
 ) -> tuple[Column, ...]:
-    """Leave out the least needed columns until the others fit `width`, their headings wrapped at words."""
+    """Leave out the least needed columns until the rest fits `width`, with headings wrapped at words."""
     kept = [c for c in columns if c.needed < ROOMY or any(c.text(row) for row in rows)]
     while (spare := max((column.needed for column in kept), default=0)) > 0:
         if sum(_narrowest(column, rows, ascii_only) + _GAP for column in kept) - _GAP <= width:
@@ -62,7 +61,7 @@ def fitting(
 def blocks(
     columns: Sequence[Column], rows: Sequence[Row], naming: int, *, width: int, ascii_only: bool = False
 ) -> list[tuple[Column, ...]]:
-    """Divide columns into as many tables below each other as fit `width`, each with the first `naming` ones."""
+    """Divide columns into tables that fit `width`, to print one below the other, each with the first `naming` ones."""
     widths = [_narrowest(column, rows, ascii_only) + _GAP for column in columns]
     room = width + _GAP - sum(widths[:naming])
     found: list[list[Column]] = []
@@ -79,9 +78,9 @@ def blocks(
 def terminal_table(
     columns: Sequence[Column], rows: Sequence[Row], *, width: int, ascii_only: bool = False, wide: bool = False
 ) -> Table:
-    """Lay rows out for a terminal of `width` columns, leaving out the least needed columns until they fit.
+    """Lay out rows for a terminal that is `width` characters wide, without the columns that do not fit.
 
-    With `wide` nothing is left out: cells wrap instead.
+    With `wide`, every column stays and cells wrap instead.
     """
     kept = columns if wide else fitting(columns, rows, width=width, ascii_only=ascii_only)
     table = Table(
@@ -95,7 +94,7 @@ def terminal_table(
 
 
 def _headings(columns: Sequence[Column], rows: Sequence[Row], width: int, ascii_only: bool) -> list[str]:
-    """Return the headings, those wrapped first that save most, until the table fits."""
+    """Return the headings, wrapped until the table fits; those that save most are wrapped first."""
     found = [_plain(column.heading, ascii_only) for column in columns]
     cells = [_widest_cell(column, rows, ascii_only) for column in columns]
     narrow = [_narrowest(column, rows, ascii_only) for column in columns]
@@ -118,7 +117,7 @@ def _widest_cell(column: Column, rows: Sequence[Row], ascii_only: bool) -> int:
 
 
 def _plain(text: str, ascii_only: bool) -> str:
-    """Write signs that a plain terminal lacks in other ones."""
+    """Replace signs that a plain terminal lacks."""
     if not ascii_only:
         return text
     return text.replace("±", "+-").replace("–", "-").encode("ascii", "replace").decode()

@@ -1,8 +1,4 @@
-"""Rows as Markdown, LaTeX, CSV and JSON, each escaped for where it goes (layer 4).
-
-Imports `columns`, `registry`, and of the store `atomic` and `cells`. CSV and JSON keep raw values, the others show
-them as a person reads them.
-"""
+"""The output formats: rows as Markdown, LaTeX, CSV and JSON, each escaped for where it goes. Add one to `FORMATS`."""
 
 from __future__ import annotations
 
@@ -21,10 +17,11 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class Format:
-    """A format that turns columns, rows and footnotes into text."""
+    """A format: how it writes columns, rows and footnotes, and whether it takes raw values or texts for people."""
 
     name: str
     write: Callable[[Sequence[Column], Sequence[Row], Sequence[str]], str]
+    raw: bool = False
     parameters: tuple[Parameter, ...] = field(default=(), repr=False)
 
 
@@ -44,7 +41,7 @@ def markdown_text(text: str) -> str:
 
 
 def latex(columns: Sequence[Column], rows: Sequence[Row], notes: Sequence[str] = ()) -> str:
-    """Write a booktabs table; a row's `rank` prints its first value bold (best) or starred (tied)."""
+    """Write a booktabs table. A cell whose rank is best is bold; one that is tied with the best has a star."""
     lines = [
         r"\begin{tabular}{" + "".join("r" if column.right else "l" for column in columns) + "}",
         r"\toprule",
@@ -77,7 +74,7 @@ def _latex(text: str) -> str:
 
 
 def csv(columns: Sequence[Column], rows: Sequence[Row], notes: Sequence[str] = ()) -> str:
-    """Write raw values as CSV; text that a spreadsheet could run is guarded, footnotes are left out."""
+    """Write raw values as CSV, without footnotes. Text that a spreadsheet could run as a formula is guarded."""
     keys = [column.key for column in columns]
     plain = [{key: files.plain(row.get(key)) for key in keys} for row in rows]
     return format_table([{k: _cell(v) for k, v in row.items()} for row in plain], keys).removesuffix("\n")
@@ -96,6 +93,7 @@ def json(columns: Sequence[Column], rows: Sequence[Row], notes: Sequence[str] = 
 
 
 FORMATS: Registry[Format] = Registry(
-    "format", [Format("md", markdown), Format("latex", latex), Format("csv", csv), Format("json", json)]
+    "format",
+    [Format("md", markdown), Format("latex", latex), Format("csv", csv, raw=True), Format("json", json, raw=True)],
 )
-"""The formats beside the terminal's `table`."""
+"""The formats other than the terminal's `table`."""
