@@ -102,7 +102,7 @@ def _maxout_gain(pieces: int) -> float:
 
 
 _BETA = Parameter("beta", 1.0, "sharpness of the bend", low=0, high=100)
-_TRAIN = "train it, one per layer, starting from this value"
+_TRAIN = "train it, one per layer, starting from the given value"
 _LAMBD = Parameter("lambd", 0.5, "half the width of the flat middle", low=0, high=10, low_open=True)
 _ODD = Facts(-1, 1, zero_centred=True)
 

@@ -7,8 +7,9 @@ geglu, maxout); both work along the last axis.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -154,23 +155,25 @@ def chain_function(z: torch.Tensor, chain: Chain, noise: Sequence[Any] | None = 
 
     `noise` has one item per link: U(0, 1) numbers shaped like z if the link uses them in training, else None.
     """
-    for (activation, params), drawn in zip(chain, noise or [None] * len(chain), strict=True):
-        extra = {"noise": drawn} if drawn is not None else {}
-        z = activation.function(z, **params, **extra)
+    for activation, arguments in _links(chain, noise):
+        z = activation.function(z, **arguments)
     return z
 
 
 def chain_slope(z: torch.Tensor, chain: Chain, noise: Sequence[Any] | None = None) -> torch.Tensor:
     """Return the chain's slope, the product of its links' slopes, in the shape of z; `noise` as in `chain_function`."""
-    slope = None
-    for k, (activation, params) in enumerate(chain):
-        extra = {"noise": noise[k]} if noise and noise[k] is not None else {}
-        here = activation.slope(z, **params, **extra)
-        slope = here if slope is None else slope * here
-        if k + 1 < len(chain):
-            z = activation.function(z, **params, **extra)
-    assert slope is not None
+    links = list(_links(chain, noise))
+    slope = links[0][0].slope(z, **links[0][1])
+    for (before, inner), (activation, arguments) in itertools.pairwise(links):
+        z = before.function(z, **inner)
+        slope = slope * activation.slope(z, **arguments)
     return slope
+
+
+def _links(chain: Chain, noise: Sequence[Any] | None) -> Iterator[tuple[Activation, Params]]:
+    """Yield each activation with all its arguments, including the noise of a link that has some."""
+    for (activation, params), drawn in zip(chain, noise or [None] * len(chain), strict=True):
+        yield activation, params if drawn is None else {**params, "noise": drawn}
 
 
 def chain_sup_slope(chain: Chain) -> Any:

@@ -21,12 +21,11 @@ from actbench.errors import StoreError, UsageError, suggestion
 from actbench.metrics import METRICS
 from actbench.store import Store, files, index
 from actbench.store.csv import Cell, Row, parse_cell
-from actbench.store.run import RESULT, StoredProblem, StoredRun, read_run
+from actbench.store.run import OUTCOMES, RESULT, StoredProblem, StoredRun, read_run
 from actbench.text import comma_list
 
 MAX_CSV_BYTES = 256 * 2**20
 _NAMING = ("name", "variant", "activation")  # a table needs one of these; `variant` is read as `name`
-_STATUS = ("done", "diverged", "failed")
 _SIGNED = ("accuracy_gap",)  # fractions that may be negative
 _LARGEST = 1e100
 _MOST_PROBLEMS = 5
@@ -187,8 +186,8 @@ def _problems(row: Row) -> Iterator[str]:
     seed, status = row.get("seed"), row.get("status")
     if isinstance(seed, bool | str) or (isinstance(seed, float) and not seed.is_integer()):
         yield f"seed: must be a whole number or empty, got {seed!r}"
-    if status not in (None, *_STATUS):
-        yield f"status: must be {', '.join(_STATUS)} or empty, got {status!r}"
+    if status not in (None, *OUTCOMES):
+        yield f"status: must be {', '.join(OUTCOMES)} or empty, got {status!r}"
     for name in filter(row.__contains__, METRICS):
         value = row[name]
         if isinstance(value, bool | str):

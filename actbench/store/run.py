@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from actbench.errors import StoreError
 from actbench.store import files
@@ -28,6 +28,7 @@ RESULT, CONFIG, EPOCHS, LAYERS, NEURONS, MODEL = (
 )  # fmt: skip
 RUN_ID = re.compile(r"([a-z0-9_-]{1,40})-s([0-9]{1,20})-([0-9a-f]{10})")
 Outcome = Literal["done", "diverged", "failed"]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 # The first columns of runs.csv; the other config keys and metrics follow in alphabetical order.
 COLUMNS = (
@@ -165,7 +166,7 @@ class StoredRun:
         return self._table(NEURONS)
 
     def weights(self) -> dict[str, np.ndarray]:
-        """Return the trained weights by name. Raises StoreError also if none were stored."""
+        """Return the trained weights by name. Also raises StoreError if none were stored."""
         data = self._read(MODEL)
         import safetensors.numpy  # slow, and comparing does not need it
 
@@ -203,8 +204,7 @@ class StoredRun:
             raise StoreError(f"{self.folder}: {name} is missing") from None
         except (OSError, ValueError) as error:
             raise StoreError(f"{self.folder}: {name} cannot be read: {error}") from None
-        if len(data) != stored["bytes"]:
-            due = stored["bytes"]
+        if len(data) != (due := stored["bytes"]):
             raise StoreError(f"{self.folder}: {name} is damaged: it has {len(data)} bytes, but {due} were written")
         if _sha256(data) != stored["sha256"]:
             raise StoreError(f"{self.folder}: {name} has changed since it was written (its SHA-256 differs)")
@@ -255,7 +255,7 @@ def _shape_problem(result: dict[str, Any], name: str) -> str | None:
             return f"has no valid {key}"
     if result["run_id"] != name or not RUN_ID.fullmatch(name):
         return f"belongs to run {result['run_id']!r}: the folder was renamed or copied"
-    if result["status"] not in ("done", "diverged", "failed"):
+    if result["status"] not in OUTCOMES:
         return f"has an unknown status {result['status']!r}"
     for key in ("config", "metrics"):
         if not all(type(value) in _SCALARS for value in result[key].values()):
