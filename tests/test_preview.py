@@ -137,7 +137,7 @@ def test_auto_takes_the_gpus_of_a_cluster_and_each_task_one_of_them() -> None:
     cluster = made_up((8, 0), (8, 4))
     assert sizes(cluster, RUNS) == [("1 thread on cuda", 5)] * 4
     (size, _), *_ = cluster.groups(RUNS, sweeps.Options())
-    assert size.resources == {"num_cpus": 1, "num_gpus": 1}
+    assert (size.slots(cluster.nodes()), size.slots(cluster.nodes()[:1])) == (4, 0)
     on_cpu = [Run(tiny(device="cpu"), seed) for seed in range(4)]
     assert sizes(cluster, on_cpu) == [("4 threads on cpu", 1)] * 4
 

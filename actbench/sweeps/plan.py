@@ -7,14 +7,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import actbench
 from actbench.config import Run
 from actbench.datasets import CLASSES, INPUTS
+from actbench.errors import DeviceError
 from actbench.store import Store, StoredRun
+from actbench.text import plural
 
 _CPU_LANES = 16
+_TASK_THREADS = 4  # the threads of one process share an interpreter, and many would wait for each other
+_TASK_CUDA_LANES = 128  # the memory of a node's GPU is unknown here; if it is too small, the engine halves the lanes
 
 
 @dataclass(frozen=True)
@@ -139,3 +143,57 @@ def lane_groups(runs: Sequence[Run], lanes: int, device: str) -> Iterator[list[R
             members.sort(key=lambda run: (repr(run.variant.activation), repr(run.variant.plain())))
         for start in range(0, len(members), lanes):
             yield members[start : start + lanes]
+
+
+class Node(NamedTuple):
+    """A node of a cluster, and what tasks may take of it."""
+
+    node_id: str
+    address: str
+    cpus: int
+    gpus: int
+
+
+@dataclass(frozen=True)
+class TaskSize:
+    """What a task, which trains one lane group on a node, takes: a GPU or none, and CPUs, each with one thread."""
+
+    device: str
+    threads: int
+
+    def __str__(self) -> str:
+        return f"{plural(self.threads, 'thread')} on {self.device}"
+
+    def slots(self, nodes: Sequence[Node]) -> int:
+        """Return how many tasks of this size the nodes can train at the same time."""
+        return sum(min(n.cpus // self.threads, n.gpus if self.device == "cuda" else n.cpus) for n in nodes)
+
+
+def task_groups(runs: Sequence[Run], options: Options, nodes: Sequence[Node]) -> Iterator[tuple[TaskSize, list[Run]]]:
+    """Yield the lane groups with the size of their tasks: as many as fit the nodes at once, or more of up to 16 lanes.
+
+    Raises DeviceError if no node has room for a task.
+    """
+    sizes = {name: _task_size(name, options, nodes) for name in sorted({run.variant.device for run in runs})}
+    for name, size in sizes.items():
+        members = [run for run in runs if run.variant.device == name]
+        most = cpu_lanes(size.threads) if size.device == "cpu" else _TASK_CUDA_LANES
+        lanes = options.lanes or min(most, -(-len(members) // size.slots(nodes)))
+        for group in lane_groups(members, lanes, size.device):
+            yield size, group
+
+
+def _task_size(device: str, options: Options, nodes: Sequence[Node]) -> TaskSize:
+    if device.startswith("cuda:"):
+        raise DeviceError(f"device {device}: Ray chooses the GPU of a task; use cuda with --executor ray")
+    on_cuda = device == "cuda" or (device == "auto" and any(node.gpus for node in nodes))
+    usable = [node for node in nodes if node.gpus or not on_cuda]
+    if not usable:
+        missing = "GPU" if on_cuda else "CPU"
+        raise DeviceError(f"device {device}: no node of the Ray cluster has a {missing}; see: ray status")
+    threads = options.threads or (1 if on_cuda else min(_TASK_THREADS, *(node.cpus for node in usable)))
+    size = TaskSize("cuda" if on_cuda else "cpu", threads)
+    if not size.slots(usable):
+        most = max(node.cpus for node in usable)
+        raise DeviceError(f"--threads {threads}: no node of the Ray cluster has more than {most} CPUs")
+    return size

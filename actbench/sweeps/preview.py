@@ -80,7 +80,7 @@ def _ray_groups(runs: Sequence[Run], options: Options) -> Iterator[tuple[Place, 
     with ray.connected(options.ray_address) as cluster:
         for size, group in cluster.groups(runs, options):
             each = min(size.threads, len(group)) if size.device == "cpu" else 1
-            yield Place(f"Ray ({cluster}), each with {size}", size.device, each * cluster.slots(size)), group
+            yield Place(f"Ray ({cluster}), each with {size}", size.device, each * size.slots(cluster.nodes())), group
 
 
 def _shape(row: Row | dict[str, Any], device: str) -> tuple[Any, ...]:

@@ -8,13 +8,13 @@ checkpoints. Only this module imports Ray, when it connects. It starts nothing o
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import signal
 import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -25,145 +25,57 @@ from typing import Any
 import actbench
 from actbench.config import Run
 from actbench.datasets import Dataset
-from actbench.errors import DeviceError, UsageError
-from actbench.events import Events
-from actbench.store import RunRecord
-from actbench.store.csv import Row
-from actbench.sweeps.plan import Options, cpu_lanes, lane_groups
+from actbench.errors import UsageError
+from actbench.events import Broadcast, Events
+from actbench.sweeps.plan import Node, Options, TaskSize, task_groups
 from actbench.sweeps.recorder import RunRecorder, failed_record
-from actbench.text import plural
 
-_THREADS = 4  # per task: the threads of one process share an interpreter, and many would wait for each other
-_CUDA_LANES = 128  # per task: its GPU's memory is unknown here; if it is too small, the engine halves the lanes
 _QUEUED = 2  # tasks beyond those that fit: they start the moment that others end
 _RETRIES = 3
-_POLL_S, _LOOK_S, _CHECK_S, _CONNECT_S = 0.1, 5.0, 120.0, 10.0
-_BATCH_S, _ASK_S = 0.1, 0.5
-
-
-# --- the cluster ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class TaskSize:
-    """What one task takes of a node: a GPU or none, and CPUs, each with one thread."""
-
-    device: str
-    threads: int
-
-    @property
-    def resources(self) -> dict[str, int]:
-        """The size in Ray's terms."""
-        return {"num_cpus": self.threads, "num_gpus": int(self.device == "cuda")}
-
-    def __str__(self) -> str:
-        return f"{plural(self.threads, 'thread')} on {self.device}"
-
-
-@dataclass(frozen=True)
-class Node:
-    """A living node: its id, its address, and what tasks may take of it."""
-
-    node_id: str
-    address: str
-    cpus: int
-    gpus: int
-
-    def slots(self, size: TaskSize) -> int:
-        """Return how many tasks of this size it trains at the same time."""
-        slots = self.cpus // size.threads
-        return min(slots, self.gpus) if size.device == "cuda" else slots
+_POLL_S, _BATCH_S, _LOOK_S, _CHECK_S, _CONNECT_S = 0.1, 0.1, 5.0, 120.0, 10.0
 
 
 class Cluster:
-    """A cluster that this process, its driver, is connected to."""
+    """A cluster that this process, its driver, is connected to through the package `ray`."""
 
     def __init__(self, ray: Any) -> None:
         self.ray = ray
 
     def __str__(self) -> str:
         nodes = self.nodes()
-        cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
-        return f"nodes: {len(nodes)}, CPUs: {cpus}, GPUs: {gpus}"
+        return f"nodes: {len(nodes)}, CPUs: {sum(n.cpus for n in nodes)}, GPUs: {sum(n.gpus for n in nodes)}"
 
     def nodes(self) -> list[Node]:
         """Return the living nodes that have CPUs."""
-        living = [(node, node["Resources"]) for node in self.ray.nodes() if node["Alive"]]
-        return [
-            Node(node["NodeID"], node["NodeManagerAddress"], int(has["CPU"]), int(has.get("GPU", 0)))
-            for node, has in living
-            if has.get("CPU", 0) >= 1
-        ]
-
-    def slots(self, size: TaskSize) -> int:
-        """Return how many tasks of this size the cluster can train at the same time just now."""
-        return sum(node.slots(size) for node in self.nodes())
+        alive = [(n["NodeID"], n["NodeManagerAddress"], n["Resources"]) for n in self.ray.nodes() if n["Alive"]]
+        found = [Node(node_id, at, int(has.get("CPU", 0)), int(has.get("GPU", 0))) for node_id, at, has in alive]
+        return [node for node in found if node.cpus]
 
     def groups(self, runs: Sequence[Run], options: Options) -> Iterator[tuple[TaskSize, list[Run]]]:
-        """Yield the lane groups with the size of their tasks: as many as fit at once, or more of up to 16 lanes.
-
-        Raises DeviceError if no node has room for a task.
-        """
-        sizes = {name: self._size(name, options) for name in sorted({run.variant.device for run in runs})}
-        for name, size in sizes.items():
-            members = [run for run in runs if run.variant.device == name]
-            most = cpu_lanes(size.threads) if size.device == "cpu" else _CUDA_LANES
-            lanes = options.lanes or min(most, -(-len(members) // self.slots(size)))
-            for group in lane_groups(members, lanes, size.device):
-                yield size, group
-
-    def _size(self, device: str, options: Options) -> TaskSize:
-        nodes = self.nodes()
-        if device.startswith("cuda:"):
-            raise DeviceError(f"device {device}: Ray chooses the GPU of a task; use cuda with --executor ray")
-        on_cuda = device == "cuda" or (device == "auto" and any(node.gpus for node in nodes))
-        nodes = [node for node in nodes if node.gpus or not on_cuda]
-        if not nodes:
-            missing = "GPU" if on_cuda else "CPU"
-            raise DeviceError(f"device {device}: no node of the Ray cluster has a {missing}; see: ray status")
-        threads = options.threads or (1 if on_cuda else min(_THREADS, *(node.cpus for node in nodes)))
-        size = TaskSize("cuda" if on_cuda else "cpu", threads)
-        if not any(node.slots(size) for node in nodes):
-            most = max(node.cpus for node in nodes)
-            raise DeviceError(f"--threads {threads}: no node of the Ray cluster has more than {most} CPUs")
-        return size
+        """Yield the lane groups with the size of their tasks. Raises DeviceError if no node has room for one."""
+        return task_groups(runs, options, self.nodes())
 
     def check_versions(self, events: Events) -> None:
         """Raise UsageError if a node lacks this actbench; note if nodes have different versions of torch."""
-        ask = self.ray.remote(num_cpus=0, max_retries=0)(node_versions)
-        asked = [(node, ask.options(scheduling_strategy=on_node(node.node_id)).remote()) for node in self.nodes()]
-        torches = {node_versions()[1]}
-        for node, answer in asked:
+        here, *torches = _versions()
+        ask = self.ray.remote(num_cpus=0, max_retries=0)(_versions)
+        for node, answer in [(node, self.call_on(node.node_id, ask)) for node in self.nodes()]:
             try:
                 version, torch = self.ray.get(answer, timeout=_CHECK_S)
+                problem = f"has actbench {version}" if version != here else ""
+                torches.append(torch)
             except self.ray.exceptions.RayError as error:
-                raise UsageError(
-                    f"the Ray node {node.address} cannot run actbench: {reason(error)}; "
-                    f"install actbench {actbench.__version__} on every node"
-                ) from None
-            if version != actbench.__version__:
-                raise UsageError(
-                    f"the Ray node {node.address} has actbench {version}, this is {actbench.__version__}; "
-                    "install the same version everywhere"
-                )
-            torches.add(torch)
-        if len(torches) > 1:
-            events.on_note(f"nodes have different versions of torch: {', '.join(sorted(torches))}")
+                problem = f"cannot run actbench: {_reason(error)}"
+            if problem:
+                raise UsageError(f"the Ray node {node.address} {problem}; install actbench {here} on every node")
+        if len(set(torches)) > 1:
+            events.on_note(f"nodes have different versions of torch: {', '.join(sorted(set(torches)))}")
 
+    def call_on(self, node_id: str, remote: Any) -> Any:
+        """Call a remote function, or make an actor, on that node and no other."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-def on_node(node_id: str) -> Any:
-    """Return what makes Ray run something on that node and no other."""
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    return NodeAffinitySchedulingStrategy(node_id, soft=False)
-
-
-def reason(error: BaseException) -> str:
-    """Return the most telling line of one of Ray's long errors: the last one of a traceback, else the first."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if hasattr(error, "cause") and lines:
-        return lines[-1][:300]
-    return ": ".join([type(error).__name__, *lines[:1]])[:300]
+        return remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False)).remote()
 
 
 @contextlib.contextmanager
@@ -194,29 +106,27 @@ def connected(address: str | None) -> Iterator[Cluster]:
 
 
 def _connect(ray: Any, address: str | None) -> None:
-    if address not in (None, "auto", "local"):  # Ray itself would try for minutes
-        host, _, port = address.rpartition(":")
-        try:
-            socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
-        except (OSError, ValueError, OverflowError) as error:
-            raise UsageError(
-                f"no Ray cluster answers at {address!r} ({error}); "
-                "give HOST:PORT of the head node, such as 10.0.0.1:6379"
-            ) from None
     before = signal.getsignal(signal.SIGTERM)
     try:
+        if address not in (None, "auto", "local"):  # Ray itself would try for minutes
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
         ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+    except (OSError, ValueError, OverflowError, RuntimeError, ray.exceptions.RayError) as error:
         raise UsageError(
-            f"cannot connect to a Ray cluster (address: {address or 'none'}): {reason(error)}; "
-            "if the cluster asks for a token, set RAY_AUTH_MODE=token here, too"
+            f"no Ray cluster answers at {address or 'any address'} ({_reason(error)}); give HOST:PORT of the head "
+            "node, such as 10.0.0.1:6379; if the cluster asks for a token, set RAY_AUTH_MODE=token here, too"
         ) from None
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)  # Ray would end the process at once; we keep checkpoints first
 
 
-# --- the driver ----------------------------------------------------------------------------------------------
+def _reason(error: BaseException) -> str:
+    """Return the most telling line of one of Ray's long errors: the last one of a traceback, else the first."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    is_traceback = hasattr(error, "cause") and lines
+    return (lines[-1] if is_traceback else ": ".join([type(error).__name__, *lines[:1]]))[:300]
 
 
 @contextlib.contextmanager
@@ -227,14 +137,15 @@ def executor(recorder: RunRecorder) -> Iterator[Callable[[Sequence[Run]], list[R
         yield _Driver(cluster, recorder).train
 
 
-@dataclass
+@dataclass(eq=False)
 class _Flight:
-    """A lane group in training. `lost` counts its tasks that broke since its last checkpoint."""
+    """A lane group on its way through the cluster. `lost` counts its tasks that broke since its last checkpoint."""
 
     runs: list[Run]
     size: TaskSize
     lost: int = 0
-    begun: bool = False
+    is_claimed: bool = False
+    has_begun: bool = False
 
 
 class _Driver:
@@ -243,37 +154,34 @@ class _Driver:
     def __init__(self, cluster: Cluster, recorder: RunRecorder) -> None:
         self._ray, self._cluster, self._recorder = cluster.ray, cluster, recorder
         self._task = self._ray.remote(num_returns="streaming", max_retries=0)(train_stream)
-        here = on_node(self._ray.get_runtime_context().get_node_id())
-        self._stop_flag = self._ray.remote(num_cpus=0)(StopFlag).options(scheduling_strategy=here).remote()
+        here = self._ray.get_runtime_context().get_node_id()
+        self._stop_flag = cluster.call_on(here, self._ray.remote(num_cpus=0)(threading.Event))
         self._data: dict[str, Any] = {}
+        self._waiting: list[_Flight] = []
         self._flying: dict[Any, _Flight] = {}
-        self._waiting: deque[_Flight] = deque()
         self._nodes: list[Node] = []
         self._looked_at = -_LOOK_S
 
     def train(self, runs: Sequence[Run]) -> list[Run]:
         """Train the runs; return those that other processes hold."""
-        recorder, by_id = self._recorder, {run.run_id: run for run in runs}
-        held: list[Run] = []
-        groups = deque(self._cluster.groups(runs, recorder.options))
-        sizes = dict.fromkeys(size for size, _ in groups)
-        tasks = ", ".join(f"{self._cluster.slots(size)} at a time with {size}" for size in sizes)
+        recorder, held = self._recorder, []
+        self._waiting = [_Flight(group, size) for size, group in self._cluster.groups(runs, recorder.options)]
+        sizes = dict.fromkeys(flight.size for flight in self._waiting)
+        tasks = ", ".join(f"{size.slots(self._cluster.nodes())} at a time with {size}" for size in sizes)
         recorder.on_note(f"training on Ray ({self._cluster}); tasks: {tasks}")
         with recorder.claims():
-            while groups or self._waiting or self._flying:
+            while self._waiting or self._flying:
                 if not recorder.report.stopped and recorder.should_stop():
                     self._wind_up()
-                    groups.clear()
                 self._look()
-                while self._waiting and self._has_room(self._waiting[0].size):
-                    self._launch(self._waiting.popleft())
-                while groups and self._has_room(groups[0][0]):
-                    size, group = groups.popleft()
-                    ours, others = recorder.claim(group)
-                    held += others
-                    if ours:
-                        self._launch(_Flight(ours, size))
-                self._listen(by_id)
+                while flight := next((one for one in self._waiting if self._has_room(one.size)), None):
+                    self._waiting.remove(flight)
+                    if not flight.is_claimed:
+                        flight.runs, others = recorder.claim(flight.runs)
+                        held += others
+                    if flight.runs:
+                        self._launch(flight)
+                self._listen()
         recorder.should_stop()
         return held
 
@@ -286,25 +194,19 @@ class _Driver:
             self._recorder.on_note("the Ray cluster has no nodes left; waiting for one (press Ctrl-C to stop)")
 
     def _has_room(self, size: TaskSize) -> bool:
-        flying = sum(flight.size == size for flight in self._flying.values())
-        return flying < sum(node.slots(size) for node in self._nodes) + _QUEUED
+        return sum(flight.size == size for flight in self._flying.values()) < size.slots(self._nodes) + _QUEUED
 
     def _launch(self, flight: _Flight) -> None:
-        dataset = flight.runs[0].variant.dataset
+        recorder, dataset = self._recorder, flight.runs[0].variant.dataset
         if dataset not in self._data:
-            self._data[dataset] = self._ray.put(self._recorder.datasets[dataset])
-        flight.begun = False
-        stream = self._task.options(**flight.size.resources).remote(
-            flight.runs,
-            self._data[dataset],
-            flight.size,
-            self._recorder.checkpoints(flight.runs),
-            self._stop_flag,
-            self._recorder.options.tf32,
-        )
+            self._data[dataset] = self._ray.put(recorder.datasets[dataset])
+        given = (self._data[dataset], flight.size, recorder.checkpoints(flight.runs), recorder.options.tf32)
+        resources = {"num_cpus": flight.size.threads, "num_gpus": int(flight.size.device == "cuda")}
+        stream = self._task.options(**resources).remote(flight.runs, *given, self._stop_flag)
+        flight.is_claimed, flight.has_begun = True, False
         self._flying[stream] = flight
 
-    def _listen(self, by_id: Mapping[str, Run]) -> None:
+    def _listen(self) -> None:
         """Take one batch of events from each task that has one."""
         streams = list(self._flying)
         ready, _ = self._ray.wait(streams, num_returns=len(streams), timeout=_POLL_S) if streams else ([], [])
@@ -315,13 +217,13 @@ class _Driver:
             except StopIteration:
                 self._lost(stream, "its task ended early")
             except self._ray.exceptions.RayError as error:
-                self._lost(stream, reason(error))
+                self._lost(stream, _reason(error))
             else:
-                flight.begun = True
-                for event, run_id, details in batch:
+                flight.has_begun = True
+                for event, details in batch:
                     if event == "on_checkpoint":
                         flight.lost = 0
-                    getattr(self._recorder, event)(*([by_id[run_id]] if run_id else []), *details)
+                    getattr(self._recorder, event)(*details)
 
     def _lost(self, stream: Any, why: str) -> None:
         """Train the open runs of a lost task again: together, then one by one; after three retries they fail."""
@@ -337,104 +239,62 @@ class _Driver:
         what = f"{len(flight.runs)} runs were" if len(flight.runs) > 1 else f"{flight.runs[0].run_id} was"
         recorder.on_note(f"{what} lost in training ({why}); training continues from the last checkpoint")
         parts = [flight.runs] if flight.lost == 1 else [[run] for run in flight.runs]  # one may be what breaks all
-        self._waiting.extend(_Flight(part, flight.size, flight.lost) for part in parts)
+        self._waiting[:0] = [_Flight(part, flight.size, flight.lost, is_claimed=True) for part in parts]
 
     def _wind_up(self) -> None:
         """Tell the tasks in training to stop after the epoch; take back those that have not begun."""
         self._stop_flag.set.remote()
         self._waiting.clear()
-        for stream in [stream for stream, flight in self._flying.items() if not flight.begun]:
+        for stream in [stream for stream, flight in self._flying.items() if not flight.has_begun]:
             self._ray.cancel(stream, force=True)
             del self._flying[stream]
 
 
-# --- on the nodes: no files are read or written --------------------------------------------------------------
+# What follows runs on the nodes. It reads and writes no files.
 
 
-def node_versions() -> tuple[str, str]:
-    """Return this node's versions of actbench and torch."""
+def _versions() -> tuple[str, str]:
     import torch
 
     return actbench.__version__, torch.__version__
 
 
-class StopFlag:
-    """An actor beside the driver that says whether to stop after the epoch."""
+class _Outbox(Broadcast):
+    """Keeps events, each a method of `Events` and its arguments, until they are sent."""
 
     def __init__(self) -> None:
-        self._is_set = False
+        self.events: SimpleQueue[tuple[str, tuple[Any, ...]]] = SimpleQueue()
 
-    def set(self) -> None:
-        """Tell all tasks to stop."""
-        self._is_set = True
-
-    def is_set(self) -> bool:
-        """Whether to stop."""
-        return self._is_set
+    def _tell(self, event: str, *details: Any) -> None:
+        self.events.put((event, details))
 
 
 def train_stream(
-    runs: Sequence[Run], dataset: Dataset, size: TaskSize, checkpoints: Mapping[str, bytes], stop_flag: Any, tf32: bool
-) -> Iterator[list[tuple[str, str | None, tuple[Any, ...]]]]:
-    """Train a lane group and yield its events in batches: a method of `Events`, a run id, the other arguments."""
+    runs: Sequence[Run], dataset: Dataset, size: TaskSize, checkpoints: Mapping[str, bytes], tf32: bool, stop_flag: Any
+) -> Iterator[list[tuple[str, tuple[Any, ...]]]]:
+    """Train a lane group and yield its events in batches."""
+    import ray
+
     from actbench import engine
 
-    engine.configure(tf32=tf32)
-    outbox, stop, over = _Outbox(), threading.Event(), threading.Event()
-    with ThreadPoolExecutor(2, "actbench") as pool:
+    @functools.lru_cache(1)
+    def is_told_to_stop(half_second: int) -> bool:  # so it asks the driver at most twice a second
         try:
-            pool.submit(_follow, stop_flag, stop, over)
-            training = pool.submit(
-                engine.train_lanes,
-                runs,
-                dataset,
-                device=engine.pick_device(size.device),
-                threads=size.threads,
-                checkpoints=checkpoints,
-                events=outbox,
-                stop=stop.is_set,
-            )
-            ended = False
+            return bool(ray.get(stop_flag.is_set.remote()))
+        except ray.exceptions.RayError:  # the driver is gone, so nobody can hear the end
+            return True
+
+    outbox, given_up = _Outbox(), threading.Event()
+    how: dict[str, Any] = {"device": engine.pick_device(size.device), "threads": size.threads, "events": outbox}
+    how |= {"stop": lambda: given_up.is_set() or is_told_to_stop(int(2 * time.monotonic()))}
+    engine.configure(tf32=tf32)
+    with ThreadPoolExecutor(1, "actbench") as pool:  # not in the main thread: while that waits, Ray lends its CPUs out
+        training, ended = pool.submit(engine.train_lanes, runs, dataset, checkpoints=checkpoints, **how), False
+        try:
             while not ended:
                 ended = wait([training], timeout=_BATCH_S).done != set()
                 if batch := [outbox.events.get() for _ in range(outbox.events.qsize())]:
                     yield batch
             training.result()
-        finally:  # also when the driver has given this task up
-            stop.set()
-            over.set()
-
-
-def _follow(stop_flag: Any, stop: threading.Event, over: threading.Event) -> None:
-    """Ask for the driver's flag now and then, in a thread of its own: waiting in a task's main one frees its CPUs."""
-    import ray
-
-    while not over.wait(_ASK_S):
-        try:
-            is_set = ray.get(stop_flag.is_set.remote())
-        except ray.exceptions.RayError:  # the driver is gone, so nobody can hear the end
-            is_set = True
-        if is_set:
-            stop.set()
-
-
-class _Outbox(Events):
-    """Keeps events until they are sent."""
-
-    def __init__(self) -> None:
-        self.events: SimpleQueue[tuple[str, str | None, tuple[Any, ...]]] = SimpleQueue()
-
-    def on_note(self, text: str) -> None:
-        self.events.put(("on_note", None, (text,)))
-
-    def on_start(self, run: Run, epochs_done: int) -> None:
-        self.events.put(("on_start", run.run_id, (epochs_done,)))
-
-    def on_epoch(self, run: Run, row: Row) -> None:
-        self.events.put(("on_epoch", run.run_id, (row,)))
-
-    def on_checkpoint(self, run: Run, data: bytes) -> None:
-        self.events.put(("on_checkpoint", run.run_id, (data,)))
-
-    def on_end(self, run: Run, record: RunRecord) -> None:
-        self.events.put(("on_end", run.run_id, (record,)))
+        finally:  # also if the driver has given this task up
+            given_up.set()
