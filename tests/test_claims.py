@@ -66,6 +66,12 @@ def test_the_stored_schema_is_the_one_that_the_command_prints(capsys: pytest.Cap
     assert json.loads((FILES[0].parent / "schema.json").read_text()) == json.loads(capsys.readouterr().out)
 
 
+def test_what_repeats_in_the_schema_is_defined_once() -> None:
+    schema = json.loads((FILES[0].parent / "schema.json").read_text())
+    assert {"activation", "optimizer", "variant", "arm", "ladder", "side"} <= set(schema["$defs"])
+    assert (FILES[0].parent / "schema.json").stat().st_size < 90_000
+
+
 @pytest.mark.parametrize("quick", [False, True])
 def test_all_claims_load_and_their_arms_have_names_derived_from_their_settings(quick: bool) -> None:
     loaded = load_all(FILES, Flags(quick=quick))
@@ -116,14 +122,14 @@ def test_finished_runs_are_not_trained_again_but_failed_ones_are(tmp_path: Path)
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
-        ("claim: The", "clam: The", "3:1: clam: unknown key; did you mean 'claim'?"),
+        ("claim: The", "clam: The", "3:1: unknown key 'clam'; did you mean 'claim'?"),
         ("source: a test", "", "claim: is missing|source: is missing"),
         ("activation: tanh", "activation: tahn", "8:19: activation: unknown activation 'tahn'; did you mean 'tanh'?"),
         ("activation: tanh", "lr: fast", "8:11: lr: must be a number > 0"),
-        ("activation: tanh", "name: x", "8:7: name: arms are named after what they are"),
-        ("activation: tanh", "seeds: 3", "8:7: seeds: seeds belong to the claim"),
+        ("activation: tanh", "name: x", "8:7: arms.b.name: arms are named after what they are"),
+        ("activation: tanh", "seeds: 3", "8:7: arms.b.seeds: seeds belong to the claim"),
         ("against: b", "against: bb", "against: there is no arm 'bb'"),
-        ("against: b", "against: {arm: b, epohc: 1}", "against.epohc: unknown key; did you mean 'epoch'?"),
+        ("against: b", "against: {arm: b, epohc: 1}", "against.epohc: unknown key 'epohc'; did you mean 'epoch'?"),
         ("against: b", "against: {epoch: 1}", "against.arm: is missing"),
         ("arm: a, against: b", "arm: 1, against: 2", "against: one of the sides must be an arm"),
         ("margin: 0.01", "margin: 0", "margin: must be a number > 0"),
@@ -139,7 +145,7 @@ def test_finished_runs_are_not_trained_again_but_failed_ones_are(tmp_path: Path)
         ("id: 1", "id: one", "id: must be an integer >= 1"),
         ("arms:\n  a: {activation: relu}\n  b: {activation: tanh}", "arms: [a, b]", "arms: must hold arms"),
         ("{activation: tanh}", "tanh", "arms.b: must hold config keys, got 'tanh'"),
-        ("    parts:\n      - {", "    parts: {", "parts: must be a list of contrasts"),
+        ("    parts:\n      - {", "    parts: {", "parts: must be a list such as [{metric: test_accuracy"),
     ],
 )  # fmt: skip
 def test_a_problem_in_a_file_is_reported_with_its_line_and_column(
@@ -371,7 +377,7 @@ def test_cost_claims_accept_only_default_activations_and_cost_metrics(tmp_path: 
         claim(tmp_path, text)
     text = replaced(text, ("test_accuracy", "forward_ns"))
     assert claim(tmp_path, text).runs == []
-    with pytest.raises(ConfigError, match="arms: b: the cost of an activation is known for one with its default"):
+    with pytest.raises(ConfigError, match="arms: b: the cost of an activation is known only for its default"):
         claim(tmp_path, replaced(text, ("activation: tanh", "activation: [tanh, relu]")))
 
 

@@ -83,7 +83,7 @@ CONFIGS = st.fixed_dictionaries(
         "seeds": st.integers(1, 20) | st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=5, unique=True),
     },
 )
-SCHEMA = jsonschema.Draft7Validator(json_schema())
+SCHEMA = jsonschema.Draft202012Validator(json_schema())
 
 
 @settings(derandomize=True, max_examples=150, deadline=None)
@@ -130,7 +130,7 @@ def test_any_values_make_a_config_or_a_list_of_problems(values: dict[str, Any]) 
 
 def test_the_schema_describes_every_key_and_its_default() -> None:
     schema = json_schema()
-    jsonschema.Draft7Validator.check_schema(schema)
+    jsonschema.Draft202012Validator.check_schema(schema)
     assert set(schema["properties"]) == {*KEYS, "seeds", "sweep"}
     assert all(key_schema["description"] for key_schema in schema["properties"].values())
     defaults = {
@@ -138,7 +138,7 @@ def test_the_schema_describes_every_key_and_its_default() -> None:
     }
     assert from_mapping(defaults) == Config(Variant(), (0, 1, 2, 3, 4))
     assert json.loads(json.dumps(schema, allow_nan=False)) == schema
-    assert "leaky_relu" in schema["properties"]["activation"]["anyOf"][0]["enum"]
+    assert "leaky_relu" in schema["$defs"]["activation"]["anyOf"][0]["enum"]
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,14 @@
 """Claim studies: common statements about activation functions, tested, each with a verdict.
 
-To add a claim, add a YAML file to `configs/claims`; `files` describes its form, `verdict` the rule that decides it.
+To add a claim, add a YAML file to `configs/claims`; `parse` describes its form, `verdict` the rule that decides it.
 Nothing here trains, prints or writes files: the `claims` command does.
 """
 
 from __future__ import annotations
 
 from actbench.claims.evidence import RunCache
-from actbench.claims.files import Flags, load_all
 from actbench.claims.model import Claim
-from actbench.claims.schema import json_schema
+from actbench.claims.parse import Flags, json_schema, load_all
 from actbench.claims.study import Study, StudyPlan, claim_files, folder, judge, plan, ready, select
 from actbench.claims.verdict import Verdict
 

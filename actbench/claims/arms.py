@@ -1,91 +1,87 @@
-"""The arms of a claim file: base, arm, rung and flags -> variants, checked like configs (layer 4).
-
-Imports `config` and `reader`. An arm's problems have the place where each value was written, whatever it was merged
-with.
-"""
+"""The arms of a claim file: base, arm, rung and flags, merged into one variant each and checked like a config."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from actbench import config
-from actbench.claims.reader import Reader
 from actbench.config import Document, Path, Place, Setting, Variant
-from actbench.errors import ConfigError
-from actbench.text import quoted
+from actbench.errors import ConfigError, Problem
+from actbench.text import quoted, readable
 
 QUICK = {"dataset": "digits", "epochs": 5, "train_limit": None}
-"""What the arms of every claim become with `--quick`, unless the claim's own `quick` says otherwise."""
+"""What `--quick` changes in the arms of every claim, unless the claim's own `quick` says otherwise."""
 NOT_IN_ARMS = {
     "seeds": "seeds belong to the claim, beside `arms`",
-    "name": "arms are named after what they are, so that equal ones of several claims are one run",
+    "name": "arms are named after what they are, so that equal arms of several claims are one run",
     "sweep": "write a `ladder` instead",
     "device": "give it with --device",
 }
-"""Keys of a config that an arm cannot have, and what to do instead."""
+"""Config keys that an arm cannot have, and what to do instead."""
 
 
-@dataclass(frozen=True)
 class Arms:
-    """The variants by arm, those that are sound; the names of all of them; and the ladders, arm by arm."""
+    """The arms of one file.
 
-    variants: dict[str, Variant] = field(default_factory=dict)
-    names: dict[str, None] = field(default_factory=dict)
-    ladders: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    variants: the sound arms by name. names: all arms. ladders: the rungs of each arm that has some, as names of arms.
+    problems: what is wrong with config values, each at the place where it was written. `parse` checks the form of the
+    file; what has the wrong form counts as empty here.
+    """
 
+    def __init__(self, document: Document, *, quick: bool, device: Sequence[Setting]) -> None:
+        self.quick, self.measured = quick, str(document.values.get("measured", ""))
+        self.variants: dict[str, Variant] = {}
+        self.names: list[str] = []
+        self.ladders: dict[str, tuple[str, ...]] = {}
+        self.problems: list[Problem] = []
+        for name, own in _mapping(document, ("arms",)).items():
+            ladder: Path = ("arms", name, "ladder") if isinstance(own, dict) and "ladder" in own else ("ladder",)
+            rungs: dict[str, list[Path]] = {f"{name} {rung}": [(*ladder, rung)] for rung in _mapping(document, ladder)}
+            if rungs:
+                self.ladders[name] = tuple(rungs)
+            for arm, rung in (rungs or {name: []}).items():
+                if arm in self.names:
+                    place = document.place(("arms", name), at_key=True)
+                    self.problems.append(place.problem(f"arms: there are two arms {quoted(arm)}"))
+                self.names.append(arm)
+                self._add(document, arm, [("base",), ("arms", name), *rung], device)
 
-def read_arms(reader: Reader, *, quick: bool, device: Sequence[Setting]) -> Arms:
-    """Return the arms of a claim file; what is wrong with them is noted in `reader`."""
-    arms = Arms()
-    for name in reader.mapping(("arms",), "arms, each with config keys"):
-        ladder = _ladder(reader, name)
-        rungs = reader.mapping(ladder, "rungs, each with config keys") if ladder else {}
-        for rung in rungs or (None,):
-            arm = name if rung is None else f"{name} {rung}"
-            if arm in arms.names:
-                reader.problem(("arms", name), f"arms: {quoted(arm)} is there already", at_key=True)
-            arms.names[arm] = None
-            paths: list[Path] = [("base",), ("arms", name), *([(*ladder, rung)] if rung is not None else [])]
-            _add(reader, arms, arm, [*paths, *([("quick",)] if quick else [])], device)
-        if rungs:
-            arms.ladders[name] = tuple(f"{name} {rung}" for rung in rungs)
-    return arms
-
-
-def _ladder(reader: Reader, name: str) -> Path:
-    """Return where the ladder of an arm is written: in the arm, beside the arms, or nowhere."""
-    if "ladder" in reader.mapping(("arms", name), "config keys", may_be_empty=True):
-        return ("arms", name, "ladder")
-    return ("ladder",) if reader.has(("ladder",)) else ()
-
-
-def _add(reader: Reader, arms: Arms, arm: str, paths: Sequence[Path], device: Sequence[Setting]) -> None:
-    """Check the config that the mappings at `paths` make, later ones over earlier ones."""
-    merged = Document(reader.document.source)
-    for path in paths:
-        if path == ("quick",):
+    def _add(self, document: Document, arm: str, paths: Sequence[Path], device: Sequence[Setting]) -> None:
+        """Check the config that the mappings at `paths` make, later ones over earlier ones."""
+        merged = Document(document.source)
+        for path in paths:
+            _merge(document, path, merged)
+        if self.quick:
             for key, value in QUICK.items():
                 merged.put((key,), value, Place("--quick"))
-        _merge(reader, path, merged)
-    for change in device:
-        config.apply(merged, change)
-    try:
-        arms.variants[arm] = config.check(merged).variant
-    except ConfigError as error:
-        reader.problems += [problem for problem in error.problems if problem not in reader.problems]
+            _merge(document, ("quick",), merged)
+        for change in device:
+            config.apply(merged, change)
+        try:
+            variant = config.check(merged).variant
+        except ConfigError as error:
+            self.problems += error.problems
+            return
+        self.variants[arm] = variant
+        if self.measured and (len(variant.activation) > 1 or variant.activation[0].changed):
+            message = f"arms: {readable(arm)}: the cost of an activation is known only for its default parameters"
+            self.problems.append(document.place(("arms", arm)).problem(message))
 
 
-def _merge(reader: Reader, path: Path, into: Document) -> None:
+def _mapping(document: Document, path: Path) -> Mapping[str, Any]:
+    found: Any = document.values
+    for key in path:
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _merge(document: Document, path: Path, into: Document) -> None:
     """Put the config keys at `path` into a document of their own, with their places."""
-    depth, document = len(path), reader.document
-    for key, value in reader.mapping(path, "config keys", may_be_empty=True).items():
-        if key == "ladder" and path[0] == "arms":
-            continue
-        if key in NOT_IN_ARMS:
-            reader.problem((*path, key), f"{key}: {NOT_IN_ARMS[key]}", at_key=True)
-            continue
-        into.put((key,), copy.deepcopy(value), document.place((*path, key)))
+    depth = len(path)
+    for key, value in _mapping(document, path).items():
+        if key not in NOT_IN_ARMS and not (key == "ladder" and path[0] == "arms"):
+            into.put((key,), copy.deepcopy(value), document.place((*path, key)))
     for table, target in ((document.places, into.places), (document.key_places, into.key_places)):
         target.update({p[depth:]: at for p, at in table.items() if p[:depth] == path and len(p) > depth})

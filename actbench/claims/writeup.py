@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from actbench.claims.evidence import ArmMean, RunCache
-from actbench.claims.files import Flags, load_all
 from actbench.claims.model import Part, Side
+from actbench.claims.parse import Flags, load_all
 from actbench.claims.study import JudgedClaim, JudgedReading, Study, StudyPlan, claim_files, folder, judge, ready
 from actbench.claims.verdict import ALPHA, JudgedPart, Verdict
 from actbench.comparison.quantities import Quantity

@@ -97,11 +97,12 @@ def _setting(incomplete: str, values: Callable[[str, str], Candidates]) -> Candi
 
 def _keys() -> dict[str, dict[str, Any]]:
     """Return the schema of each config key, and of each parameter as `optimizer.momentum`."""
-    properties = {k: s for k, s in config.json_schema()["properties"].items() if k != "sweep"}
+    whole = config.json_schema()
+    properties = {k: s for k, s in whole["properties"].items() if k != "sweep"}
     parameters = {
         f"{key}.{name}": schema
         for key, one in properties.items()
-        for form in one.get("anyOf", ())
+        for form in whole["$defs"].get(key, one).get("anyOf", ())
         for name, schema in form.get("properties", {}).items()
         if name != "name"
     }

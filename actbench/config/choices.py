@@ -12,6 +12,7 @@ from actbench.config.rules import (
     BadValueError,
     Flaw,
     Rule,
+    Schema,
     how_to_write,
     integer,
     list_of,
@@ -112,11 +113,17 @@ def choice_of(key: str) -> Rule:
 
     entry = next(entry for entry in registry.values() if entry.parameters)
     example = f"{{name: {entry.name}, {entry.parameters[0].name}: {short(entry.parameters[0].default)}}}"
+    return Rule(check, {"$ref": f"#/$defs/{key}"})
+
+
+def choice_schema(key: str) -> Schema:
+    """Return the JSON Schema of a choice for `key`, which the schemas of its rules refer to as `#/$defs/<key>`."""
     mappings = []
-    for name, rule in parameters.items():
-        properties = {"name": {"const": name}, **rule.schema["properties"]}
-        mappings.append({**rule.schema, "title": name, "properties": properties, "required": ["name"]})
-    return Rule(check, {"anyOf": [{"enum": list(registry)}, *mappings]})
+    for entry in REGISTRIES[key].values():
+        schema = parameters_rule(entry.name, entry.parameters).schema
+        properties = {"name": {"const": entry.name}, **schema["properties"]}
+        mappings.append({**schema, "title": entry.name, "properties": properties, "required": ["name"]})
+    return {"anyOf": [{"enum": list(REGISTRIES[key])}, *mappings]}
 
 
 def _check_pairs(choice: Choice) -> None:
@@ -135,7 +142,7 @@ def _chain() -> Rule:
     def check(value: Any) -> tuple[Choice, ...]:
         return links.check(value) if isinstance(value, list | tuple) else (link.check(value),)
 
-    return Rule(check, {"anyOf": [*link.schema["anyOf"], links.schema]})
+    return Rule(check, {"anyOf": [link.schema, links.schema]})
 
 
 CHAIN = _chain()

@@ -187,8 +187,8 @@ def check(document: Document) -> Config:
         variant = Variant(**given)
     except BadValueError as bad:
         flaws += bad.flaws
-    if problems := [*document.problems, *(_problem(document, flaw) for flaw in flaws)]:
-        raise ConfigError(sorted(problems, key=_order))
+    if problems := [*document.problems, *(problem_at(document, flaw) for flaw in flaws)]:
+        raise ConfigError(sorted(problems, key=file_order))
     return Config(variant, seeds)
 
 
@@ -199,7 +199,7 @@ def unknown_key(key: str) -> str:
     return f"unknown key {quoted(key)}{near or '; see: actbench schema'}"
 
 
-def _problem(document: Document, flaw: Flaw) -> Problem:
+def problem_at(document: Document, flaw: Flaw) -> Problem:
     """Return the flaw with its place; a contradiction is shown at the first of its keys that was given."""
     given = next((key for key in flaw.keys if key in document.values), None)
     path = flaw.path if not flaw.keys or flaw.path[0] == given or given is None else (given,)
@@ -213,7 +213,7 @@ def dotted(path: Path) -> str:
     return readable("".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip("."))
 
 
-def _order(problem: Problem) -> tuple[float, int]:
+def file_order(problem: Problem) -> tuple[float, int]:
     """Sort by line and column; problems of flags go last."""
     return (problem.line if problem.line is not None else math.inf, problem.column or 0)
 

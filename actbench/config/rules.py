@@ -127,6 +127,38 @@ def list_of(item: Rule, fewest: int, most: int, example: str) -> Rule:
     return Rule(check, {"type": "array", "items": item.schema, "minItems": fewest, "maxItems": most})
 
 
+def mapping_of(rules: Mapping[str, Rule], needed: Sequence[str] = (), owner: str = "") -> Rule:
+    """Return the rule for a mapping with the keys of `rules`, at least `needed`.
+
+    The keys are those of a file, or the parameters of `owner`.
+    """
+
+    def check_one(key: str, value: Any) -> Any:
+        if key in rules:
+            return rules[key].check(value)
+        unknown = f"unknown parameter {quoted(key)} of {owner}" if owner else f"unknown key {quoted(key)}"
+        hint = suggestion(key, rules) or f"; it has {', '.join(rules) or 'none'}"
+        raise BadValueError([Flaw((), f"{unknown}{hint}", at_key=True)])
+
+    def check(value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise BadValueError(f"must hold {', '.join(needed or rules)}, got {quoted(value)}")
+        sound, flaws = sort_out(value, check_one)
+        flaws += [Flaw((key,), "is missing") for key in needed if key not in value]
+        if flaws:
+            raise BadValueError(flaws)
+        return sound
+
+    properties = {key: rule.schema for key, rule in rules.items()}
+    required = {"required": list(needed)} if needed else {}
+    return Rule(check, {"type": "object", "properties": properties, **required, "additionalProperties": False})
+
+
+def described(rule: Rule, about: str) -> Rule:
+    """Return the same rule, with its meaning in its schema."""
+    return Rule(rule.check, {**rule.schema, "description": about})
+
+
 def check_each(values: Mapping[Any, Any], check: Callable[[Any, Any], Any]) -> dict[Any, Any]:
     """Return check(key, value) by key; raises one `BadValueError` with the flaws of all values."""
     sound, flaws = sort_out(values, check)
@@ -153,21 +185,7 @@ def parameter_rule(parameter: Parameter) -> Rule:
 
 def parameters_rule(owner: str, parameters: Sequence[Parameter]) -> Rule:
     """Return the rule for a mapping of some of the `parameters`, which belong to `owner`."""
-    rules = {parameter.name: parameter_rule(parameter) for parameter in parameters}
-
-    def check_one(key: str, value: Any) -> Value:
-        if key in rules:
-            return rules[key].check(value)  # type: ignore[no-any-return]
-        has = f"; it has {', '.join(rules)}" if rules else "; it has none"
-        message = f"unknown parameter {quoted(key)} of {owner}{suggestion(key, rules) or has}"
-        raise BadValueError([Flaw((), message, at_key=True)])
-
-    schema = {
-        "type": "object",
-        "properties": {name: rule.schema for name, rule in rules.items()},
-        "additionalProperties": False,
-    }
-    return Rule(lambda given: check_each(given, check_one), schema)
+    return mapping_of({parameter.name: parameter_rule(parameter) for parameter in parameters}, owner=owner)
 
 
 def _checked(parameter: Parameter, value: Any) -> Value:

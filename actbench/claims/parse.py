@@ -1,0 +1,300 @@
+"""Claim files -> `Claim`: YAML read, checked and reported like configs; and the JSON Schema of these files.
+
+    id: 12
+    claim: Softplus converges more slowly than ReLU.
+    source: lectures and tutorials on smooth activation functions
+    base: {epochs: 10}                     # config keys that all arms share
+    arms:
+      relu: {activation: relu}
+      softplus: {activation: softplus}
+    seeds: 20
+    readings:
+      - says: after one epoch it is less accurate
+        parts:
+          - {metric: test_accuracy, epoch: 1, arm: softplus, against: relu, expect: lower, margin: 0.002}
+
+A `ladder` (rung -> config keys, for all arms or inside one) turns an arm into one arm per rung, named `<arm> <rung>`.
+A side is an arm's name, a number, or {arm: NAME, epoch: K, layer: first|last|K}. `transform: log` compares ratios; its
+margin is a factor. `quick` holds config keys, and in a part keys of that part, that replace others with `--quick`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path as FilePath
+from typing import Any
+
+from actbench import config
+from actbench.claims import measures
+from actbench.claims.arms import NOT_IN_ARMS, Arms
+from actbench.claims.model import Claim, Part, Reading, Side
+from actbench.comparison.quantities import Quantity
+from actbench.config import Document, Setting
+from actbench.config.choices import SEEDS
+from actbench.config.load import file_order, problem_at
+from actbench.config.rules import (
+    BadValueError,
+    Flaw,
+    Rule,
+    Schema,
+    check_each,
+    described,
+    integer,
+    list_of,
+    mapping_of,
+    number,
+    one_of,
+    text,
+)
+from actbench.errors import ConfigError, Problem, UsageError, suggestion
+from actbench.text import quoted, readable
+
+DEFAULT_SEEDS = 13
+"""The fewest that can decide one of a hundred contrasts, by `stats.seeds_needed`."""
+QUICK_SEEDS = 4
+_MOST = 1000
+
+
+@dataclass(frozen=True)
+class Flags:
+    """What the command line says about all claim files."""
+
+    quick: bool = False
+    seeds: str | None = None
+    device: str | None = None
+
+
+def load_all(paths: Sequence[FilePath], flags: Flags = Flags()) -> list[Claim]:
+    """Return the claims in the files at `paths`, by number; raises one ConfigError with every problem."""
+    seeds = config.parse_seeds(flags.seeds) if flags.seeds is not None else None
+    device = config.settings(device=flags.device)
+    claims = config.collect([partial(_load, path, flags.quick, seeds, device) for path in paths])
+    first: dict[int, Claim] = {}
+    for claim in claims:
+        if first.setdefault(claim.number, claim) is not claim:
+            message = f"id: {claim.number} is also the id in {first[claim.number].path}"
+            raise ConfigError([Problem(claim.path, message)])
+    return sorted(claims, key=lambda claim: claim.number)
+
+
+def _load(path: FilePath, quick: bool, seeds: tuple[int, ...] | None, device: Sequence[Setting]) -> Claim:
+    """Return the claim in one file; raises ConfigError with every problem in it."""
+    document = config.read(path)
+    arms = Arms(document, quick=quick, device=device)
+    try:
+        found = _claim_rule(arms).check(document.values)
+    except BadValueError as bad:
+        arms.problems += [problem_at(document, flaw) for flaw in bad.flaws]
+    if arms.problems:
+        raise ConfigError(sorted(dict.fromkeys(arms.problems), key=file_order))
+    return Claim(
+        number=found["id"],
+        slug=path.stem.lstrip("0123456789_-") or path.stem,
+        path=document.source,
+        text=found["claim"],
+        source=found["source"],
+        note=found.get("note", ""),
+        arms=arms.variants,
+        ladders=arms.ladders,
+        seeds=seeds or tuple(range(QUICK_SEEDS) if quick else found.get("seeds", range(DEFAULT_SEEDS))),
+        readings=found["readings"],
+        measured=found.get("measured", ""),
+    )
+
+
+def json_schema() -> Schema:
+    """Return the JSON Schema of claim files.
+
+    Every claim file that loads satisfies it. The reverse does not hold: whether an arm exists, and which config values
+    contradict each other, is checked only when the file is loaded.
+    """
+    whole = config.json_schema()
+    keys = {key: schema for key, schema in whole["properties"].items() if key not in NOT_IN_ARMS}
+    variant: Schema = {"type": "object", "properties": keys, "additionalProperties": False}
+    own = {key: {"$ref": f"#/$defs/variant/properties/{key}"} for key in keys}
+    arm = {**variant, "properties": {**own, "ladder": _LADDER.schema}}
+    return {
+        "$schema": whole["$schema"],
+        "title": "actbench claim",
+        "description": "A claim about activation functions, and how it is tested.",
+        **_claim_rule(Arms(Document("schema"), quick=False, device=())).schema,
+        "$defs": {
+            **{key: schema for key, schema in whole["$defs"].items() if key != "columns"},
+            "variant": variant,
+            "arm": arm,
+            "ladder": _named(_VARIANT, "rungs").schema,
+            "side": _SIDE.schema,
+        },
+    }
+
+
+def _claim_rule(arms: Arms) -> Rule:
+    """Return the rule for a claim file with these arms; its schema is the same for all."""
+    readings = list_of(_reading_rule(arms), 1, _MOST, "[{says: ..., parts: [...]}]")
+    rules = {
+        "id": described(integer(1, 9999), "the number for `actbench claims ID`"),
+        "claim": described(text(), "the claim, in one sentence"),
+        "source": described(text(), "the kind of text that makes the claim"),
+        "note": described(text(), "what to know before you believe the verdict"),
+        "base": described(_VARIANT, "config keys of all arms"),
+        "arms": described(_named(_ARM, "arms"), "what is trained"),
+        "ladder": _LADDER,
+        "seeds": described(Rule(SEEDS.check, {**SEEDS.schema, "default": DEFAULT_SEEDS}), "how many seeds, or which"),
+        "measured": described(one_of("measurement", ("cost",)), "time the arms' activations instead of training them"),
+        "readings": described(readings, "the meanings of the claim; each gets a verdict"),
+        "quick": described(_VARIANT, "config keys of all arms with --quick"),
+    }
+    return mapping_of(rules, needed=("id", "claim", "source", "arms", "readings"))
+
+
+def _check_config_keys(value: Any) -> Any:
+    """Check the form only: `Arms` checks the values."""
+    if not isinstance(value, dict):
+        raise BadValueError(f"must hold config keys, got {quoted(value)}")
+    if flaws := [Flaw((key,), why, at_key=True) for key, why in NOT_IN_ARMS.items() if key in value]:
+        raise BadValueError(flaws)
+    return value
+
+
+def _check_arm(value: Any) -> Any:
+    _check_config_keys(value)
+    return check_each({key: value[key] for key in ("ladder",) if key in value}, lambda _, ladder: _LADDER.check(ladder))
+
+
+def _named(item: Rule, what: str) -> Rule:
+    """Return the rule for a mapping of free names to `item`s."""
+
+    def check(value: Any) -> Any:
+        if not isinstance(value, dict) or not value:
+            raise BadValueError(f"must hold {what}, each with config keys, got {quoted(value)}")
+        return check_each(value, lambda _, part: item.check(part))
+
+    return Rule(check, {"type": "object", "minProperties": 1, "additionalProperties": item.schema})
+
+
+_VARIANT = Rule(_check_config_keys, {"$ref": "#/$defs/variant"})
+_ARM = Rule(_check_arm, {"$ref": "#/$defs/arm"})
+_LADDER = described(
+    Rule(_named(_VARIANT, "rungs").check, {"$ref": "#/$defs/ladder"}),
+    "rungs with config keys; they turn an arm into one arm per rung, named `<arm> <rung>`",
+)
+
+
+def _check_layer(value: Any) -> Any:
+    ends = {"first": 0, "last": -1}
+    return ends[value] if isinstance(value, str) and value in ends else integer(0, 99).check(value)
+
+
+_EPOCH = described(integer(0, 100_000), "after this epoch (0: untrained); the last one if missing")
+_LAYER = Rule(
+    _check_layer,
+    {
+        "anyOf": [{"enum": ["first", "last"]}, integer(0, 99).schema],
+        "description": "in this hidden layer, counted from 0; in the whole network if missing",
+    },
+)
+_NAME = Rule(lambda name: name, text().schema)  # `_side` looks it up among the arms
+_SIDE_KEYS = mapping_of({"arm": _NAME, "epoch": _EPOCH, "layer": _LAYER}, needed=("arm",))
+
+
+def _check_side(value: Any) -> Any:
+    if isinstance(value, dict):
+        return _SIDE_KEYS.check(value)
+    return number(-1e9, 1e9).check(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+_SIDE = Rule(_check_side, {"anyOf": [_NAME.schema, {"type": "number"}, _SIDE_KEYS.schema]})
+_SIDE_REF = Rule(
+    _check_side, {"$ref": "#/$defs/side", "description": "an arm, an arm after an epoch or in a layer, or a number"}
+)
+_PART_KEYS = {
+    "metric": described(text(), "as in `actbench compare --metric`, or measured:NAME"),
+    "arm": _SIDE_REF,
+    "against": _SIDE_REF,
+    "expect": described(
+        one_of("direction", ("higher", "lower", "same")), "what the claim says of `arm` against the other side"
+    ),
+    "margin": described(number(0, 1e9, above=True), "the smallest difference that matters"),
+    "epoch": _EPOCH,
+    "layer": _LAYER,
+    "transform": described(one_of("transform", ("log",)), "compare ratios; the margin is a factor"),
+}
+
+
+def _reading_rule(arms: Arms) -> Rule:
+    part = list_of(_part_rule(arms), 1, _MOST, "[{metric: test_accuracy, arm: ...}]")
+    metric = Rule(lambda value: _quantity(text().check(value), arms, None), text().schema)
+    keys = mapping_of(
+        {
+            "says": described(text(), "one meaning of the claim"),
+            "parts": described(part, "contrasts; all of them must hold"),
+            "also": described(list_of(metric, 1, _MOST, "[test_loss]"), "metrics to show beside the evidence"),
+        },
+        needed=("says", "parts"),
+    )
+    return Rule(lambda value: Reading(**keys.check(value)), keys.schema)
+
+
+def _part_rule(arms: Arms) -> Rule:
+    quick = mapping_of(_PART_KEYS)
+    unchecked = Rule(lambda value: value, {**quick.schema, "description": "keys that replace others with --quick"})
+    whole = mapping_of({**_PART_KEYS, "quick": unchecked}, needed=("metric", "arm", "against", "expect", "margin"))
+
+    def check(value: Any) -> Part:
+        found = whole.check(value)
+        given = {"quick": found.pop("quick", {})} if arms.quick else {}
+        changed = check_each(given, lambda _, keys: quick.check(keys)).get("quick", {})
+        try:
+            return _part({**found, **changed}, arms)
+        except BadValueError as bad:
+            moved = [
+                replace(flaw, path=("quick", *flaw.path)) if flaw.path[0] in changed else flaw for flaw in bad.flaws
+            ]
+            raise BadValueError(moved) from None
+
+    return Rule(check, whole.schema)
+
+
+def _part(keys: Mapping[str, Any], arms: Arms) -> Part:
+    """Return the contrast of sound `keys`; raises `BadValueError` for those that contradict each other or the arms."""
+    epoch, layer, log = keys.get("epoch"), keys.get("layer"), keys.get("transform") == "log"
+    steps = {
+        "metric": lambda metric: _quantity(metric, arms, epoch),
+        "arm": lambda side: _side(side, arms, epoch, layer),
+        "against": lambda side: _side(side, arms, epoch, layer),
+        "margin": number(1.0 if log else 0.0, 1e9, above=True).check,
+    }
+    found = check_each({key: keys[key] for key in steps}, lambda key, value: steps[key](value))
+    quantity, sides = found["metric"], (found["arm"], found["against"])
+    if ":" in quantity.name and any(side.epoch is not None or side.layer is not None for side in sides):
+        raise BadValueError([Flaw(("metric",), f"{quantity.name} is of a whole run: leave out epoch and layer")])
+    if sides[0].arm is None and sides[1].arm is None:
+        raise BadValueError([Flaw(("against",), "one of the sides must be an arm")])
+    return Part(quantity.name, quantity, *sides, keys["expect"], found["margin"], log)
+
+
+def _side(value: Any, arms: Arms, epoch: int | None, layer: int | None) -> Side:
+    """Return the side that `value` names; `epoch` and `layer` are those of the whole part."""
+    if isinstance(value, float):
+        return Side(number=value)
+    own = value if isinstance(value, dict) else {"arm": value}
+    arm, epoch, layer = own["arm"], own.get("epoch", epoch), own.get("layer", layer)
+    if arm not in arms.names:
+        near = suggestion(arm, arms.names) or f"; there are {', '.join(arms.names) or 'none'}"
+        path = ("arm",) if own is value else ()
+        raise BadValueError([Flaw(path, f"there is no arm {quoted(arm)}{readable(near)}")])
+    last = arms.variants[arm].epochs if arm in arms.variants else None
+    if epoch is not None and last is not None and epoch > last:
+        if not arms.quick:
+            raise BadValueError(f"epoch: must be at most {last} (the epochs of {readable(arm)}), got {epoch}")
+        epoch = last  # a demonstration takes its last epoch instead
+    return Side(arm, None, epoch, layer)
+
+
+def _quantity(metric: str, arms: Arms, epoch: int | None) -> Quantity:
+    try:
+        return measures.quantity(metric, arms.measured, epoch)
+    except UsageError as error:
+        raise BadValueError(f"{error}. See: actbench list metrics") from None
