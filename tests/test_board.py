@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from actbench.cli.console import Streams
-from actbench.cli.live import ASCII_BLOCKS, BLOCKS, Board, LiveWatcher, spark, watcher
+from actbench.cli.live import ASCII_BLOCKS, BLOCKS, Board, LiveDisplay, spark, watcher
 from actbench.config import Run, Variant
 from actbench.events import record_of
 from tests.configs import HOSTILE
@@ -211,7 +211,7 @@ def test_runs_that_ended_early_leave_nothing_to_do() -> None:
 def test_a_terminal_gets_the_board_and_what_must_be_said_stands_above_it() -> None:
     to, (first, second) = streams(terminal=True), runs_of(seeds=2)
     with watcher(to, [first, second], quiet=False) as watching:
-        assert isinstance(watching, LiveWatcher)
+        assert isinstance(watching, LiveDisplay)
         watching.on_note("a note")
         watching.on_start(first, 0)
         watching.on_epoch(first, epoch(1, 0.75))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,9 +13,9 @@ from actbench import claims, datasets, sweeps
 from actbench.claims import writeup
 from actbench.cli import notes, options
 from actbench.cli.console import Streams, streams
-from actbench.cli.live import PlainWatcher, watcher
+from actbench.cli.live import watcher
 from actbench.config import Run
-from actbench.events import run_label
+from actbench.events import PlainProgress, run_label
 from actbench.store import RunRecord, Store
 from actbench.store.csv import Row
 from actbench.tables import FORMATS, Column
@@ -103,15 +104,15 @@ def _show(to: Streams, study: claims.Study) -> None:
         to.result(note)
 
 
-class _StudyWatcher(PlainWatcher):
+class _StudyProgress(PlainProgress):
     """One line per run instead of one per epoch: a study has hundreds of runs."""
 
-    def __init__(self, to: Streams, runs: Sequence[Run], *, quiet: bool) -> None:
-        super().__init__(to, runs, quiet=quiet)
-        self._ended, self._all = 0, len(runs)
+    def __init__(self, runs: int, say: Callable[[str], object], *, quiet: bool) -> None:
+        super().__init__(say, quiet=quiet)
+        self._ended, self._runs = 0, runs
 
     def on_epoch(self, run: Run, row: Row) -> None:
-        """Print nothing: see on_end."""
+        """Print nothing: see `on_end`."""
 
     def on_end(self, run: Run, record: RunRecord) -> None:
         """Count the run and say how it ended."""
@@ -119,7 +120,7 @@ class _StudyWatcher(PlainWatcher):
         if record.status == "failed":
             super().on_end(run, record)
         else:
-            self.say(f"{self._ended}/{self._all}  {run_label(run)}: {record.status}")
+            self.say(f"{self._ended}/{self._runs}  {run_label(run)}: {record.status}")
 
 
 def _train(to: Streams, asked: Sequence[claims.Claim], results: Path, how: sweeps.Options, *, quiet: bool) -> int:
@@ -132,9 +133,8 @@ def _train(to: Streams, asked: Sequence[claims.Claim], results: Path, how: sweep
             f"{plural(len(todo.runs), 'run')}: {len(todo.open)} to train, {len(todo.ended)} done; "
             f"about {duration(plan.seconds)} on two cores"
         )
-    live = watcher(to, todo.open, quiet=quiet)
-    watching = _StudyWatcher(to, todo.open, quiet=quiet) if type(live) is PlainWatcher else live
-    with sweeps.Interrupts(to.note) as stop, watching:
+    plain = partial(_StudyProgress, len(todo.open))
+    with sweeps.Interrupts(to.note) as stop, watcher(to, todo.open, quiet=quiet, plain=plain) as watching:
         report = sweeps.run(todo, store, how, watching, stop)
     for note in (*notes.failures(todo, report, store, how.data_dir), *notes.stopped(report)):
         to.note(note)

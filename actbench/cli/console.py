@@ -29,7 +29,7 @@ class Streams:
     @property
     def ascii_only(self) -> bool:
         """Whether stdout cannot show characters such as a plus-minus sign."""
-        return not (self.out.encoding or "").lower().startswith("utf")
+        return is_ascii_only(self.out)
 
     def note(self, text: str) -> None:
         """Print a note on stderr."""
@@ -64,6 +64,11 @@ class Streams:
             self.note(f"skipped {problem}")
         if len(problems) > _SKIPPED_SHOWN:
             self.note(f"skipped {len(problems) - _SKIPPED_SHOWN} more")
+
+
+def is_ascii_only(console: Console) -> bool:
+    """Return whether a console cannot show characters such as a plus-minus sign."""
+    return not (console.encoding or "").lower().startswith("utf")
 
 
 def streams() -> Streams:

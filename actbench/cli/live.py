@@ -1,4 +1,8 @@
-"""What you see while runs train: a live board on a terminal, one plain line per epoch elsewhere."""
+"""What you see while runs train: a live board on a terminal, plain progress elsewhere.
+
+`Board` collects what the runs report and lays it out for a terminal of any size: one line per run if all fit, else one
+line per variant, with learning curves that share one scale.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +10,17 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Literal
 
 from rich.cells import set_cell_size
-from rich.console import Group
+from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
-from actbench.cli.console import Streams
+from actbench.cli.console import Streams, is_ascii_only
 from actbench.config import Run
 from actbench.events import PlainProgress, run_label, short_name, train_images
 from actbench.store import RunRecord
@@ -31,35 +34,32 @@ BLOCKS, ASCII_BLOCKS = "▁▂▃▄▅▆▇█", ".:-=+*#@"
 _STYLES: dict[State, str] = {"waiting": "dim", "training": "", "done": "green", "diverged": "yellow", "failed": "red"}
 _URGENCY: dict[State, int] = {"training": 0, "failed": 1, "diverged": 2, "done": 3, "waiting": 4}
 _EPOCH, _NUMBER, _LONGEST_NAME = 9, 6, 30
+_REDRAWS_PER_S = 4
 
 
 def spark(values: Values, epochs: int, width: int, scale: tuple[float, float], blocks: str = BLOCKS) -> str:
-    """Draw a curve over `epochs` in at most `width` signs, one of `blocks` each, from scale[0] to scale[1].
+    """Draw a learning curve over `epochs` in at most `width` characters, each one of `blocks`.
 
-    values[i] is that of epoch i + 1; None leaves a gap. Where there are more epochs than signs, a sign is the
-    mean of several. What lies beyond the scale is drawn at its end.
+    values[i] belongs to epoch i + 1; None leaves a gap. If there are more epochs than characters, a character shows the
+    mean of several. `scale` gives the values of the lowest and the highest block; values outside are clipped.
     """
-    signs = min(width, epochs)
+    characters = min(width, epochs)
     low, high = scale
     drawn = []
-    for k in range(math.ceil(len(values) * signs / epochs)):
-        part = [v for v in values[k * epochs // signs : max((k + 1) * epochs // signs, k + 1)] if v is not None]
+    for k in range(math.ceil(len(values) * characters / epochs)):
+        first, last = k * epochs // characters, max((k + 1) * epochs // characters, k + 1)
+        part = [value for value in values[first:last] if value is not None]
         if not part:
             drawn.append(" ")
             continue
-        share = (mean(part) - low) / (high - low) if high > low else 0.5
+        share = (_mean(part) - low) / (high - low) if high > low else 0.5
         drawn.append(blocks[min(int(min(max(share, 0.0), 1.0) * len(blocks)), len(blocks) - 1)])
     return "".join(drawn)
 
 
-def mean(values: Sequence[float]) -> float:
-    """Return the mean of numbers, of which there is at least one."""
-    return math.fsum(values) / len(values)
-
-
 @dataclass
 class Lane:
-    """What one run has shown so far; the curves begin with epoch 1, of which `before` were trained earlier."""
+    """What one run has reported so far. The curves start at epoch 1; the first `before` epochs were trained earlier."""
 
     run: Run
     state: State = "waiting"
@@ -73,10 +73,15 @@ class Lane:
         """The last epoch that was trained."""
         return len(self.accuracy)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the run is done, diverged or failed."""
+        return self.state not in ("waiting", "training")
+
 
 @dataclass(frozen=True)
-class Entry:
-    """One line of the board: a run, or all runs of a variant with the means of their curves."""
+class BoardLine:
+    """One line of the board: a run, or all runs of a variant with their mean curves."""
 
     name: str
     progress: str
@@ -88,7 +93,7 @@ class Entry:
 
 
 class Board:
-    """The state of all runs that are to be trained; any thread may tell it something, any may look."""
+    """The state of all runs in a plan. Safe to use from any thread."""
 
     def __init__(self, runs: Sequence[Run], clock: Callable[[], float] = time.monotonic) -> None:
         self._lanes = {run.run_id: Lane(run) for run in runs}
@@ -98,7 +103,7 @@ class Board:
         self._all_images = sum(run.variant.epochs * train_images(run) for run in runs)
 
     def start(self, run: Run, epochs_done: int) -> None:
-        """`run` begins, or goes on after `epochs_done` epochs; perhaps not for the first time."""
+        """Note that `run` starts, or continues after `epochs_done` epochs; it may start more than once."""
         with self._lock:
             self._began = self._began if self._began is not None else self._clock()
             lane = self._touch(run)
@@ -106,7 +111,7 @@ class Board:
             lane.accuracy, lane.dead = [None] * epochs_done, [None] * epochs_done
 
     def epoch(self, run: Run, row: Row) -> None:
-        """An epoch of `run` has been measured; the untrained network is no part of a curve."""
+        """Note an epoch of `run`. Epoch 0, the untrained network, is not part of the curves."""
         if row["epoch"]:
             with self._lock:
                 lane = self._touch(run)
@@ -114,7 +119,7 @@ class Board:
                 lane.dead.append(_finite(row["dead_ratio"]))
 
     def end(self, run: Run, state: str) -> None:
-        """`run` has ended."""
+        """Note that `run` has ended."""
         with self._lock:
             self._touch(run).state = state if state in ("done", "diverged") else "failed"  # type: ignore[assignment]
 
@@ -125,13 +130,13 @@ class Board:
         return lane
 
     def lines(self, width: int, height: int, *, ascii_only: bool = False) -> list[Text]:
-        """Lay the board out in at most `height` lines of at most `width` cells."""
+        """Lay out the board in at most `height` lines of at most `width` cells."""
         with self._lock:
-            room = max(height - 3, 1)  # the summary and the headings; a line stays free below
+            room = max(height - 3, 1)  # without the summary, the headings and an empty line below
             lanes = list(self._lanes.values())
             by_run = len(lanes) <= room
             entries = [_of_lane(lane) for lane in lanes] if by_run else _of_variants(lanes)
-            hidden: list[Entry] = []
+            hidden: list[BoardLine] = []
             if len(entries) > room:
                 ranked = sorted(entries, key=lambda entry: (_URGENCY[entry.state], -entry.changed))
                 shown = {id(entry) for entry in ranked[: room - 1]}
@@ -145,11 +150,11 @@ class Board:
             return found[: max(height, 1)]
 
     def _summary(self, lanes: Sequence[Lane], width: int, ascii_only: bool) -> Text:
-        """How far all runs are together, and how long the rest will take at the pace so far."""
-        ended = [lane for lane in lanes if lane.state not in ("waiting", "training")]
+        """Say how far all runs are together, and how long the rest will take at the pace so far."""
+        ended = [lane for lane in lanes if lane.has_ended]
         counts = {state: sum(lane.state == state for lane in ended) for state in ("diverged", "failed")}
-        images = sum(  # what a run that ended early has left out is not left to do
-            train_images(lane.run) * (lane.run.variant.epochs if lane in ended else lane.epoch) for lane in lanes
+        images = sum(  # a run that ended early leaves nothing to do
+            train_images(lane.run) * (lane.run.variant.epochs if lane.has_ended else lane.epoch) for lane in lanes
         )
         share = images / self._all_images if self._all_images else 1.0
         new = sum(train_images(lane.run) * (lane.epoch - lane.before) for lane in lanes)
@@ -169,9 +174,9 @@ class Board:
 
 
 class _Layout:
-    """How wide everything is: curves go first where a terminal is narrow."""
+    """The widths of all columns. On a narrow terminal the curves go first."""
 
-    def __init__(self, entries: Sequence[Entry], width: int, blocks: str) -> None:
+    def __init__(self, entries: Sequence[BoardLine], width: int, blocks: str) -> None:
         self._blocks = blocks
         self._accuracy, self._dead = (14, 10) if width >= 72 else (10, 0) if width >= 52 else (0, 0)
         widest = max([len(entry.name) for entry in entries] + [8])
@@ -185,23 +190,23 @@ class _Layout:
         return 2 + (curve + 1 if curve else 0) + _NUMBER
 
     def heading(self, what: str) -> Text:
-        """Name the columns, and say which range a curve spans."""
+        """Name the columns and the range of the curves."""
         text = set_cell_size(what, self._name) + "  " + f"{'epoch' if what == 'run' else 'runs':<{_EPOCH - 2}}"
         titles = ("accuracy" if self._accuracy else "acc", "dead")
         for title, curve, scale in zip(titles, (self._accuracy, self._dead), self._scales, strict=True):
             room = self._numbers(curve) - 2
             span = f"{title} {100 * scale[0]:.3g}-{100 * scale[1]:.3g} %"
-            told = span if curve and scale[1] > scale[0] and len(span) <= room else f"{title} %"
-            text += f"  {told:>{room}}"
+            title_text = span if curve and scale[1] > scale[0] and len(span) <= room else f"{title} %"
+            text += f"  {title_text:>{room}}"
         return Text(text[: self._width], style="dim", no_wrap=True)
 
-    def line(self, entry: Entry) -> Text:
-        """Lay one entry out."""
-        found = Text(set_cell_size(entry.name, self._name) + "  ", no_wrap=True)
-        found.append(f"{entry.progress:<{_EPOCH - 2}}", style=_STYLES[entry.state])
-        curves = ((entry.accuracy, self._accuracy, "cyan"), (entry.dead, self._dead, "magenta"))
+    def line(self, line: BoardLine) -> Text:
+        """Lay out one line."""
+        found = Text(set_cell_size(line.name, self._name) + "  ", no_wrap=True)
+        found.append(f"{line.progress:<{_EPOCH - 2}}", style=_STYLES[line.state])
+        curves = ((line.accuracy, self._accuracy, "cyan"), (line.dead, self._dead, "magenta"))
         for (values, curve, style), scale in zip(curves, self._scales, strict=True):
-            drawn = spark(values, entry.epochs, curve, scale, self._blocks) if curve else ""
+            drawn = spark(values, line.epochs, curve, scale, self._blocks) if curve else ""
             last = values[-1] if values else None
             number = "" if last is None else f"{100 * last:.2f}"
             found.append(f"  {drawn:<{curve}}" + (" " if curve else ""), style=style)
@@ -210,27 +215,27 @@ class _Layout:
         return found
 
 
-def _of_lane(lane: Lane) -> Entry:
+def _of_lane(lane: Lane) -> BoardLine:
     progress = f"{lane.epoch}/{lane.run.variant.epochs}" if lane.state in ("training", "done") else lane.state
-    return Entry(
+    return BoardLine(
         run_label(lane.run, _LONGEST_NAME - 4), progress, lane.state, lane.changed, lane.run.variant.epochs,
         tuple(lane.accuracy), tuple(lane.dead),
     )  # fmt: skip
 
 
-def _of_variants(lanes: Sequence[Lane]) -> list[Entry]:
-    """Sum the lanes of each variant up; its state is that of the lane that most needs a look."""
+def _of_variants(lanes: Sequence[Lane]) -> list[BoardLine]:
+    """Summarise the lanes of each variant; its state is the one that most needs attention."""
     variants: dict[object, list[Lane]] = {}
     for lane in lanes:
         variants.setdefault(lane.run.variant, []).append(lane)
     found = []
     for members in variants.values():
         first = members[0].run
-        ended = sum(lane.state not in ("waiting", "training") for lane in members)
+        ended = sum(lane.has_ended for lane in members)
         states = [lane.state for lane in members]
         state: State = "training" if 0 < ended < len(members) else min(states, key=_URGENCY.__getitem__)
         found.append(
-            Entry(
+            BoardLine(
                 short_name(first, _LONGEST_NAME), f"{ended}/{len(members)}", state,
                 max(lane.changed for lane in members), first.variant.epochs,
                 _means([lane.accuracy for lane in members]), _means([lane.dead for lane in members]),
@@ -240,25 +245,25 @@ def _of_variants(lanes: Sequence[Lane]) -> list[Entry]:
 
 
 def _means(curves: Sequence[Values]) -> tuple[float | None, ...]:
-    """Return the mean of the curves at each epoch, of those that have come so far."""
+    """Return the mean curve; at each epoch, it covers the runs that have reached it."""
     longest = max((len(curve) for curve in curves), default=0)
     at = ([c[k] for c in curves if k < len(c)] for k in range(longest))
     present = ([value for value in values if value is not None] for values in at)
-    return tuple(mean(values) if values else None for values in present)
+    return tuple(_mean(values) if values else None for values in present)
 
 
 def _scale(curves: Iterable[Values], *, from_zero: bool = False) -> tuple[float, float]:
-    """Return the range that curves share; one hopeless curve must not flatten all others, so the lowest go."""
+    """Return the scale that all curves share. It ignores the lowest tenth: one hopeless run would flatten the rest."""
     values = sorted(value for curve in curves for value in curve if value is not None)
     if not values:
         return 0.0, 0.0
     return 0.0 if from_zero else values[len(values) // 10], values[-1]
 
 
-def _count(hidden: Sequence[Entry]) -> str:
+def _count(hidden: Sequence[BoardLine]) -> str:
     states = {state: sum(entry.state == state for entry in hidden) for state in _URGENCY}
-    told = ", ".join(f"{n} {state}" for state, n in states.items() if n)
-    return f"and {len(hidden)} more: {told}"
+    counts = ", ".join(f"{n} {state}" for state, n in states.items() if n)
+    return f"and {len(hidden)} more: {counts}"
 
 
 def _clock_time(seconds: float) -> str:
@@ -268,79 +273,62 @@ def _clock_time(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
 
 
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
 def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-_REDRAWN_PER_S = 4
+class LiveDisplay(PlainProgress, AbstractContextManager["LiveDisplay"]):
+    """A live board on a terminal, with notes above it. It vanishes at the end, when the results follow."""
 
-
-class PlainWatcher(PlainProgress, AbstractContextManager["PlainWatcher"]):
-    """Tells everything in plain lines on stderr; `quiet` leaves only failures."""
-
-    def __init__(self, to: Streams, runs: Sequence[Run], *, quiet: bool) -> None:
-        super().__init__(to.note, quiet=quiet)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Nothing to clean up."""
-
-
-class LiveWatcher(PlainWatcher):
-    """A live board on a terminal, which vanishes at the end: what follows is the result."""
-
-    def __init__(self, to: Streams, runs: Sequence[Run], *, quiet: bool) -> None:
-        super().__init__(to, runs, quiet=quiet)
-        self._console = to.err
-        self._ascii = not (to.err.encoding or "").lower().startswith("utf")
-        self._board = Board(runs)
-        self._live = Live(get_renderable=self._draw, console=to.err, refresh_per_second=_REDRAWN_PER_S, transient=True)
-        self._downloads = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            DownloadColumn(),
-            console=to.err,
-            transient=True,
-        )
+    def __init__(self, console: Console, runs: Sequence[Run], say: Callable[[str], object]) -> None:
+        super().__init__(say)
+        self._console, self._board = console, Board(runs)
+        self._live = Live(get_renderable=self._draw, console=console, refresh_per_second=_REDRAWS_PER_S, transient=True)
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
+        self._downloads = Progress(*columns, console=console, transient=True)
         self._files: dict[str, TaskID] = {}
 
     def _draw(self) -> Group:
         size = self._console.size
-        return Group(*self._board.lines(size.width, size.height, ascii_only=self._ascii))
+        return Group(*self._board.lines(size.width, size.height, ascii_only=is_ascii_only(self._console)))
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Take the board away."""
+    def __exit__(self, *_: object) -> None:
+        """Remove the board."""
         self._downloads.stop()
         self._live.stop()
 
     def on_start(self, run: Run, epochs_done: int) -> None:
-        """The run's line begins to move."""
+        """Start the run's line."""
         self._downloads.stop()
         super().on_start(run, epochs_done)
         self._board.start(run, epochs_done)
         self._live.start()
 
     def on_epoch(self, run: Run, row: Row) -> None:
-        """Let the run's curves grow; the board is drawn again by its own clock."""
+        """Extend the run's curves; the board is redrawn by its own clock."""
         self._board.epoch(run, row)
 
     def on_end(self, run: Run, record: RunRecord) -> None:
-        """Say what went wrong above the board, and mark the run."""
+        """Mark the run; print above the board what went wrong."""
         super().on_end(run, record)
         self._board.end(run, record.status)
 
     def on_download(self, file: str, done: int, total: int | None) -> None:
-        """Show a bar a file."""
+        """Show one progress bar per file."""
         self._downloads.start()
         if file not in self._files:
             self._files[file] = self._downloads.add_task(readable(file), total=total)
         self._downloads.update(self._files[file], completed=done, total=total)
 
 
-def watcher(to: Streams, runs: Sequence[Run], *, quiet: bool) -> PlainWatcher:
-    """Choose the live board where stderr is a terminal that can draw it, plain lines elsewhere."""
-    live = to.err.is_terminal and not to.err.is_dumb_terminal and not quiet
-    return (LiveWatcher if live else PlainWatcher)(to, runs, quiet=quiet)
+def watcher(
+    to: Streams, runs: Sequence[Run], *, quiet: bool, plain: Callable[..., PlainProgress] = PlainProgress
+) -> AbstractContextManager[PlainProgress]:
+    """Choose the live display if stderr is a capable terminal, else plain progress; `quiet` shows only failures."""
+    if to.err.is_terminal and not to.err.is_dumb_terminal and not quiet:
+        return LiveDisplay(to.err, runs, to.note)
+    return nullcontext(plain(to.note, quiet=quiet))
