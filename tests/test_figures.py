@@ -26,7 +26,7 @@ from actbench.activations import ACTIVATIONS, chain_function
 from actbench.config import Choice
 from actbench.errors import UnknownNameError, UsageError
 from actbench.figures.activations import shape
-from actbench.figures.curves import axis_domain, pixel, spread, value_at
+from actbench.figures.curves import PanelFormat, axis_domain, end_places, spread
 from actbench.figures.neurons import picture
 from actbench.figures.panels import arrange, measure, told_apart
 from actbench.figures.theme import MOST_SERIES, labels_of
@@ -165,9 +165,12 @@ def test_labels_with_room_stay_where_their_lines_end() -> None:
     assert spread([120.0, 10.0, 60.0], 15, 0, 200) == [120.0, 10.0, 60.0]
 
 
-@pytest.mark.parametrize("log", [False, True])
-def test_a_place_in_pixels_and_its_value_are_each_others_inverse(log: bool) -> None:
-    assert value_at(pixel(3.0, [1, 9], 200, log=log), [1, 9], 200, log=log) == pytest.approx(3.0)
+@pytest.mark.parametrize(("log", "apart"), [(False, 15 * (9 - 1) / 200), (True, 9 ** (15 / 200))])
+def test_names_beside_line_ends_are_15_pixels_apart_on_the_axis(log: bool, apart: float) -> None:
+    ends = [{"series": name, "mean": mean} for name, mean in (("a", 3.0), ("b", 3.0), ("c", 8.0))]
+    a, b, c = sorted(row["place"] for row in end_places(ends, [1, 9], PanelFormat(300, 200, log=log)))
+    assert b / a == pytest.approx(apart) if log else b - a == pytest.approx(apart)
+    assert c == pytest.approx(8.0)
 
 
 # --- what is measured --------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from actbench.comparison.groups import Group
 from actbench.comparison.quantities import Curve, Row
 from actbench.errors import UsageError
 from actbench.figures import theme
-from actbench.figures.panels import Arrangement, LearningCurves, Panel, arrange, measure
+from actbench.figures.panels import Arrangement, LearningCurves, Panel, Points, arrange, measure
 from actbench.figures.theme import MOST_SERIES, Chart, alt
 
 _MOST_PANELS = 36
@@ -119,147 +119,92 @@ def axis_domain(measured: LearningCurves, groups: Sequence[Group], *, log: bool 
     return [low, high]
 
 
-@dataclass(frozen=True)
-class _Encodings:
-    """What all layers of a panel share: the epoch, any field on the metric's axis, and the series."""
-
-    x: Any
-    y: Callable[[str], Any]
-    series: Mapping[str, Any]
-    domain: Sequence[float]
-
-
-def _encodings(
-    found: Arrangement, panel: Panel, measured: LearningCurves, domain: Sequence[float], form: PanelFormat
-) -> _Encodings:
-    runs = measured.drawn(measured.runs, [group for group in found.groups if group.dataset == panel.dataset])
-    last = max((row["epoch"] for row in runs), default=measured.last)
-    kind, series = measured.metric.kind, [""] if found.alone else found.series
-    unnamed = len(series) > 1 and not form.named_ends
-    scale = alt.Scale(domain=domain, type="log" if form.log else "linear", nice=False, zero=False)
-    axis = theme.axis(kind, 7 if form.height > 300 else 4, domain[1])
-    title = theme.axis_title(measured.title, kind) if form.titled_y else None
-    return _Encodings(
-        x=alt.X(
-            "epoch:Q",
-            title="epoch" if form.titled_x else None,
-            scale=alt.Scale(domain=[min(measured.first, last - 1), last], nice=False),
-            axis=alt.Axis(format="d", tickMinStep=1, tickCount=8 if form.width >= 200 else 4, grid=False),
-        ),
-        y=lambda field: alt.Y(f"{field}:Q", title=title, scale=scale, axis=axis),
-        series=theme.series_scales(series, theme.legend(found.key, len(series)) if unnamed else None),
-        domain=domain,
-    )
-
-
 def draw_panel(
     found: Arrangement, panel: Panel, measured: LearningCurves, domain: Sequence[float], form: PanelFormat
 ) -> Chart:
     """Draw one panel, from back to front: grey context, bands, seeds, crosses, means, and the names at line ends."""
-    to = _encodings(found, panel, measured, domain, form)
-    means, runs = (
-        [
-            {**row, "series": "" if found.alone else name, "variant": name}
-            for name, group in panel.members
-            for row in measured.drawn(points, [group])
-        ]
-        for points in (measured.means, measured.runs)
-    )
+    x, y, series = _encodings(found, panel, measured, domain, form)
+    color, exact = series["color"], theme.exact_format(measured.metric.kind)
+
+    def placed(marks: Chart, field: str, **encodings: Any) -> Chart:
+        return marks.encode(x=x, y=y(field), **encodings)
+
+    def named(points: Points) -> list[dict[str, Any]]:
+        drawn = [(name, row) for name, group in panel.members for row in measured.drawn(points, [group])]
+        return [{**row, "series": "" if found.alone else name, "variant": name} for name, row in drawn]
+
+    def tooltip(field: str, epoch: str) -> list[Any]:
+        value = alt.Tooltip(f"{field}:Q", title=measured.title, format=exact)
+        return [alt.Tooltip("variant:N"), alt.Tooltip("epoch:Q", title=epoch, format="d"), value]
+
     layers = []
-    if context := measured.drawn(measured.means, panel.context):
+    means, runs, context = named(measured.means), named(measured.runs), measured.drawn(measured.means, panel.context)
+    if context:
         grey = theme.chart(context).mark_line(style="context", strokeWidth=0.8, clip=True)
-        layers.append(grey.encode(x=to.x, y=to.y("mean"), detail="line:N"))
-    layers += _spread_layers(means, runs, to, measured, form)
+        layers.append(placed(grey, "mean", detail="line:N"))
+    low, high = domain
+    floor = low if form.log else -math.inf  # a logarithmic axis has no 0
+    if bands := [{**row, "low": max(row["low"], floor)} for row in means if row["low"] is not None]:
+        layers.append(placed(theme.chart(bands).mark_area(opacity=0.16, clip=True), "low", y2="high:Q", color=color))
+    if runs := [row for row in runs if not measured.single or row["diverged"]]:
+        thin = theme.chart(runs).mark_line(strokeWidth=0.7, opacity=0.45, clip=True)
+        layers.append(placed(thin, "value", detail="run:N", color=color))
+    if crosses := [row for row in runs if row["broke"] and low <= row["value"] <= high]:
+        cross = theme.chart(crosses).mark_point(shape=theme.CROSS, size=60, strokeWidth=1.6)
+        layers.append(placed(cross, "value", color=color, tooltip=tooltip("value", "diverged after epoch")))
     if means:
-        layers += _mean_layers(means, to, measured, form)
+        every = max(1, round((measured.last - measured.first) / (form.width / 70)))
+        some = [row for row in means if (measured.last - row["epoch"]) % every == 0]
+        line = theme.chart(means).mark_line(strokeWidth=2.2, clip=True)
+        signs = theme.chart(some).mark_point(filled=True, size=42, opacity=1)
+        targets = theme.chart(means).mark_point(filled=True, size=150, opacity=0)  # larger to point at, and invisible
+        interval = [*theme.interval_tooltip(exact), alt.Tooltip("n:Q", title="seeds", format="d")]
+        layers.append(placed(line, "mean", color=color, strokeDash=series["strokeDash"]))
+        layers.append(placed(signs, "mean", color=color, shape=series["shape"]))
+        layers.append(placed(targets, "mean", tooltip=[*tooltip("mean", "epoch"), *interval]))
     if means and form.named_ends:
-        layers += _end_names(means, to, form)
+        ends = theme.chart(end_places(means, domain, form))
+        rule = ends.mark_rule(strokeWidth=0.8, xOffset=6, x2Offset=_NAME_OFFSET - 3)
+        sign = ends.mark_point(filled=True, size=42, opacity=1, xOffset=_NAME_OFFSET + 3)
+        name = ends.mark_text(align="left", baseline="middle", dx=_NAME_OFFSET + 11)
+        edge = alt.value(form.width)
+        layers.append(placed(rule, "mean", x2=edge, y2="place:Q"))
+        layers.append(sign.encode(x=edge, y=y("place"), color=color, shape=series["shape"]))
+        layers.append(name.encode(x=edge, y=y("place"), text="variant:N"))
     return theme.headed(alt.layer(*layers).properties(width=form.width, height=form.height), panel.title)
 
 
-def _spread_layers(
-    means: list[dict[str, Any]], runs: list[dict[str, Any]], to: _Encodings, measured: LearningCurves, form: PanelFormat
-) -> list[Chart]:
-    """Draw how certain the means are: the bands, the seeds, and where a run diverged."""
-    layers = []
-    colour = {"color": to.series["color"]}
-    low, high = to.domain
-    floor = low if form.log else -math.inf  # a logarithmic axis has no 0
-    if bands := [{**row, "low": max(row["low"], floor)} for row in means if row["low"] is not None]:
-        band = theme.chart(bands).mark_area(opacity=0.16, clip=True)
-        layers.append(band.encode(x=to.x, y=to.y("low"), y2="high:Q", **colour))
-    if runs := [row for row in runs if not measured.single or row["diverged"]]:
-        thin = theme.chart(runs).mark_line(strokeWidth=0.7, opacity=0.45, clip=True)
-        layers.append(thin.encode(x=to.x, y=to.y("value"), detail="run:N", **colour))
-    if crosses := [row for row in runs if row["broke"] and low <= row["value"] <= high]:
-        cross = theme.chart(crosses).mark_point(shape=theme.CROSS, size=60, strokeWidth=1.6)
-        tooltip = _tooltip(measured, "value", "diverged after epoch")
-        layers.append(cross.encode(x=to.x, y=to.y("value"), **colour, tooltip=tooltip))
-    return layers
+def _encodings(
+    found: Arrangement, panel: Panel, measured: LearningCurves, domain: Sequence[float], form: PanelFormat
+) -> tuple[Any, Callable[[str], Any], Mapping[str, Any]]:
+    """Return what all layers of a panel share: the epoch, any field on the metric's axis, and the series."""
+    runs = measured.drawn(measured.runs, [group for group in found.groups if group.dataset == panel.dataset])
+    last = max((row["epoch"] for row in runs), default=measured.last)
+    x = alt.X(
+        "epoch:Q",
+        title="epoch" if form.titled_x else None,
+        scale=alt.Scale(domain=[min(measured.first, last - 1), last], nice=False),
+        axis=alt.Axis(format="d", tickMinStep=1, tickCount=8 if form.width >= 200 else 4, grid=False),
+    )
+    kind, series = measured.metric.kind, [""] if found.alone else found.series
+    scale = alt.Scale(domain=domain, type="log" if form.log else "linear", nice=False, zero=False)
+    axis = theme.axis(kind, 7 if form.height > 300 else 4, domain[1])
+    title = theme.axis_title(measured.title, kind) if form.titled_y else None
+    legend = theme.legend(found.key, len(series)) if len(series) > 1 and not form.named_ends else None
+    return (
+        x,
+        lambda field: alt.Y(f"{field}:Q", title=title, scale=scale, axis=axis),
+        theme.series_scales(series, legend),
+    )
 
 
-def _mean_layers(
-    means: list[dict[str, Any]], to: _Encodings, measured: LearningCurves, form: PanelFormat
-) -> list[Chart]:
-    """Draw the means: a dashed line, its shape at some of the epochs, and invisible marks to point at on all."""
-    place = {"x": to.x, "y": to.y("mean")}
-    line = theme.chart(means).mark_line(strokeWidth=2.2, clip=True)
-    every = max(1, round((measured.last - measured.first) / (form.width / 70)))
-    some = [row for row in means if (measured.last - row["epoch"]) % every == 0]
-    shapes = theme.chart(some).mark_point(filled=True, size=42, opacity=1)
-    targets = theme.chart(means).mark_point(filled=True, size=150, opacity=0)
-    tooltip = [
-        *_tooltip(measured, "mean", "epoch"),
-        *theme.interval_tooltip(theme.exact_format(measured.metric.kind)),
-        alt.Tooltip("n:Q", title="seeds", format="d"),
-    ]
-    return [
-        line.encode(**place, color=to.series["color"], strokeDash=to.series["strokeDash"]),
-        shapes.encode(**place, color=to.series["color"], shape=to.series["shape"]),
-        targets.encode(**place, tooltip=tooltip),
-    ]
-
-
-def _tooltip(measured: LearningCurves, field: str, epoch: str) -> list[Any]:
-    form = theme.exact_format(measured.metric.kind)
-    return [
-        alt.Tooltip("variant:N"),
-        alt.Tooltip("epoch:Q", title=epoch, format="d"),
-        alt.Tooltip(f"{field}:Q", title=measured.title, format=form),
-    ]
-
-
-def _end_names(means: list[dict[str, Any]], to: _Encodings, form: PanelFormat) -> list[Chart]:
-    """Write each line's name beside its end, moved apart if names would overlap."""
-    last = {row["series"]: row for row in means}
-    wanted = [pixel(row["mean"], to.domain, form.height, log=form.log) for row in last.values()]
-    places = spread(wanted, _NAME_GAP, 0, form.height)
-    ends = [
-        {**row, "place": value_at(place, to.domain, form.height, log=form.log)}
-        for row, place in zip(last.values(), places, strict=True)
-    ]
-    edge, y = alt.value(form.width), to.y("place")
-    rule = theme.chart(ends).mark_rule(strokeWidth=0.8, xOffset=6, x2Offset=_NAME_OFFSET - 3)
-    sign = theme.chart(ends).mark_point(filled=True, size=42, opacity=1, xOffset=_NAME_OFFSET + 3)
-    text = theme.chart(ends).mark_text(align="left", baseline="middle", dx=_NAME_OFFSET + 11)
-    return [
-        rule.encode(x=to.x, x2=edge, y=to.y("mean"), y2="place:Q"),
-        sign.encode(x=edge, y=y, color=to.series["color"], shape=to.series["shape"]),
-        text.encode(x=edge, y=y, text="variant:N"),
-    ]
-
-
-def pixel(value: float, domain: Sequence[float], height: float, *, log: bool = False) -> float:
-    """Return how far below the top of a panel a value lies."""
-    low, high, at = (math.log(one) for one in (*domain, value)) if log else (*domain, value)
-    return height * (high - at) / (high - low)
-
-
-def value_at(place: float, domain: Sequence[float], height: float, *, log: bool = False) -> float:
-    """Return the value that lies `place` pixels below the top of a panel: the inverse of `pixel`."""
-    low, high = (math.log(one) for one in domain) if log else domain
-    at = high - place / height * (high - low)
-    return math.exp(at) if log else at
+def end_places(means: Sequence[dict[str, Any]], domain: Sequence[float], form: PanelFormat) -> list[dict[str, Any]]:
+    """Return the last row of each line with the `place` of its name, moved apart if names would overlap."""
+    ends = [*{row["series"]: row for row in means}.values()][::-1]  # of equal lines, the first one's name is on top
+    scale, inverse = (math.log, math.exp) if form.log else (float, float)
+    low, high = map(scale, domain)
+    places = spread([scale(row["mean"]) for row in ends], _NAME_GAP * (high - low) / form.height, low, high)
+    return [{**row, "place": inverse(place)} for row, place in zip(ends, places, strict=True)]
 
 
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:

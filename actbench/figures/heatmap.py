@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from actbench.comparison.contrasts import estimate, sample
-from actbench.comparison.groups import Group, columns_of, group_runs, order
+from actbench.comparison.groups import columns_of, group_runs, order
 from actbench.comparison.quantities import Curve, Quantity, Row, quantity
 from actbench.errors import UnknownNameError, UsageError
 from actbench.figures import theme
@@ -20,42 +20,30 @@ _MOST_CELLS = 60  # in a row, and in a column
 
 
 @dataclass(frozen=True)
-class ColourScale:
-    """The span of values that a map colours, logarithmic if only that shows their differences."""
-
-    low: float
-    high: float
-    log: bool
-
-    @classmethod
-    def of(cls, means: Sequence[float], metric: Quantity) -> ColourScale:
-        """Return the scale for these values."""
-        low, high = (min(means), max(means)) if means else (0.0, 1.0)
-        return cls(low, high if high > low else low + 1e-9 + abs(low) * 1e-6, theme.spans_decades(means, metric.kind))
-
-    def share(self, value: float) -> float:
-        """Return where on the scale `value` lies, from 0 (dark) to 1 (light)."""
-        low, high, at = map(math.log, (self.low, self.high, value)) if self.log else (self.low, self.high, value)
-        return (at - low) / (high - low)
-
-
-@dataclass(frozen=True)
 class HeatCells:
     """The cells of a heat map: dataset, down and across (the settings' values), mean, low, high, n, runs, diverged.
 
     text is the mean as it is printed, with a star if some runs of the cell diverged. A cell without a mean has None
-    and says why.
+    and says why. The colours span the means from `least` to `most`, on a logarithmic scale if only that shows their
+    differences.
     """
 
     keys: tuple[str, str]
     metric: Quantity
     cells: list[dict[str, Any]]
-    found: Arrangement
-    colours: ColourScale
+    runs: Arrangement
+    least: float
+    most: float
+    log: bool
+
+    def share(self, mean: float) -> float:
+        """Return where on the scale of colours `mean` lies, from 0 (dark) to 1 (light)."""
+        low, high, at = map(math.log if self.log else float, (self.least, self.most, mean))
+        return (at - low) / (high - low)
 
 
 def heat_cells(rows: Sequence[Row], keys: tuple[str, str], metric: str, curve: Curve | None = None) -> HeatCells:
-    """Return one cell for each pair of values of the columns `keys`, down and across, and for each dataset.
+    """Return one cell for each dataset and pair of values of the columns `keys`, down and across.
 
     Errors as in `heatmap`.
     """
@@ -66,28 +54,27 @@ def heat_cells(rows: Sequence[Row], keys: tuple[str, str], metric: str, curve: C
     one = quantity(metric, columns)
     if one.from_curve and curve is None:
         raise UsageError(f"{metric} needs the epochs of these runs, which are unknown")
-    found = Arrangement((), (), "", group_runs(rows, keys))
-    if not found.groups:
+    runs = Arrangement((), (), "", group_runs(rows, keys))
+    if not runs.groups:
         raise UsageError("there are no runs to draw: none was given, or all of them failed")
-    cells = [_cell(group, found, one, curve or no_epochs, keys) for group in found.grouping.groups]
+    cells = []
+    for group in runs.groups:
+        of = estimate(sample(group, one, curve or no_epochs, tuple(runs.grouping.mixed)), one, 0.95)
+        low, high = of.interval or (None, None)
+        text = "diverged" if group.diverged else "none" if one.threshold else ""
+        if of.mean is not None:
+            text = theme.cell_text(of.mean, one.kind) + "*" * bool(group.diverged)
+        down, across = (group.dataset if key == "dataset" else group.keys[key] for key in keys)
+        cells.append(
+            {"dataset": group.dataset, "down": down, "across": across, "mean": of.mean, "low": low, "high": high,
+             "n": of.n, "runs": len(group.runs), "diverged": group.diverged, "text": text}
+        )  # fmt: skip
     if all(cell["mean"] is None and not cell["diverged"] for cell in cells):
         raise UsageError(f"no run has a value of {metric}; see: actbench list metrics")
-    means = [cell["mean"] for cell in cells if cell["mean"] is not None]
-    return HeatCells(keys, one, cells, found, ColourScale.of(means, one))
-
-
-def _cell(group: Group, found: Arrangement, one: Quantity, curve: Curve, keys: tuple[str, str]) -> dict[str, Any]:
-    estimated = estimate(sample(group, one, curve, tuple(found.grouping.mixed)), one, 0.95)
-    low, high = estimated.interval or (None, None)
-    if estimated.mean is None:
-        text = "diverged" if group.diverged else "none" if one.threshold else ""
-    else:
-        text = theme.cell_text(estimated.mean, one.kind) + "*" * bool(group.diverged)
-    down, across = (group.dataset if key == "dataset" else group.keys[key] for key in keys)
-    return {
-        "dataset": group.dataset, "down": down, "across": across, "mean": estimated.mean, "low": low, "high": high,
-        "n": estimated.n, "runs": len(group.runs), "diverged": group.diverged, "text": text,
-    }  # fmt: skip
+    means = [cell["mean"] for cell in cells if cell["mean"] is not None] or [0.0, 1.0]
+    least, most = min(means), max(means)
+    most = most if most > least else least + 1e-9 + abs(least) * 1e-6
+    return HeatCells(keys, one, cells, runs, least, most, theme.spans_decades(means, one.kind))
 
 
 def heatmap(
@@ -118,8 +105,8 @@ def heatmap(
         chosen = [cell for cell in found.cells if dataset is None or cell["dataset"] == dataset]
         maps.append(theme.headed(_map(chosen, found), theme.label(value_text(dataset)) if len(datasets) > 1 else ""))
     by = " and ".join(map(theme.label, keys))
-    title = f"{theme.capital(theme.metric_title(found.metric))} by {by}: {seeds(found.found.groups)}"
-    notes = [f"{found.found.compared} · mean over the seeds", *found.found.notes()]
+    title = f"{theme.capital(theme.metric_title(found.metric))} by {by}: {seeds(found.runs.groups)}"
+    notes = [f"{found.runs.compared} · mean over the seeds", *found.runs.notes()]
     if any(cell["mean"] is not None and cell["diverged"] for cell in found.cells):
         notes.append("* Some runs of the cell diverged; it shows the mean over the others.")
     return theme.titled(theme.tiled(maps, 2), title, notes, 560 if len(maps) == 1 else 900)
@@ -137,7 +124,7 @@ def _chosen(rows: Sequence[Row], down: str | None, across: str | None) -> tuple[
 
 def _map(cells: list[dict[str, Any]], found: HeatCells) -> Chart:
     """Draw the cells of one dataset, with their numbers if there is room."""
-    one, colours = found.metric, found.colours
+    one = found.metric
     sides = {side: sorted({cell[side] for cell in cells}, key=order) for side in ("down", "across")}
     names = {side: theme.labels_of([value_text(value) for value in values], 28) for side, values in sides.items()}
     widest = max(len(cell["text"]) for cell in cells)
@@ -147,39 +134,37 @@ def _map(cells: list[dict[str, Any]], found: HeatCells) -> Chart:
     drawn = [{**cell, **{side: names[side][value_text(cell[side])] for side in sides}} for cell in cells]
     filled = [cell for cell in drawn if cell["mean"] is not None]
     empty = [cell for cell in drawn if cell["mean"] is None]
-    fits = max(len(name) for name in names["across"].values()) * 6.2 < width
-    scales = {"paddingInner": 0.04}
+    flat = max(len(name) for name in names["across"].values()) * 6.2 < width
     axes = {
-        side: {"title": theme.label(key), "sort": list(names[side].values()), "scale": alt.Scale(**scales),
-               "axis": alt.Axis(grid=False, domain=False, ticks=False, labelPadding=6, **turned)}
-        for side, key, turned in zip(sides, found.keys, ({}, {"labelAngle": 0 if fits else -40}), strict=True)
+        side: {"title": theme.label(key), "sort": list(names[side].values()), "scale": alt.Scale(paddingInner=0.04),
+               "axis": alt.Axis(grid=False, domain=False, ticks=False, labelPadding=6, **angle)}
+        for side, key, angle in zip(sides, found.keys, ({}, {"labelAngle": 0 if flat else -40}), strict=True)
     }  # fmt: skip
     place = {"x": alt.X("across:N", **axes["across"]), "y": alt.Y("down:N", **axes["down"])}
-    title, form = theme.axis_title(theme.metric_title(one), one.kind), theme.number_format(one.kind, colours.high)
-    scale = alt.Scale(scheme="cividis", domain=[colours.low, colours.high], type="log" if colours.log else "linear")
-    legend = alt.Legend(title=title, gradientLength=130, tickCount=4, **form)
-    tooltip = _tooltip(found)
-    layers = [
-        theme.chart(empty).mark_rect(style="empty").encode(**place, tooltip=tooltip),
-        theme.chart(filled)
-        .mark_rect()
-        .encode(**place, color=alt.Color("mean:Q", scale=scale, legend=legend), tooltip=tooltip),
-    ]
-    if room:
-        dark = [cell for cell in filled if colours.share(cell["mean"]) <= 0.55]
-        light = [cell for cell in filled if cell not in dark]
-        for some, ink in ((dark, {"fill": "#ffffff"}), (light, {"fill": "#111111"}), (empty, {"style": "quiet"})):
-            layers.append(theme.chart(some).mark_text(**ink).encode(**place, text="text:N"))
-    return alt.layer(*layers).properties(width=alt.Step(width), height=alt.Step(height))
-
-
-def _tooltip(found: HeatCells) -> list[Any]:
-    form = theme.exact_format(found.metric.kind)
-    return [
+    title, exact = theme.metric_title(one), theme.exact_format(one.kind)
+    colour = alt.Color(
+        "mean:Q",
+        scale=alt.Scale(scheme="cividis", domain=[found.least, found.most], type="log" if found.log else "linear"),
+        legend=alt.Legend(
+            title=theme.axis_title(title, one.kind), gradientLength=130, tickCount=4,
+            **theme.number_format(one.kind, found.most),
+        ),
+    )  # fmt: skip
+    tooltip = [
         alt.Tooltip("down:N", title=theme.label(found.keys[0])),
         alt.Tooltip("across:N", title=theme.label(found.keys[1])),
-        alt.Tooltip("mean:Q", title=theme.label(theme.metric_title(found.metric)), format=form),
-        *theme.interval_tooltip(form),
+        alt.Tooltip("mean:Q", title=theme.label(title), format=exact),
+        *theme.interval_tooltip(exact),
         alt.Tooltip("n:Q", title="seeds", format="d"),
         alt.Tooltip("diverged:Q", title="diverged runs", format="d"),
     ]
+    layers = [
+        theme.chart(empty).mark_rect(style="empty").encode(**place, tooltip=tooltip),
+        theme.chart(filled).mark_rect().encode(**place, color=colour, tooltip=tooltip),
+    ]
+    if room:
+        dark = [cell for cell in filled if found.share(cell["mean"]) <= 0.55]
+        light = [cell for cell in filled if found.share(cell["mean"]) > 0.55]
+        for some, ink in ((dark, {"fill": "#ffffff"}), (light, {"fill": "#111111"}), (empty, {"style": "quiet"})):
+            layers.append(theme.chart(some).mark_text(**ink).encode(**place, text="text:N"))
+    return alt.layer(*layers).properties(width=alt.Step(width), height=alt.Step(height))

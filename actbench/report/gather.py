@@ -280,7 +280,7 @@ def _heat_tables(rows: Sequence[Row], groups: Sequence[Group]) -> list[HeatTable
         cells = {
             (cell["down"], cell["across"]): (
                 cell["text"] if cell["mean"] is None else f"{100 * cell['mean']:.2f}" + "*" * bool(cell["diverged"]),
-                None if cell["mean"] is None else round((_SHADES - 1) * found.colours.share(cell["mean"])),
+                None if cell["mean"] is None else round((_SHADES - 1) * found.share(cell["mean"])),
                 plural(cell["runs"], "run") + f", {cell['diverged']} diverged" * bool(cell["diverged"]),
             )
             for cell in found.cells
