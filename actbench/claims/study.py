@@ -16,10 +16,11 @@ from actbench.claims import evidence, verdict
 from actbench.claims.evidence import ArmMean, RunCache
 from actbench.claims.model import Claim, Reading
 from actbench.claims.verdict import JudgedPart, Verdict
-from actbench.comparison.groups import ENVIRONMENT, varying
+from actbench.comparison.groups import varying
 from actbench.comparison.quantities import Quantity
 from actbench.errors import UnknownNameError, UsageError
 from actbench.store import Store
+from actbench.store.run import ENVIRONMENT
 from actbench.sweeps.preview import rough_seconds
 
 if TYPE_CHECKING:

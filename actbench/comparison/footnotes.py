@@ -7,9 +7,11 @@ from typing import Any
 
 from actbench import stats
 from actbench.comparison.contrasts import Contrast, Estimate
-from actbench.comparison.groups import CONFIG_KEYS, ENVIRONMENT, Group, Grouping, is_diverged, order, setting, varying
+from actbench.comparison.groups import Group, Grouping, is_diverged, order, setting, varying
 from actbench.comparison.quantities import Quantity
+from actbench.config import SETTINGS
 from actbench.metrics import UNITS
+from actbench.store.run import ENVIRONMENT
 from actbench.text import comma_list, plural, value_text
 
 
@@ -110,7 +112,7 @@ def on_settings(grouping: Grouping, *, by_variant: bool, besides: Collection[str
     differing: dict[str, None] = {}
     for dataset in sorted(datasets, key=order):
         runs = [group.runs[0] for group in grouping.groups if group.runs and group.dataset == dataset]
-        differing |= dict.fromkeys(key for key in varying(runs, CONFIG_KEYS) if key not in known)
+        differing |= dict.fromkeys(key for key in varying(runs, SETTINGS) if key not in known)
     if named and len(differing) > 1:
         texts.append(f"Rows differ in {comma_list([*differing])}: any of these may cause a difference.")
     elif differing and not named:

@@ -11,19 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from actbench import expressions
+from actbench.config import SETTINGS
 from actbench.errors import UnknownNameError, UsageError
 from actbench.store.csv import Row
 from actbench.text import plural, value_text
-
-CONFIG_KEYS = (
-    "name", "dataset", "network", "activation", "init", "batch_norm", "lr", "optimizer", "epochs",
-    "batch_size", "hidden", "dropout", "schedule", "augment", "bias_init", "weight_decay",
-    "label_smoothing", "validation", "probe", "train_limit", "test_limit",
-)  # fmt: skip
-"""The columns that say what was trained: not the seed, the device or the tags."""
-
-ENVIRONMENT = ("device", "threads", "torch_version", "actbench_version")
-"""The columns that should be the same for all runs in a comparison."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +115,7 @@ def order(value: Any) -> tuple[int, Any]:
 def group_runs(rows: Sequence[Row], by: Sequence[str] | None = None) -> Grouping:
     """Group `rows` by dataset and by the columns `by`, in order of first appearance.
 
-    By default runs are grouped by every config key, so that a group is a variant. Its label is its name, followed by
+    By default runs are grouped by every setting, so that a group is a variant. Its label is its name, followed by
     the keys that tell apart variants of the same name. Copies of a run are one run, see `distinct`. Raises
     `UnknownNameError` for a column that no row has.
     """
@@ -132,7 +123,7 @@ def group_runs(rows: Sequence[Row], by: Sequence[str] | None = None) -> Grouping
     for key in by or ():
         if key not in columns:
             raise UnknownNameError("column", key, columns)
-    config = [key for key in CONFIG_KEYS if key in columns and key != "dataset"]
+    config = [key for key in SETTINGS if key in columns and key != "dataset"]
     keys = [key for key in dict.fromkeys(by or ()) if key != "dataset"] if by is not None else config
     unique, copies, again = distinct(rows, ["dataset", *config])
     buckets: dict[tuple[Any, ...], list[Row]] = {}

@@ -8,20 +8,13 @@ from typing import Any
 
 from actbench.comparison import footnotes
 from actbench.comparison.contrasts import Contrast, Estimate, Rank, Samples, contrasts, ranks
-from actbench.comparison.groups import (
-    CONFIG_KEYS,
-    ENVIRONMENT,
-    Group,
-    columns_of,
-    group_runs,
-    is_diverged,
-    order,
-    select,
-)
+from actbench.comparison.groups import Group, columns_of, group_runs, is_diverged, order, select
 from actbench.comparison.quantities import Curve, Quantity, number, quantities
 from actbench.comparison.tuning import tuned
+from actbench.config import SETTINGS
 from actbench.errors import UsageError
 from actbench.store.csv import Row
+from actbench.store.run import ENVIRONMENT
 from actbench.text import comma_list, value_text
 
 
@@ -88,7 +81,7 @@ class RowMaker:
             if not healthy or one.threshold or any(self.samples.estimate(group, one).n for group in healthy):
                 continue
             if self.epoch is None:
-                known = {*CONFIG_KEYS, *ENVIRONMENT, "seed"}
+                known = {*SETTINGS, *ENVIRONMENT, "seed"}
                 ended = [row for group in self.grouping.groups for row in group.runs]
                 names = [key for key in columns_of(ended) if key not in known]
                 names = [key for key in names if any(number(row.get(key)) is not None for row in ended)]

@@ -10,8 +10,9 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from actbench.comparison.groups import CONFIG_KEYS, Group, columns_of, group_runs, is_diverged, order
+from actbench.comparison.groups import Group, columns_of, group_runs, is_diverged, order
 from actbench.comparison.quantities import number
+from actbench.config import SETTINGS
 from actbench.errors import UnknownNameError, UsageError
 from actbench.store.csv import Row
 from actbench.text import comma_list, value_text
@@ -34,7 +35,7 @@ def tuned(rows: Sequence[Row], by: Sequence[str] | None, key: str) -> tuple[list
         raise UnknownNameError("column", key, columns)
     if by is not None and key in by:
         raise UsageError(f"--tune {key} keeps each row's best {key}, so {key} cannot name rows or columns as well")
-    others = [k for k in (by if by is not None else CONFIG_KEYS) if k in columns and (by or k != "name") and k != key]
+    others = [k for k in (by if by is not None else SETTINGS) if k in columns and (by or k != "name") and k != key]
     tried: _Tried = {}
     for group in group_runs(rows, [*others, key]).groups:
         if group.runs:
