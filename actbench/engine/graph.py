@@ -1,15 +1,29 @@
-"""A training step as a captured CUDA graph (layer 3; imports torch, the stack's type only)."""
+"""A training step as a captured CUDA graph."""
 
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from actbench.engine.lanes import LaneStack
+from actbench.config import Run
+
+
+class EagerStack(Protocol):
+    """What a graph needs of a `LaneStack`, which itself makes graphs."""
+
+    runs: Sequence[Run]
+    device: torch.device
+    loss_sum: Tensor
+
+    def state(self, lane: int) -> dict[str, Tensor]:
+        """Return the tensors that a step of this lane changes, by name."""
+
+    def eager_step(self, index: Tensor) -> None:
+        """Train one step on the images `index` (L, B), operation by operation."""
 
 
 class GraphedStep:
@@ -20,12 +34,12 @@ class GraphedStep:
     capturing fails, the step runs eagerly and one warning says why.
     """
 
-    def __init__(self, stack: LaneStack, size: int) -> None:
+    def __init__(self, stack: EagerStack, size: int) -> None:
         self._stack = stack
         self._index = torch.zeros(len(stack.runs), size, dtype=torch.int64, device=stack.device)
         self._graph: torch.cuda.CUDAGraph | None = torch.cuda.CUDAGraph()
         before = [{name: tensor.clone() for name, tensor in stack.state(k).items()} for k in range(len(stack.runs))]
-        loss_sum = stack._loss_sum.clone()
+        loss_sum = stack.loss_sum.clone()
         try:
             self._capture()
         except RuntimeError as error:
@@ -37,7 +51,7 @@ class GraphedStep:
             for name, tensor in stack.state(lane).items():
                 # What the warm-up created, moments and step counts, starts from zero.
                 tensor.copy_(kept[name]) if name in kept else tensor.zero_()
-        stack._loss_sum.copy_(loss_sum)
+        stack.loss_sum.copy_(loss_sum)
 
     def _capture(self) -> None:
         assert self._graph is not None

@@ -76,7 +76,8 @@ class LaneStack:
     """
 
     def __init__(self, runs: Sequence[Run], arrays: Arrays) -> None:
-        self.runs, self.arrays = list(runs), arrays
+        self.runs: Sequence[Run] = list(runs)
+        self.arrays = arrays
         self.device = arrays.train_images.device
         variants = [run.variant for run in runs]
         self.shared: Variant = variants[0]
@@ -89,7 +90,7 @@ class LaneStack:
         self.augmentation = self._build_augmentation(variants)
         demands = self.network.demands + ([self.augmentation.demand] if self.augmentation else [])
         self.noise = Noise(demands, seeds, self.device)
-        self._loss_sum = torch.zeros(len(runs), dtype=torch.float64, device=self.device)
+        self.loss_sum = torch.zeros(len(runs), dtype=torch.float64, device=self.device)
         self._alone = self._lone_step()
         self._graphs: dict[int, GraphedStep] = {}
 
@@ -124,7 +125,7 @@ class LaneStack:
         """
         n, size = len(self.arrays.train_labels), self.shared.batch_size
         order = torch.stack([torch.randperm(n, generator=draws) for draws in self.orders]).to(self.device)  # (L, N)
-        self._loss_sum.zero_()
+        self.loss_sum.zero_()
         pace, per_epoch = Pace(self.network), -(-n // size)
         with self._alone.replaying() if self._alone is not None else nullcontext():
             for k, index in enumerate(torch.split(order, size, dim=1)):
@@ -132,7 +133,7 @@ class LaneStack:
                 self._set_rates((epoch - 1) * per_epoch + k, per_epoch)
                 self.step(index)
         pace.end()
-        return self._loss_sum / n
+        return self.loss_sum / n
 
     def _set_rates(self, step: int, per_epoch: int) -> None:
         """Give every stretch of lanes with a schedule the learning rate of this step, from 0."""
@@ -168,7 +169,7 @@ class LaneStack:
         noise = self.noise.buffers(index.shape[1])
         if self.augmentation is not None:
             x = self.augmentation(x, noise["augment"])
-        self._loss_sum.add_(self.network.backpropagate(x, target, noise), alpha=index.shape[1])
+        self.loss_sum.add_(self.network.backpropagate(x, target, noise), alpha=index.shape[1])
         self._update()
 
     def _update(self) -> None:
@@ -186,7 +187,7 @@ class LaneStack:
         if network is None or self.augmentation is not None or self.device.type != "cpu":
             return None
         kind = self.shared.activation, self.network.structure
-        return LoneStep(network, images, labels, self._loss_sum, self.shared.batch_size, kind)
+        return LoneStep(network, images, labels, self.loss_sum, self.shared.batch_size, kind)
 
     def state(self, lane: int) -> dict[str, Tensor]:
         """Return every tensor that training changes, for one lane, as views: writing to them sets the state."""

@@ -40,7 +40,8 @@ def run(plan: Plan, store: Store, options: Options, events: Events, stop: Callab
     if not plan.open:
         store.catch_up()
         return report
-    with _executor(recorder) as train:
+    here = nullcontext(functools.partial(train_here, recorder=recorder))
+    with _on_ray(recorder) if options.executor == "ray" else here as train:
         store.prepare(MIN_FREE_BYTES + sum(4 * run.variant.parameter_count for run in plan.open))  # float32 weights
         folder = datasets.data_folder(options.data_dir)
         for name in sorted({run.variant.dataset for run in plan.open}):
@@ -63,13 +64,10 @@ def run(plan: Plan, store: Store, options: Options, events: Events, stop: Callab
     return report
 
 
-def _executor(recorder: RunRecorder) -> AbstractContextManager[Callable[[Sequence[Run]], list[Run]]]:
-    """Return what trains runs to their end and returns those that other processes hold."""
-    if recorder.options.executor == "ray":
-        from actbench.sweeps import ray
+def _on_ray(recorder: RunRecorder) -> AbstractContextManager[Callable[[Sequence[Run]], list[Run]]]:
+    from actbench.sweeps import ray
 
-        return ray.executor(recorder)
-    return nullcontext(functools.partial(train_here, recorder=recorder))
+    return ray.executor(recorder)
 
 
 def train_here(runs: Sequence[Run], recorder: RunRecorder) -> list[Run]:
