@@ -23,7 +23,7 @@ SEEDS = 13
 
 def part(expect: Expect = "higher", margin: float = 0.01, *, log: bool = False) -> Part:
     metric = quantity("test_accuracy", "", None)
-    return Part("test_accuracy", metric, Side("relu"), Side("tanh"), expect, margin, log)
+    return Part(metric, Side("relu"), Side("tanh"), expect, margin, log)
 
 
 def finding(differences: Sequence[float], of: Part | None = None, **changes: Any) -> Finding:

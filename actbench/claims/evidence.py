@@ -111,11 +111,10 @@ def findings(claim: Claim, runs: RunCache) -> list[Finding]:
     rows = measures.costs(claim.arms, len(claim.seeds))
 
     def values(part: Part, side: Side) -> Values:
-        if side.arm is None:
-            return [side.number for _ in claim.seeds]
-        return [number(row[part.metric]) for row in rows[side.arm]]
+        fixed = [side.number for _ in claim.seeds]
+        return fixed if side.arm is None else [number(row[part.quantity.name]) for row in rows[side.arm]]
 
-    return [_compare(part, values(part, part.arm), values(part, part.against)) for part in claim.parts]
+    return [_compare(part, *(values(part, side) for side in part.sides)) for part in claim.parts]
 
 
 def means(claim: Claim, arms: Sequence[str], metric: Quantity, runs: RunCache) -> list[ArmMean]:
@@ -129,10 +128,10 @@ def _of_runs(claim: Claim, part: Part, runs: RunCache) -> Finding:
     if untrained := sum(run is None for run in stored):
         return Finding(part, 0, len(claim.seeds), untrained)
     on_cuda = any(str(run.row.get("device")).startswith("cuda") for run in stored if run is not None)
-    if part.metric.startswith("seconds_to") and on_cuda:
+    if part.quantity.name.startswith("seconds_to") and on_cuda:
         why = "on CUDA the runs of a group share every call, so one run has no time of its own"
         return Finding(part, 0, len(claim.seeds), why=why)
-    a, b = (_values(claim, part.metric, side, runs) for side in part.sides)
+    a, b = (_values(claim, part.quantity.name, side, runs) for side in part.sides)
     never = (0, 0)
     if part.quantity.threshold:
         bounds = [_bounds(claim, part, side, runs) for side in part.sides]
@@ -141,7 +140,7 @@ def _of_runs(claim: Claim, part: Part, runs: RunCache) -> Finding:
     ladders = {rungs: side for side in reversed(part.sides) if (rungs := claim.ladder_of(side))}
 
     def mean(arm: str, side: Side) -> ArmMean:
-        return _arm_mean(arm, _values(claim, part.metric, replace(side, arm=arm), runs), part.quantity)
+        return _arm_mean(arm, _values(claim, part.quantity.name, replace(side, arm=arm), runs), part.quantity)
 
     return replace(
         _compare(part, a, b),
@@ -182,7 +181,7 @@ def _bounds(claim: Claim, part: Part, side: Side, runs: RunCache) -> Values:
     if side.arm is None:
         return [side.number for _ in claim.seeds]
     curves = [runs.curve(run) if (run := runs.run(Run(claim.arms[side.arm], seed))) else () for seed in claim.seeds]
-    if part.metric.startswith("seconds_to"):
+    if part.quantity.name.startswith("seconds_to"):
         return [math.fsum(number(row.get("train_s")) or 0.0 for row in rows) for rows in curves]
     return [float(len(rows)) for rows in curves]  # epoch 0 is a row, so this is one epoch more than the run had
 

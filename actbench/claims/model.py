@@ -36,13 +36,12 @@ class Side:
 
 @dataclass(frozen=True)
 class Part:
-    """One contrast: `metric` of `arm` minus `metric` of `against`, and what the claim predicts.
+    """One contrast: the quantity of `arm` minus that of `against`, and what the claim predicts.
 
-    margin: the smallest difference that matters, in the metric's stored unit. With `log`, ratios are compared instead
+    margin: the smallest difference that matters, in the quantity's stored unit. With `log`, ratios are compared instead
     of differences, and the margin is the smallest factor that matters (above 1).
     """
 
-    metric: str
     quantity: Quantity
     arm: Side
     against: Side
@@ -57,8 +56,8 @@ class Part:
 
     @property
     def is_structural(self) -> bool:
-        """Whether the metric is measured on the weights of trained networks."""
-        return self.metric.startswith("measured:")
+        """Whether the quantity is measured on the weights of trained networks."""
+        return self.quantity.name.startswith("measured:")
 
 
 @dataclass(frozen=True)

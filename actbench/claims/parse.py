@@ -272,7 +272,7 @@ def _part(keys: Mapping[str, Any], arms: Arms) -> Part:
         raise BadValueError([Flaw(("metric",), f"{quantity.name} is of a whole run: leave out epoch and layer")])
     if sides[0].arm is None and sides[1].arm is None:
         raise BadValueError([Flaw(("against",), "one of the sides must be an arm")])
-    return Part(quantity.name, quantity, *sides, keys["expect"], found["margin"], log)
+    return Part(quantity, *sides, keys["expect"], found["margin"], log)
 
 
 def _side(value: Any, arms: Arms, epoch: int | None, layer: int | None) -> Side:

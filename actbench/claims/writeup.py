@@ -212,7 +212,7 @@ def _claim_json(study: Study, one: JudgedClaim) -> dict[str, Any]:
 def _part_json(one: JudgedPart) -> dict[str, Any]:
     finding, part, found = one.finding, one.finding.part, one.finding.found
     values: dict[str, Any] = {
-        "metric": part.metric,
+        "metric": part.quantity.name,
         "arm": _side_json(part.arm),
         "against": _side_json(part.against),
         "expect": part.expect,
