@@ -54,11 +54,6 @@ class Part:
         """Both sides."""
         return self.arm, self.against
 
-    @property
-    def is_structural(self) -> bool:
-        """Whether the quantity is measured on the weights of trained networks."""
-        return self.quantity.name.startswith("measured:")
-
 
 @dataclass(frozen=True)
 class Reading:

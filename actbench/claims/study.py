@@ -14,6 +14,7 @@ import actbench
 from actbench import sweeps
 from actbench.claims import evidence, verdict
 from actbench.claims.evidence import ArmMean, RunCache
+from actbench.claims.measures import PREFIX
 from actbench.claims.model import Claim, Reading
 from actbench.claims.verdict import JudgedPart, Verdict
 from actbench.comparison.groups import varying
@@ -177,8 +178,11 @@ def judge(
 
 def ready(claims: Sequence[Claim], runs: RunCache) -> list[Claim]:
     """Return the claims that the store can decide: all runs have ended, and nothing needs to be measured."""
-    stored = [claim for claim in claims if not claim.measured and not any(part.is_structural for part in claim.parts)]
-    return [claim for claim in stored if all(runs.run(run) is not None for run in claim.runs)]
+
+    def is_measured(claim: Claim) -> bool:
+        return bool(claim.measured) or any(part.quantity.name.startswith(PREFIX) for part in claim.parts)
+
+    return [claim for claim in claims if not is_measured(claim) and all(map(runs.run, claim.runs))]
 
 
 def _judge_readings(claim: Claim, judged: Sequence[JudgedPart], runs: RunCache) -> JudgedClaim:
