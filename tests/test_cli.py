@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,6 +17,7 @@ from typing import Any
 
 import pytest
 import safetensors.numpy
+import typer.main
 
 from actbench import cli, compute
 from actbench.activations import ACTIVATIONS
@@ -110,12 +113,14 @@ def test_looking_things_up_never_imports_torch(arguments: list[object]) -> None:
     assert loaded_by(*arguments) == "loaded: []"
 
 
-def test_show_and_train_again_never_import_torch_and_compare_of_one_variant_neither(
-    config: Path, results: Path
-) -> None:
+def test_reading_results_and_training_nothing_never_import_torch(config: Path, results: Path) -> None:
     assert run("train", "-c", config, "--results", results, "-q") == 0
     assert loaded_by("show", "tiny-s0", "--results", results) == "loaded: []"
-    for command in (["compare", results], ["train", "-c", config, "--results", results]):
+    for command in (
+        ["compare", results],
+        ["pivot", "activation", "lr", results],
+        ["train", "-c", config, "--results", results],
+    ):
         assert loaded_by(*command) in ("loaded: []", "loaded: ['scipy']")  # intervals need scipy
 
 
@@ -127,14 +132,12 @@ def test_python_m_actbench_is_the_command_line() -> None:
     assert actbench("--version").stdout.startswith("actbench ")
 
 
-def test_every_command_shows_an_example_in_its_help() -> None:
-    import typer.main
-
-    group: Any = typer.main.get_command(cli.app)
-    for name, command in group.commands.items():
-        below = {f"{name} {one}": each for one, each in getattr(command, "commands", {}).items()}
-        for path, one in (below or {name: command}).items():
-            assert f"Example: actbench {path}" in one.help, path
+def test_the_help_of_every_command_ends_with_an_example_that_parses() -> None:
+    for name, command in all_commands().items():
+        *_, example = command.help.strip().splitlines()
+        found = re.match(rf"Example: actbench {name}\b([^>]*)", example)
+        assert found is not None, name
+        command.make_context(name, shlex.split(found[1]))  # refuses unknown options and missing arguments
 
 
 # --- train ---------------------------------------------------------------------------------------------------
@@ -304,6 +307,61 @@ def test_a_command_that_cannot_be_carried_out_ends_with_2_and_a_sentence(
     assert code == 2 or (arguments[0] == "show" and code in (1, 2))
     assert "Traceback" not in err
     assert err.strip()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["list", "foo"], "'foo' is not one of 'activations', 'inits'"),
+        (["train", "-c", "x.yaml", "--threads", "0"], "must be greater than or equal to 1"),
+        (["train", "-c", "x.yaml", "--seed", "a"], "Invalid value for '--seed': must be a valid integer"),
+        (["plot", "curves", "-o", "x.svg", "--theme", "page"], "'page' is not one of 'light', 'dark'"),
+        (["trian"], "Did you mean 'train'?"),
+        (["show", "x", "--format", "csv"], "unknown format 'csv' (allowed: table, json)"),
+        (["list", "inits", "--format", "jsn"], "unknown format 'jsn'; did you mean 'json'? (allowed: table, json)"),
+    ],
+    ids=str,
+)
+def test_a_usage_error_says_in_plain_words_what_is_allowed(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*arguments) == 2
+    shown = capsys.readouterr()
+    assert told in shown.err
+    assert "Value error" not in shown.err
+    assert "Input should" not in shown.err
+    assert shown.out == ""
+
+
+def all_commands() -> dict[str, Any]:
+    """Every command by its full name, such as `plot curves`."""
+    group: Any = typer.main.get_command(cli.app)
+    found: dict[str, Any] = {}
+    for name, command in group.commands.items():
+        below = getattr(command, "commands", None)
+        found |= {name: command} if below is None else {f"{name} {one}": each for one, each in below.items()}
+    return found
+
+
+OWN_MEANING = {("cost", "--threads"), ("report", "--output"), ("schema", "--claims")}
+"""Options that mean something else in one command."""
+
+
+def test_an_option_of_several_commands_is_the_same_in_all_of_them() -> None:
+    declared: dict[str, set[Any]] = {}
+    for name, command in all_commands().items():
+        for option in command.params:
+            flag = option.opts[0]
+            if flag.startswith("--") and (name, flag) not in OWN_MEANING:
+                is_plot_metric = name.startswith("plot") and flag == "--metric"  # draws one metric
+                is_json = flag == "--format" and option.metavar == "table|json"
+                kind = f"{flag} of one chart" if is_plot_metric else f"{flag} json" if is_json else flag
+                declared.setdefault(kind, set()).add((option.help, option.metavar, tuple(option.opts), option.envvar))
+    assert {flag: texts for flag, texts in declared.items() if len(texts) > 1} == {}
+
+
+def test_no_command_has_a_json_flag_beside_its_format() -> None:
+    assert not [name for name, command in all_commands().items() for p in command.params if "--json" in p.opts]
 
 
 def test_a_diverged_run_is_shown_and_counted_and_ends_with_0(

@@ -114,6 +114,8 @@ def _other_error(error: Exception) -> int:
     """Print a usage error in typer's words; anything else is a bug in actbench."""
     show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
     if callable(show) and isinstance(code, int):
+        if isinstance(message := getattr(error, "message", None), str):  # without pydantic's phrases
+            error.message = message.removeprefix("Value error, ").replace("Input should be", "must be")  # type: ignore[attr-defined]
         show()
         return code
     if type(error).__name__ == "Abort":

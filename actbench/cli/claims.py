@@ -35,7 +35,7 @@ PLAN_COLUMNS = (
 
 def run_claims(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID]...", help="Claims by number or name. Default: all.")
+        list[str] | None, typer.Argument(metavar="ID", help="Claims by number or name. Default: all.")
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Two-minute demonstration on the digits; it decides nothing.")

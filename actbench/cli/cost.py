@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def cost(
     activations: Annotated[
-        list[str] | None, typer.Argument(metavar="[ACTIVATION]...", help="Activations to time. Default: all.")
+        list[str] | None, typer.Argument(metavar="ACTIVATION", help="Activations to time. Default: all.")
     ] = None,
     threads: Annotated[
         int,

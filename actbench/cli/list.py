@@ -24,7 +24,7 @@ Topic = Literal["activations", "inits", "datasets", "optimizers", "schedules", "
 
 
 def list_entries(
-    topic: Annotated[Topic, typer.Argument(help="What to list.")], output: options.JsonFormat = "table"
+    topic: Annotated[Topic, typer.Argument(metavar="TOPIC", help="What to list.")], output: options.JsonFormat = "table"
 ) -> None:
     """List what a config can choose from. Entries have formulas, parameters, defaults and sources.
 

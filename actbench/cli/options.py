@@ -113,7 +113,7 @@ Run = Annotated[
 ]
 Paths = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[PATH]...", help="Results folders, run folders, CSV files like runs.csv, or globs."),
+    typer.Argument(metavar="PATH", help="Results folders, run folders, CSV files like runs.csv, or globs."),
 ]
 Filter = Annotated[
     str | None, typer.Option("--filter", metavar="EXPR", help='Keep only these runs: "lr <= 0.01 and seed < 5".')

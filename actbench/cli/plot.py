@@ -6,7 +6,7 @@ import glob
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -58,7 +58,8 @@ Output = Annotated[
     ),
 ]
 Theme = Annotated[
-    figures.Theme, typer.Option("--theme", help="Colours for a light or dark page; html follows its reader's setting.")
+    Literal["light", "dark"],
+    typer.Option("--theme", help="Colours for a light or dark page; html follows its reader's setting."),
 ]
 Metric = Annotated[
     str, typer.Option("--metric", "-m", metavar="M", help="Metric to draw.", autocompletion=completion.metric)

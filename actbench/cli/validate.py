@@ -15,7 +15,7 @@ from actbench.text import plural, readable
 
 
 def validate(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Config and sweep files.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Config and sweep files.")],
     changes: options.Changes = None,
 ) -> None:
     """Check config and sweep files. Every problem is reported with its file, line and column.
