@@ -1,7 +1,7 @@
-"""Exact tests by counting: sign flips for pairs, rank sums for runs that share no seeds (layer 3).
+"""Exact permutation tests: sign flips for pairs, rank sums for runs that share no seeds.
 
-Imports numpy; scipy for rank sums of many runs. Arrays in, p-values out, all two-sided. Every test here says how
-small its p can get (`smallest_p`, `smallest_p_unpaired`): below that no data can decide.
+All p-values are two-sided. `smallest_p` and `smallest_p_unpaired` say how small p can get: no data can decide at a
+lower level. Sampled p-values carry a +1 (Phipson & Smyth 2010).
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 EXACT_PAIRS = 20
-"""Up to this many pairs all 2^n sign patterns are counted; above, `SIGN_DRAWS` of them are drawn."""
+"""Up to this many pairs, all 2^n sign patterns are counted; above, `SIGN_DRAWS` patterns are drawn."""
 SIGN_DRAWS = 19_999
 EXACT_RUNS = 2 * EXACT_PAIRS
-"""Up to this many unpaired runs in all, every way to divide them is counted; above, scipy's test is used."""
+"""Up to this many unpaired runs on both sides together, every division is counted; above, scipy's test is used."""
 
 Floats = NDArray[np.float64]
 
@@ -25,9 +25,9 @@ Floats = NDArray[np.float64]
 def sign_flip(differences: ArrayLike) -> float:
     """Return the p of the sign-flip test: the share of sign patterns s with |sum(s d)| >= |sum(d)|.
 
-    Under the null hypothesis the sign of each difference is a coin toss. All 2^n patterns count up to
-    `EXACT_PAIRS`; above, `SIGN_DRAWS` patterns from a fixed seed, and p = (hits + 1) / (draws + 1). Sums
-    that differ by rounding only count as equal. All differences zero: p = 1. Raises ValueError for n = 0.
+    Under the null hypothesis, the sign of each difference is a coin toss. Up to `EXACT_PAIRS` differences, all 2^n
+    patterns are counted; above, `SIGN_DRAWS` patterns from a fixed seed, with p = (hits + 1) / (draws + 1). Sums that
+    differ only by rounding count as equal. If all differences are 0, p = 1. Raises ValueError for n = 0.
     """
     given = np.asarray(differences, dtype=np.float64).ravel()
     d = np.sort(np.abs(given))  # the patterns of d and of |d| are the same ones
@@ -44,7 +44,7 @@ def sign_flip(differences: ArrayLike) -> float:
 def _count_patterns(d: Floats, threshold: float) -> int:
     """Count the sign patterns with |sum| >= threshold, among all 2^n.
 
-    Each sum is a sum over one half of `d` plus one over the other, so with one half sorted a binary search
+    Each sum is a sum over one half of `d` plus a sum over the other. With the sums of one half sorted, a binary search
     counts all partners at once: 2^(n/2) searches instead of 2^n sums.
     """
     if threshold <= 0:
@@ -52,7 +52,7 @@ def _count_patterns(d: Floats, threshold: float) -> int:
     cut = d.size // 2
     left, right = _signs(cut) @ d[:cut], np.sort(_signs(d.size - cut) @ d[cut:])
     above = right.size - np.searchsorted(right, threshold - left, side="left")
-    return 2 * int(above.sum())  # turning every sign round maps sums above to sums below
+    return 2 * int(above.sum())  # flipping every sign maps sums above to sums below
 
 
 @lru_cache(maxsize=EXACT_PAIRS // 2 + 1)
@@ -64,7 +64,7 @@ def _signs(n: int) -> Floats:
 
 @lru_cache(maxsize=2)
 def _drawn_signs(n: int) -> NDArray[np.int8]:
-    """Return `SIGN_DRAWS` random sign patterns of length n, the same ones at every call."""
+    """Return `SIGN_DRAWS` random sign patterns of length n, the same ones in every call."""
     generator = np.random.default_rng(n)
     return 1 - 2 * generator.integers(0, 2, size=(SIGN_DRAWS, n), dtype=np.int8)
 
@@ -72,10 +72,10 @@ def _drawn_signs(n: int) -> NDArray[np.int8]:
 def mann_whitney(a: ArrayLike, b: ArrayLike) -> float:
     """Return the p of the Mann-Whitney test of `a` (n,) against `b` (m,), n, m >= 1.
 
-    Up to `EXACT_RUNS` runs, the ranks of all runs (ties share their mean) are dealt out in every possible way,
-    and p is twice the smaller share of rank sums at most, or at least, as large as that of `a`: exact with ties
-    too, where the normal approximation calls 3 against 3 runs significant, which no exact test can. Above,
-    scipy.stats.mannwhitneyu. Without ties both agree. Raises ValueError when a side is empty.
+    Up to `EXACT_RUNS` runs, the ranks of all runs (ties share their mean rank) are divided in every possible way. p is
+    twice the smaller of two shares: of rank sums at most, and at least, as large as that of `a`. This is exact even
+    with ties, where the normal approximation can call 3 against 3 runs significant, which no exact test can. Above, p
+    is that of scipy.stats.mannwhitneyu; without ties both agree. Raises ValueError if a side is empty.
     """
     x, y = (np.asarray(side, dtype=np.float64).ravel() for side in (a, b))
     if not x.size or not y.size:
@@ -95,7 +95,7 @@ def mann_whitney(a: ArrayLike, b: ArrayLike) -> float:
 
 
 def _ways_to_sum(ranks: NDArray[np.int64], chosen: int) -> Floats:
-    """Count, for each sum (its index), the ways to choose so many of the whole numbers `ranks` that give it."""
+    """Return, at index s, in how many ways `chosen` of the whole numbers `ranks` have the sum s."""
     ways = np.zeros((chosen + 1, int(ranks.sum()) + 1))  # (already chosen, sum); exact, as all are below 2^53
     ways[0, 0] = 1
     for rank in ranks:
@@ -104,19 +104,19 @@ def _ways_to_sum(ranks: NDArray[np.int64], chosen: int) -> Floats:
 
 
 def smallest_p(pairs: int) -> float:
-    """Return 2 / 2^n, the least two-sided p that n pairs can give: 0.25 at 3, 0.0625 at 5, 0.03125 at 6."""
+    """Return 2 / 2^n, the smallest p that n pairs can give: 0.25 for 3, 0.0625 for 5, 0.03125 for 6."""
     return 2.0 ** (1 - pairs)
 
 
 def smallest_p_unpaired(n: int, m: int) -> float:
-    """Return 2 / C(n + m, n), the least p of the Mann-Whitney test: 0.1 at 3 and 3, 0.0286 at 4 and 4."""
+    """Return 2 / C(n + m, n), the smallest p of the Mann-Whitney test: 0.1 for 3 and 3, 0.0286 for 4 and 4."""
     return min(1.0, 2 / math.comb(n + m, n))
 
 
 def seeds_needed(comparisons: int = 1, alpha: float = 0.05, *, paired: bool = True) -> int:
-    """Return the least n with `comparisons` times the smallest p of n pairs (or n runs a side) below alpha.
+    """Return the smallest n for which `comparisons` times the smallest p of n pairs (n runs per side) is below alpha.
 
-    For one comparison at 0.05 that are 6 pairs or 4 runs a side, for three 7 and 5.
+    At alpha 0.05, one comparison needs 6 pairs or 4 runs per side; three comparisons need 7 or 5.
     """
     least = smallest_p if paired else lambda n: smallest_p_unpaired(n, n)
     return next(n for n in itertools.count(2) if comparisons * least(n) < alpha)
