@@ -71,21 +71,6 @@ class Initializer:
         return self.weights(n, fans, params).float(), bias
 
 
-Std = Callable[[Fans, Params], float]
-
-
-def _he_std(fans: Fans, params: Params) -> float:
-    return _gain(params, math.sqrt(2)) / math.sqrt(_fan(fans, params))
-
-
-def _lecun_std(fans: Fans, params: Params) -> float:
-    return _gain(params, 1.0) / math.sqrt(_fan(fans, params))
-
-
-def _xavier_std(fans: Fans, params: Params) -> float:
-    return _gain(params, 1.0) * math.sqrt(2 / (fans.fan_in + fans.fan_out))
-
-
 def _gain(params: Params, auto: float) -> float:
     return auto if params["gain"] == "auto" else float(params["gain"])
 
@@ -123,7 +108,12 @@ def _orthogonal(n: Tensor, fans: Fans, params: Params) -> Tensor:
 
 
 def _family(
-    name: str, variance: str, latex: str, source: str, std: Std, parameters: tuple[Parameter, ...]
+    name: str,
+    variance: str,
+    latex: str,
+    source: str,
+    std: Callable[[Fans, Params], float],
+    parameters: tuple[Parameter, ...],
 ) -> list[Initializer]:
     """Return the normal, uniform and truncated initializers that share one rule for the standard deviation."""
     return [
@@ -149,23 +139,24 @@ def _gain_parameter(auto: str) -> Parameter:
 
 
 _MODE = Parameter("mode", "fan_in", "the fan that divides the variance", choices=("fan_in", "fan_out"))
-_HE = "torch.nn.init.kaiming_normal_; He et al. 2015, eq. 10"
-_XAVIER = "torch.nn.init.xavier_normal_; Glorot & Bengio 2010, eq. 12 and 16"
-_LECUN = "LeCun et al. 1998, section 4.6"
 
 INITIALIZERS: Registry[Initializer] = Registry(
     "initializer",
     [
         *_family(
-            "he", "2 / fan_in", r"\tfrac{2}{n_{in}}", _HE, _he_std,
+            "he", "2 / fan_in", r"\tfrac{2}{n_{in}}", "torch.nn.init.kaiming_normal_; He et al. 2015, eq. 10",
+            lambda fans, params: _gain(params, math.sqrt(2)) / math.sqrt(_fan(fans, params)),
             (_MODE, _gain_parameter("sqrt(2), whatever the activation")),
         ),
         *_family(
-            "xavier", "2 / (fan_in + fan_out)", r"\tfrac{2}{n_{in} + n_{out}}", _XAVIER, _xavier_std,
+            "xavier", "2 / (fan_in + fan_out)", r"\tfrac{2}{n_{in} + n_{out}}",
+            "torch.nn.init.xavier_normal_; Glorot & Bengio 2010, eq. 12 and 16",
+            lambda fans, params: _gain(params, 1.0) * math.sqrt(2 / (fans.fan_in + fans.fan_out)),
             (_gain_parameter("1, whatever the activation"),),
         ),
         *_family(
-            "lecun", "1 / fan_in", r"\tfrac{1}{n_{in}}", _LECUN, _lecun_std,
+            "lecun", "1 / fan_in", r"\tfrac{1}{n_{in}}", "LeCun et al. 1998, section 4.6",
+            lambda fans, params: _gain(params, 1.0) / math.sqrt(_fan(fans, params)),
             (_MODE, _gain_parameter("1, whatever the activation")),
         ),
         Initializer(

@@ -39,22 +39,6 @@ def _half_cosine(start: float, end: float, share: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
 
 
-def _constant(s: int, n: int, total: int) -> float:
-    return 1.0
-
-
-def _step(s: int, n: int, total: int, step_size: int, gamma: float) -> float:
-    return float(gamma ** (s // n // step_size))
-
-
-def _exponential(s: int, n: int, total: int, gamma: float) -> float:
-    return float(gamma ** (s // n))
-
-
-def _cosine(s: int, n: int, total: int, min_lr_ratio: float) -> float:
-    return _half_cosine(1.0, min_lr_ratio, s / total)
-
-
 def _one_cycle(s: int, n: int, total: int, pct_start: float, div_factor: float, final_div_factor: float) -> float:
     top, last = pct_start * total - 1, total - 1
     first, final = 1 / div_factor, 1 / (div_factor * final_div_factor)
@@ -79,21 +63,24 @@ def _ratio(name: str, default: float, doc: str) -> Parameter:
 SCHEDULES: Registry[Schedule] = Registry(
     "schedule",
     [
-        Schedule("constant", "1", "the recipe", _constant),
+        Schedule("constant", "1", "the recipe", lambda s, n, total: 1.0),
         Schedule(
-            "step", "gamma^floor(e / step_size)", "torch.optim.lr_scheduler.StepLR", _step,
+            "step", "gamma^floor(e / step_size)", "torch.optim.lr_scheduler.StepLR",
+            lambda s, n, total, step_size, gamma: float(gamma ** (s // n // step_size)),
             (
                 Parameter("step_size", 5, "epochs between cuts", low=1, high=100_000),
                 _ratio("gamma", 0.1, "factor at each cut"),
             ),
         ),
         Schedule(
-            "exponential", "gamma^e", "torch.optim.lr_scheduler.ExponentialLR", _exponential,
+            "exponential", "gamma^e", "torch.optim.lr_scheduler.ExponentialLR",
+            lambda s, n, total, gamma: float(gamma ** (s // n)),
             (_ratio("gamma", 0.9, "factor per epoch"),),
         ),
         Schedule(
             "cosine", "r + (1 - r)(1 + cos(pi s / T)) / 2, r = min_lr_ratio",
-            "Loshchilov & Hutter 2017, no restarts", _cosine,
+            "Loshchilov & Hutter 2017, no restarts",
+            lambda s, n, total, min_lr_ratio: _half_cosine(1.0, min_lr_ratio, s / total),
             (Parameter("min_lr_ratio", 0.0, "the factor at the end", low=0, high=1),),
         ),
         Schedule(
