@@ -1,8 +1,7 @@
-"""The Python interface: `from actbench import train, sweep, compare` (layer 5, below the command line).
+"""The Python interface: `from actbench import train, sweep, compare`.
 
-Imports `config`, `sweep`, `comparison`, the store, `watchers` and `frames`; torch when something is trained.
-The functions do what the commands of the same names do, on files or on plain mappings, and return typed
-results that convert to pandas or polars. Unless told to be quiet, they tell their progress on stderr.
+The functions do what the commands of the same names do, on files or on plain mappings. They return typed results that
+convert to pandas or polars. Unless told to be quiet, they report progress on stderr.
 """
 
 from __future__ import annotations
@@ -26,11 +25,13 @@ from actbench.events import Broadcast, PlainProgress
 from actbench.store import Store, StoredRun
 from actbench.store.csv import Row
 from actbench.store.read import ReadRows, read_rows
+from actbench.text import split_commas
 from actbench.trackers import Tracking
 
 __all__ = ["Comparison", "Runs", "Table", "compare", "sweep", "train"]
 
-Source: TypeAlias = str | os.PathLike[str] | Mapping[str, Any] | Config | Variant
+FilePath: TypeAlias = str | os.PathLike[str]
+Source: TypeAlias = FilePath | Mapping[str, Any] | Config | Variant
 """What can be trained: the path of a YAML file, its keys as a mapping, or a config that was loaded."""
 
 
@@ -39,8 +40,8 @@ def train(
     *,
     set: Mapping[str, Any] | None = None,  # noqa: A002 - named like its flag
     seeds: int | Sequence[int] | None = None,
-    results: str | os.PathLike[str] | None = None,
-    data_dir: str | os.PathLike[str] | None = None,
+    results: FilePath | None = None,
+    data_dir: FilePath | None = None,
     device: str | None = None,
     threads: int | None = None,
     lanes: int | None = None,
@@ -51,29 +52,22 @@ def train(
     track: str | Sequence[str] = (),
     quiet: bool = False,
 ) -> Runs:
-    """Train every seed of each config's variant, unless it is done, and return the stored runs.
+    """Train every seed of each config's variant, except finished runs, and return the stored runs.
 
         runs = train({"dataset": "digits", "activation": "silu"}, seeds=3, set={"optimizer.momentum": 0.9})
 
-    set: keys that replace those of every config, parts written with a point. seeds: how many (0 to n - 1), or
-    which. results: the folder, by default ACTBENCH_RESULTS or `results`. track: `tensorboard`, `mlflow`, or both.
-    The others are the flags of the command.
-    A run that fails raises nothing: it is told in a warning and stands in `failed` of what is returned.
-    Raises ConfigError, DataError, DeviceError and StoreError; KeyboardInterrupt after the epoch in which it came.
+    set: keys that replace those of every config; a dot leads to a key inside another. seeds: how many (0 to n - 1),
+    or a list of them. results: the folder, by default ACTBENCH_RESULTS or `results`. track: `tensorboard`, `mlflow` or
+    both. The other arguments are those of the command.
+    A failed run does not raise: a warning reports it, and `failed` of the result holds its error.
+    Raises ConfigError, DataError, DeviceError and StoreError; KeyboardInterrupt at the end of the epoch in which
+    Ctrl-C was pressed.
     """
-    documents = [partial(_plain_document, one) for one in _listed(configs)]
     changes = _changes(set, seeds, device)
-    loaded = config.collect([partial(_one, document, changes) for document in documents])
-    options = sweeps.Options(
-        threads=threads,
-        lanes=lanes,
-        data_dir=_path(data_dir),
-        offline=offline,
-        force=force,
-        executor=executor,
-        ray_address=ray_address,
-    )
-    return _run(loaded, results, options, track, quiet=quiet)
+    variants = config.collect([partial(_variant, source, changes) for source in _sources(configs)])
+    folder = Path(data_dir) if data_dir is not None else None
+    how = sweeps.Options(threads, lanes, folder, offline, None, force, False, executor, ray_address)
+    return _run(variants, how, results, track, quiet=quiet)
 
 
 def sweep(
@@ -83,8 +77,8 @@ def sweep(
     zip: Mapping[str, Sequence[Any]] | None = None,  # noqa: A002 - named like the key of a sweep file
     set: Mapping[str, Any] | None = None,  # noqa: A002 - named like its flag
     seeds: int | Sequence[int] | None = None,
-    results: str | os.PathLike[str] | None = None,
-    data_dir: str | os.PathLike[str] | None = None,
+    results: FilePath | None = None,
+    data_dir: FilePath | None = None,
     device: str | None = None,
     threads: int | None = None,
     lanes: int | None = None,
@@ -95,31 +89,22 @@ def sweep(
     track: str | Sequence[str] = (),
     quiet: bool = False,
 ) -> Runs:
-    """Train every variant that files with `sweep:`, or `grid` and `zip`, make; return the stored runs.
+    """Train every variant of the `sweep` key of the files, or of `grid` and `zip`, and return the stored runs.
 
         runs = sweep("configs/relu.yaml", grid={"activation": ["relu", "tanh"], "lr": [1e-3, 1e-2]}, seeds=6)
 
-    grid: every combination of these values. zip: their first values together, their second ones, and so on.
-    All else is as in `train`.
+    grid: every combination of these values. zip: the first value of each key together, then the second, and so on.
+    Everything else is as in `train`.
     """
-    flags = [*_columns("grid", grid), *_columns("zip", zip)]
-    changes = _changes(set, seeds, device)
-    documents = [partial(_plain_document, one) for one in _listed(configs)]
-    loaded = config.collect([partial(_expanded, document, changes, flags) for document in documents])
-    options = sweeps.Options(
-        threads=threads,
-        lanes=lanes,
-        data_dir=_path(data_dir),
-        offline=offline,
-        force=force,
-        executor=executor,
-        ray_address=ray_address,
-    )
-    return _run(list(itertools.chain(*loaded)), results, options, track, quiet=quiet)
+    changes, columns = _changes(set, seeds, device), [*_columns("grid", grid), *_columns("zip", zip)]
+    expanded = config.collect([partial(_variants, source, changes, columns) for source in _sources(configs)])
+    folder = Path(data_dir) if data_dir is not None else None
+    how = sweeps.Options(threads, lanes, folder, offline, None, force, False, executor, ray_address)
+    return _run(list(itertools.chain(*expanded)), how, results, track, quiet=quiet)
 
 
 def compare(
-    results: Runs | StoredRun | str | os.PathLike[str] | Sequence[Any] | None = None,
+    results: Runs | StoredRun | FilePath | Sequence[Any] | None = None,
     *,
     by: str | Sequence[str] | None = None,
     baseline: str | None = None,
@@ -132,20 +117,20 @@ def compare(
     top: int | None = None,
     only_changed: bool = False,
 ) -> Comparison:
-    """Compare variants, paired by seed: means with intervals, differences to a baseline, verdicts.
+    """Compare variants, paired by seed: means with intervals, differences from a baseline, verdicts.
 
         compare(runs, by="activation", metric=["test_accuracy", "dead_ratio"]).to_pandas()
 
     results: what `train` or `sweep` returned, stored runs, results folders, run folders, CSV files with the columns
-    of runs.csv, globs, or a list of any of these; by default the results folder. The others are the flags of the
-    command `compare`. Run folders that cannot be read are told in a warning. Raises UsageError and StoreError.
+    of runs.csv, globs, or a list of any of these; by default the results folder. The other arguments are those of
+    the command `compare`. A warning names run folders that cannot be read. Raises UsageError and StoreError.
     """
     rows, epochs = _rows_in(results)
     found = comparison.compare(
         rows,
-        by=_texts(by),
+        by=split_commas(by) if isinstance(by, str) else by,
         baseline=baseline,
-        metrics=_texts(metric) or (),
+        metrics=(split_commas(metric) or ()) if isinstance(metric, str) else metric,
         filter=filter,
         sort=sort,
         epoch=epoch,
@@ -159,20 +144,20 @@ def compare(
 
 
 def _run(
-    configs: Sequence[Config],
-    results: str | os.PathLike[str] | None,
-    options: sweeps.Options,
+    variants: Sequence[Config],
+    how: sweeps.Options,
+    results: FilePath | None,
     track: str | Sequence[str],
     *,
     quiet: bool,
 ) -> Runs:
-    """Train what is open and return all that was asked for, in that order."""
+    """Train the open runs and return all of them, in the order in which they were asked for."""
     progress = PlainProgress(_to_stderr, quiet=quiet)
     store = Store(_results_folder(results), note=progress.on_note)
     tracking = Tracking([track] if isinstance(track, str) else track, store.root, _to_stderr)
-    plan = sweeps.make_plan([run for one in configs for run in one.runs()], store, force=options.force)
+    plan = sweeps.make_plan([run for one in variants for run in one.runs()], store, force=how.force)
     with sweeps.Interrupts() as stop, tracking:
-        report = sweeps.run(plan, store, options, Broadcast([progress, tracking]), stop)
+        report = sweeps.run(plan, store, how, Broadcast([progress, tracking]), stop)
     if stop():
         raise KeyboardInterrupt
     if report.failed:
@@ -182,39 +167,43 @@ def _run(
     return Runs(report.stored(store), report.failed)
 
 
-def _plain_document(source: Source) -> Document:
-    """Return the keys that `source` holds, not checked yet; raises ConfigError."""
+def _sources(configs: Source | Sequence[Source]) -> Sequence[Source]:
+    if isinstance(configs, str | os.PathLike | Mapping | Config | Variant) or not isinstance(configs, Sequence):
+        return [configs]  # whatever it is, `_document` says what it should be
+    return configs
+
+
+def _document(source: Source, changes: Sequence[Setting]) -> Document:
+    """Return the keys of `source` after the changes, not checked yet. Raises ConfigError and UsageError."""
     if isinstance(source, Config):
-        return Document("config", config.resolved(source.variant, source.seeds))
-    if isinstance(source, Variant):
-        return Document("config", source.plain())
-    if isinstance(source, Mapping):
-        return Document("config", {str(key): copy.deepcopy(value) for key, value in source.items()})
-    if isinstance(source, str | os.PathLike):
-        return config.open_config(Path(source))
-    raise UsageError(f"a config is a path, a mapping of its keys, a Config or a Variant, not {type(source).__name__}")
-
-
-def _one(document: Any, changes: Sequence[Setting]) -> Config:
-    return config.single(_changed(document(), changes))
-
-
-def _expanded(document: Any, changes: Sequence[Setting], flags: Sequence[Setting]) -> list[Config]:
-    return config.with_flags(_changed(document(), changes), flags)
-
-
-def _changed(document: Document, changes: Sequence[Setting]) -> Document:
+        document = Document("config", config.resolved(source.variant, source.seeds))
+    elif isinstance(source, Variant):
+        document = Document("config", source.plain())
+    elif isinstance(source, Mapping):
+        document = Document("config", {str(key): copy.deepcopy(value) for key, value in source.items()})
+    elif isinstance(source, str | os.PathLike):
+        document = config.open_config(Path(source))
+    else:
+        kind = type(source).__name__
+        raise UsageError(f"a config is a path, a mapping of its keys, a Config or a Variant, not {kind}")
     for change in changes:
         config.apply(document, copy.deepcopy(change))
     return document
 
 
+def _variant(source: Source, changes: Sequence[Setting]) -> Config:
+    return config.single(_document(source, changes))
+
+
+def _variants(source: Source, changes: Sequence[Setting], columns: Sequence[Setting]) -> list[Config]:
+    return config.with_flags(_document(source, changes), columns)
+
+
 def _changes(keys: Mapping[str, Any] | None, seeds: int | Sequence[int] | None, device: str | None) -> list[Setting]:
-    """Return what the arguments put in the place of what the configs say."""
+    """Return the settings that the arguments put in place of those of the configs."""
     found = [Setting(tuple(key.split(".")), value, Place(f"set {key}")) for key, value in (keys or {}).items()]
     if seeds is not None:
-        plain = seeds if isinstance(seeds, int) else list(seeds)
-        found.append(Setting(("seeds",), plain, Place("seeds")))
+        found.append(Setting(("seeds",), seeds if isinstance(seeds, int) else list(seeds), Place("seeds")))
     if device is not None:
         found.append(Setting(("device",), device, Place("device")))
     return found
@@ -228,7 +217,7 @@ def _columns(part: str, columns: Mapping[str, Sequence[Any]] | None) -> list[Set
 
 
 def _rows_in(results: Any) -> tuple[list[Row], Curve]:
-    """Return the rows that `results` means, and what gives their epochs; warn of what cannot be read."""
+    """Return the rows that `results` stands for, and a function from a row to its epochs. Warn of unreadable runs."""
     found: dict[Path, StoredRun] = {}
     paths: list[str] = []
     for one in [results] if isinstance(results, StoredRun | str | os.PathLike) or results is None else results:
@@ -251,27 +240,8 @@ def _rows_in(results: Any) -> tuple[list[Row], Curve]:
     return [*(run.row for run in found.values()), *read.rows], epochs
 
 
-def _listed(configs: Source | Sequence[Source]) -> Sequence[Source]:
-    if isinstance(configs, str | os.PathLike | Mapping | Config | Variant):
-        return [configs]
-    if not isinstance(configs, Sequence):
-        return [configs]  # whatever it is, `_plain_document` says what it should have been
-    return configs
-
-
-def _texts(given: str | Sequence[str] | None) -> list[str] | None:
-    """Split `a,b` at its commas, like the flags; a list stays as it is."""
-    if given is None:
-        return None
-    return [part.strip() for part in given.split(",") if part.strip()] if isinstance(given, str) else list(given)
-
-
-def _results_folder(given: str | os.PathLike[str] | None) -> Path:
+def _results_folder(given: FilePath | None) -> Path:
     return Path(given if given is not None else os.environ.get("ACTBENCH_RESULTS") or "results")
-
-
-def _path(given: str | os.PathLike[str] | None) -> Path | None:
-    return Path(given) if given is not None else None
 
 
 def _to_stderr(text: str) -> None:

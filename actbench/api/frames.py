@@ -1,7 +1,4 @@
-"""What the Python interface returns: rows that print well and convert to pandas or polars (layer 5).
-
-Imports `comparison`, `tables`, the store; pandas and polars only where they are asked for.
-"""
+"""What the Python interface returns: rows that print well and convert to pandas or polars, if you ask for it."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ import io
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from rich.console import Console
 
@@ -26,7 +23,8 @@ if TYPE_CHECKING:
     import pandas
     import polars
 
-Row = dict[str, Any]
+Shown: TypeAlias = tuple[str, Sequence[Column], Sequence[Mapping[str, Any]], Sequence[str]]
+"""What a person sees of a frame: a line, and the columns, rows and footnotes of a table."""
 _WIDTH = 120
 _MOST_SHOWN = 30
 
@@ -36,7 +34,7 @@ class Frame(ABC):
 
     @property
     @abstractmethod
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[dict[str, Any]]:
         """The rows, as new dicts."""
 
     @property
@@ -45,21 +43,20 @@ class Frame(ABC):
         return list(dict.fromkeys(key for row in self.rows for key in row))
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Return a pandas DataFrame of the rows. Raises UsageError where pandas is not installed."""
+        """Return the rows as a pandas DataFrame. Raises UsageError if pandas is not installed."""
         return _library("pandas").DataFrame(self._by_column())
 
     def to_polars(self) -> polars.DataFrame:
-        """Return a polars DataFrame of the rows. Raises UsageError where polars is not installed."""
+        """Return the rows as a polars DataFrame. Raises UsageError if polars is not installed."""
         return _library("polars").DataFrame(self._by_column())
 
     def _by_column(self) -> dict[str, list[Any]]:
-        """Return the values by column, of one type in each: what mixes text with other things becomes text."""
+        """Return the values by column. Each column has one type: a column that mixes text with others becomes text."""
         rows = self.rows
         return {name: _one_type([row.get(name) for row in rows]) for name in self.columns}
 
     @abstractmethod
-    def _shown(self) -> tuple[str, Sequence[Column], Sequence[Mapping[str, Any]], Sequence[str]]:
-        """Return a line, and the columns, rows and footnotes of the table that a person sees."""
+    def _shown(self) -> Shown: ...
 
     def __repr__(self) -> str:
         """Show the line and the table in plain text."""
@@ -75,7 +72,7 @@ class Frame(ABC):
         return "\n".join([*([line] if line else []), *table, *more, *notes])
 
     def _repr_html_(self) -> str:
-        """Show the same in a notebook; whatever names hold is text there."""
+        """Show the same in a notebook, with all names escaped."""
         line, columns, rows, notes = self._shown()
         head = "".join(f"<th>{html.escape(column.heading)}</th>" for column in columns)
         body = "".join(
@@ -88,38 +85,38 @@ class Frame(ABC):
         return f"{f'<p>{html.escape(line)}</p>' if line else ''}{table}{more}{f'<ol>{below}</ol>' if below else ''}"
 
 
-class Table(Frame, Sequence[Row]):
+class Table(Frame, Sequence[dict[str, Any]]):
     """A plain table, such as the epochs of some runs."""
 
     def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
         self._rows = [dict(row) for row in rows]
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[dict[str, Any]]:
         """The rows, as new dicts."""
         return [dict(row) for row in self._rows]
 
     @overload
-    def __getitem__(self, index: int) -> Row: ...
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
 
     @overload
-    def __getitem__(self, index: slice) -> list[Row]: ...
+    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
 
-    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
         return self._rows[index]
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def _shown(self) -> tuple[str, Sequence[Column], Sequence[Mapping[str, Any]], Sequence[str]]:
+    def _shown(self) -> Shown:
         return f"{plural(len(self), 'row')}", [Column(name, name, _short) for name in self.columns], self._rows, ()
 
 
 class Runs(Frame, Sequence[StoredRun]):
     """Stored runs, in the order in which they were asked for.
 
-    `rows` are those of runs.csv; `failed` holds, by run id, the last line of the traceback of each run that
-    failed. Failed runs are not among the runs.
+    `rows` are those of runs.csv. Failed runs are not among them: `failed` holds, by run id, the last line of each one's
+    traceback.
     """
 
     def __init__(self, runs: Sequence[StoredRun], failed: Mapping[str, str] | None = None) -> None:
@@ -127,21 +124,21 @@ class Runs(Frame, Sequence[StoredRun]):
         self.failed = dict(failed or {})
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[dict[str, Any]]:
         """The runs' rows of runs.csv, as new dicts."""
         return [dict(run.row) for run in self._runs]
 
     def epochs(self) -> Table:
-        """Return a row an epoch and run, from the untrained network on; raises StoreError for damaged files."""
+        """Return one row per run and epoch; epoch 0 is the untrained network. Raises StoreError for damaged files."""
         return Table([{**_named(run), **row} for run in self._runs for row in run.epochs()])
 
     def layers(self) -> Table:
-        """Return a row an epoch, layer and run (0 is the first hidden layer); raises StoreError for damaged files."""
+        """Return one row per run, epoch and layer (0: the first hidden one). Raises StoreError for damaged files."""
         kept = [run for run in self._runs if LAYERS in run.files]
         return Table([{**_named(run), **row} for run in kept for row in run.layer_rows()])
 
     def neurons(self) -> Table:
-        """Return a row a hidden unit and run, after training; raises StoreError for damaged files."""
+        """Return one row per run and hidden unit, after training. Raises StoreError for damaged files."""
         return Table([{**_named(run), **row} for run in self._runs for row in run.neurons()])
 
     @overload
@@ -161,7 +158,7 @@ class Runs(Frame, Sequence[StoredRun]):
         both = {run.folder: run for run in (*self._runs, *other._runs)}
         return Runs(list(both.values()), {**self.failed, **other.failed})
 
-    def _shown(self) -> tuple[str, Sequence[Column], Sequence[Mapping[str, Any]], Sequence[str]]:
+    def _shown(self) -> Shown:
         failed = f", {len(self.failed)} failed" if self.failed else ""
         line = f"{plural(len(self), 'run')}{failed}"
         if not self._runs:
@@ -171,9 +168,9 @@ class Runs(Frame, Sequence[StoredRun]):
 
 
 class Comparison(Frame, Sequence[comparison.ComparisonRow]):
-    """A row a variant, best first, with the footnotes that belong to it; `found` has every number, typed.
+    """One row per variant, best first, with the footnotes of the table. `found` holds every number, typed.
 
-    `rows` are those of `actbench compare --format json`: every number in a column of its own.
+    `rows` are those of `actbench compare --format json`: every number has its own column.
     """
 
     def __init__(self, found: comparison.Comparison) -> None:
@@ -181,25 +178,25 @@ class Comparison(Frame, Sequence[comparison.ComparisonRow]):
 
     @property
     def footnotes(self) -> tuple[str, ...]:
-        """What to know before believing the table."""
+        """What you need to know before you believe the table."""
         return self.found.footnotes
 
     @property
     def baseline(self) -> str:
-        """The label of the row that others are compared with."""
+        """The label of the row with which the others are compared."""
         return self.found.baseline
 
     @property
-    def rows(self) -> list[Row]:
-        """The rows with every number apart, as new dicts."""
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows, with every number in its own column, as new dicts."""
         return [{column.key: row.get(column.key) for column in self._raw[0]} for row in self._raw[1]]
 
     @cached_property
-    def _raw(self) -> tuple[list[Column], list[Row]]:
+    def _raw(self) -> tuple[list[Column], list[dict[str, Any]]]:
         return tables.comparison_table(self.found, raw=True)
 
     def format(self, name: str) -> str:
-        """Return the table as `md`, `latex`, `csv` or `json`; raises UnknownNameError for another format."""
+        """Return the table as `md`, `latex`, `csv` or `json`. Raises UnknownNameError for another format."""
         return tables.write_comparison(self.found, name)
 
     @overload
@@ -217,11 +214,11 @@ class Comparison(Frame, Sequence[comparison.ComparisonRow]):
     def __iter__(self) -> Iterator[comparison.ComparisonRow]:
         return iter(self.found.rows)
 
-    def _shown(self) -> tuple[str, Sequence[Column], Sequence[Mapping[str, Any]], Sequence[str]]:
+    def _shown(self) -> Shown:
         return "", *tables.comparison_table(self.found), self.found.footnotes
 
 
-def _named(run: StoredRun) -> Row:
+def _named(run: StoredRun) -> dict[str, Any]:
     return {"run_id": run.run_id, "name": run.row.get("name"), "seed": run.seed}
 
 
