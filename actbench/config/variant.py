@@ -182,9 +182,9 @@ SETTINGS = tuple(key for key in KEYS if key not in ("device", "tags"))
 def _automatic_name(variant: Variant) -> str:
     """Return the activation, then ` key=value` for every other key that differs from the recipe."""
     parts = [flat_value("activation", variant.activation)]
-    for key in SETTINGS[1:]:
+    for key in SETTINGS:
         value = getattr(variant, key)
-        if key != "activation" and value != RECIPE[key]:
+        if key not in ("name", "activation") and value != RECIPE[key]:
             parts.append(f"{key}={short(flat_value(key, value))}")
     return " ".join(map(str, parts))[:1000]
 

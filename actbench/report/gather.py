@@ -16,7 +16,7 @@ from actbench import comparison, config, figures, tables
 from actbench.comparison.contrasts import estimate, sample
 from actbench.comparison.groups import Group, Grouping, columns_of, group_runs, select, varying
 from actbench.comparison.quantities import Curve, Row, number, quantity
-from actbench.config import RECIPE, Variant
+from actbench.config import SETTINGS, Variant
 from actbench.errors import ActbenchError, UsageError
 from actbench.figures.activations import draw_shape
 from actbench.figures.heatmap import heat_cells
@@ -266,7 +266,7 @@ def _health(group: Group, grouping: Grouping, epochs: Curve) -> list[str]:
 
 def _heat_tables(rows: Sequence[Row], groups: Sequence[Group]) -> list[HeatTable]:
     """Return accuracy and dead units by two settings, if just two vary and most of their combinations were run."""
-    keys = [key for key in RECIPE if key not in ("device", "tags", "dataset")]
+    keys = [key for key in SETTINGS if key not in ("name", "dataset")]
     settings = varying([row for group in groups for row in group.runs], keys)
     if len(settings) != 2 or len({row["dataset"] for row in rows}) > 1:
         return []
