@@ -41,21 +41,23 @@ _ORDER: dict[type[ast.AST], tuple[str, Callable[[Any, Any], bool]]] = {
 }  # fmt: skip
 _MEMBERSHIP = ("in", "not in")
 _COMPARISONS = ("==", "!=", "<", "<=", ">", ">=", *_MEMBERSHIP)
-_WORDS: dict[type[ast.AST], str] = {ast.Tuple: "a list that does not follow 'in'", ast.Call: "a call"}
+_WORDS: dict[type[ast.AST], str] = {ast.Tuple: "a list here", ast.Call: "a call"}
 
 
 @dataclass(frozen=True)
 class Language:
     """What an expression may contain.
 
-    signs: operators and punctuation. constants: words that stand for a value. nodes: the whitelist for the tree.
-    value: how messages list what may stand where a value is expected.
+    signs: operators and punctuation. constants: words that stand for a value. nodes: the whitelist for the tree. value,
+    joint: how messages list what may stand where a value is expected, and after one. unknown: a hint for unknown names.
     """
 
     signs: Collection[str]
     constants: Mapping[str, Literal]
     nodes: Collection[type[ast.AST]]
     value: str
+    joint: str
+    unknown: str = ""
 
 
 CONDITIONS = Language(
@@ -66,6 +68,8 @@ CONDITIONS = Language(
         ast.List, ast.Name, ast.Constant,
     },
     value="a name, a number, 'text', true, false, none or '('",
+    joint="'and' or 'or'",
+    unknown="; quote it if it is meant as text: '{}'",
 )  # fmt: skip
 
 
@@ -134,15 +138,19 @@ def _tokens(text: str, language: Language) -> list[_Token]:
         kind = str(match.lastgroup)
         start, end = match.span(kind)
         if kind == "number" and text[start] in "+-" and (last.ends_value or text[start] in language.signs):
-            kind, end = "sign", start + 1  # no part of the number, but an operator
-        found = " ".join(text[start:end].split()) if kind == "sign" else text[start:end]
-        literal = kind in ("number", "text") or (kind == "word" and found in language.constants)
-        piece, opened = found if kind == "sign" else f"_{len(tokens)}", last.open
-        if kind == "sign" and (found not in language.signs or (found == "," and not opened)):
-            refuse(text, start, f"unexpected {found!r}")
+            kind, end = "sign", start + 1  # an operator, no part of the number
+        found, piece, opened, value = text[start:end], f"_{len(tokens)}", last.open, None
+        if kind == "sign":
+            found = piece = " ".join(found.split())  # `not  in` may have any space
+            if found not in language.signs or (found == "," and not opened):
+                refuse(text, start, f"unexpected {found!r}")
+        elif kind in ("number", "text") or found in language.constants:
+            kind, value = "literal", _literal(text, start, found, language)
+        else:
+            kind, value = "name", found.strip("[]").strip()
         if last.text in _MEMBERSHIP and found != "(":
             refuse(text, start, f"expected '(' after 'in', got {found!r}")
-        if opened.endswith("]") and not literal and (last.piece == "[" or found not in (",", ")")):
+        if opened.endswith("]") and kind != "literal" and (last.piece == "[" or found not in (",", ")")):
             refuse(text, start, f"expected a number, 'text', true, false or none, got {found!r}")
         if found == "(":
             piece, closing = "[]" if last.text in _MEMBERSHIP else "()"
@@ -152,10 +160,7 @@ def _tokens(text: str, language: Language) -> list[_Token]:
         nots = nots + 1 if found == "not" else 0
         if len(opened) + nots > MAX_DEPTH:
             refuse(text, start, f"nested deeper than {MAX_DEPTH} levels")
-        value = _literal(text, start, found, language) if literal else found.strip("[]").strip()
-        last = _Token(
-            "literal" if literal else "sign" if kind == "sign" else "name", found, start, piece, value, opened
-        )
+        last = _Token(kind, found, start, piece, value, opened)
         tokens.append(last)
     rest = text[end:].lstrip()
     if rest:
@@ -191,7 +196,7 @@ def _refuse_syntax(text: str, tokens: Sequence[_Token], language: Language) -> N
 
     wrong = bisect_left(range(1, len(tokens)), True, key=is_wrong)
     token, last = tokens[wrong], tokens[wrong - 1] if wrong else _START
-    ends = {"": "the end, 'and' or 'or'", ")": "')', 'and' or 'or'", "]": "',' or ')'"}
+    ends = {"": f"the end, {language.joint}", ")": f"')', {language.joint}", "]": "',' or ')'"}
     wanted = ends[last.open[-1:]] if last.ends_value else language.value
     hint = " (did you mean 'not in'?)" if token.text == "not" and last.ends_value else ""
     refuse(text, token.start, f"expected {wanted}, got {repr(token.text) if token.text else 'the end'}{hint}")
@@ -226,7 +231,7 @@ class _Checker(ast.NodeTransformer):
         if token.kind == "literal":
             return ast.copy_location(ast.Constant(token.value), node)
         if token.value not in self.names:
-            hint = suggestion(token.value, self.names) or f"; quote it if it is meant as text: '{token.value}'"
+            hint = suggestion(token.value, self.names) or self.language.unknown.format(token.value)
             refuse(self.text, token.start, f"unknown name {token.value!r}{hint}")
         node.id = token.value
         return node
@@ -237,7 +242,7 @@ class _Checker(ast.NodeTransformer):
         if len(node.ops) > 1:
             third = node.comparators[1].col_offset
             column = max(t.start for t in self.tokens if t.text in _COMPARISONS and t.start < third)
-            refuse(self.text, column, "expected the end, 'and' or 'or' (join comparisons with 'and')")
+            refuse(self.text, column, "comparisons cannot be chained (join comparisons with 'and')")
         return node
 
 

@@ -169,7 +169,7 @@ def test_a_list_cannot_be_ordered() -> None:
         ("'a' 'b'", 5, "expected the end, 'and' or 'or', got \"'b'\""),
         ("1 2", 3, "expected the end, 'and' or 'or', got '2'"),
         ("lr == 1, 2", 8, "unexpected ','"),
-        ("seed == (1, 2)", 9, "a list that does not follow 'in' is not allowed"),
+        ("seed == (1, 2)", 9, "a list here is not allowed"),
         ("(0) < (lr) < (1)", 12, "join comparisons with 'and'"),
         ("lr -1 > 0", 4, "unexpected '-'"),
         ("lr == - 1", 7, "unexpected '-'"),
@@ -294,6 +294,7 @@ FORMULAS = Language(
     nodes={ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow, ast.UnaryOp, ast.USub, ast.UAdd, ast.Compare,
            ast.Lt, ast.Call, ast.Name, ast.Constant},
     value="x, a number or '('",
+    joint="or an operator",
 )  # fmt: skip
 
 
@@ -316,10 +317,11 @@ def test_another_language_is_another_table(text: str, expected: str) -> None:
     ("text", "column", "message"),
     [
         ("x +", 4, "expected x, a number or '(', got the end"),
+        ("x 2", 3, "expected the end, or an operator, got '2'"),
         ("x and x", 3, "unexpected 'and'"),
         ("tahn(x)", 1, "unknown name 'tahn'; did you mean 'tanh'?"),
         ("tanh(x, *x)", 9, "Starred is not allowed"),
-        ("x + (1, 2)", 5, "a list that does not follow 'in' is not allowed"),
+        ("x + (1, 2)", 5, "a list here is not allowed"),
         ("x" + " + x" * 400, 1, "nested deeper"),
         ("x ** " * 399 + "x", 996, "nested deeper"),
         ("-" * 900 + "x", 200, "nested deeper"),
