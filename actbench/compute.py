@@ -1,9 +1,9 @@
-"""How many threads compute what, without a change of bits (layer 3; imports torch).
+"""Divides work among threads without changing a bit of the result.
 
-A product may be split over threads: `actbench/__init__.py` asks MKL for its strictly reproducible mode, in which an
-element is summed in the same order however the work is shared. Elementwise work is never split: its vector
-and scalar code round differently where a share does not end on a whole vector. The optimizer's is, over
-planes that are padded for it.
+A product may be split: `actbench/__init__.py` asks MKL for its strictly reproducible mode, which sums an element in
+the same order however the work is shared. Elementwise work is never split, because vector and scalar code round
+differently where a share does not end on a whole vector. The optimizer's work is the exception: the flat parameter
+buffers are padded for it.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ import torch
 T = TypeVar("T")
 U = TypeVar("U")
 
-PLANE_SHARE = 64 * 12
-"""Floats to which a plane is padded: split over 2, 3, 4, 6 or 12 threads, every share is whole vectors."""
+PADDING = 64 * 12
+"""A flat parameter buffer is padded to a multiple of this many floats: split over 2, 3, 4, 6 or 12 threads, every share
+consists of whole vectors."""
 
 
 def usable_threads() -> int:
@@ -30,33 +31,33 @@ def usable_threads() -> int:
 
 
 def free_memory() -> int | None:
-    """Return how many bytes of memory this process may still take from the machine and its container; None: unknown."""
+    """Return how many more bytes of memory the machine and its container allow this process, or None if unknown."""
     known: list[int] = []
-    with suppress(OSError, KeyError, ValueError):  # Linux alone tells
+    with suppress(OSError, KeyError, ValueError):  # only Linux has these files
         known.append(1024 * _numbers("/proc/meminfo")["MemAvailable:"])
-    with suppress(OSError, KeyError, ValueError):  # "max" where a container has no limit
+    with suppress(OSError, KeyError, ValueError):  # "max" if the container has no limit
         limit, taken = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text("ascii")) for name in ("max", "current"))
-        cached = _numbers("/sys/fs/cgroup/memory.stat")["inactive_file"]  # the kernel gives it back when it is asked
+        cached = _numbers("/sys/fs/cgroup/memory.stat")["inactive_file"]  # the kernel frees it on demand
         known.append(max(0, limit - taken + cached))
     return min(known, default=None)
 
 
 def _numbers(path: str) -> dict[str, int]:
-    """What a file of the kernel says, a name and a number a line."""
+    """Read a kernel file that has a name and a number on each line."""
     lines = (line.split() for line in Path(path).read_text("ascii").splitlines())
     return {name: int(number) for name, number, *_ in lines}
 
 
 def whole_shares(threads: int) -> int:
-    """Return the largest number of threads, at most `threads`, over which a plane splits into whole vectors."""
+    """Return the largest number of threads, at most `threads`, that splits a flat buffer into whole vectors."""
     return max(n for n in (1, 2, 3, 4, 6, 12) if n <= threads)
 
 
 def configure_thread() -> None:
-    """Set what belongs to the calling thread: one thread for its products until `spread`, and no denormals.
+    """Configure the calling thread: one thread for its products until `spread` says otherwise, and no denormals.
 
-    The optimizer's moments of a dead unit fade into numbers below 1e-38, on which a processor is a hundred
-    times slower: a few dead units would double the time of a step. They are taken for 0 instead.
+    The optimizer's moments of a dead unit fade below 1e-38, where arithmetic is a hundred times slower: a few dead
+    units would double the time of a step. Such numbers are treated as 0.
     """
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
@@ -64,7 +65,7 @@ def configure_thread() -> None:
 
 @contextmanager
 def training_thread() -> Iterator[None]:
-    """Configure the calling thread for training, and leave it as it was: other code may want its denormals."""
+    """Configure the calling thread for training, and restore it afterwards: other code may need denormals."""
     threads, flushed = torch.get_num_threads(), not bool(torch.tensor(1e-40) * 1)
     configure_thread()
     try:
@@ -75,7 +76,7 @@ def training_thread() -> Iterator[None]:
 
 
 class spread:  # noqa: N801 - used like a function: `with spread(2): ...`
-    """Let the calling thread's next products use so many threads, then one again."""
+    """Let the calling thread's products use this many threads inside the `with` block, and one after it."""
 
     __slots__ = ("_threads",)
 
@@ -92,7 +93,7 @@ class spread:  # noqa: N801 - used like a function: `with spread(2): ...`
 
 
 def side_by_side(function: Callable[[T], U], items: Iterable[T], threads: int) -> Iterator[U]:
-    """Yield `function(item)` in the order of `items`, computed by so many threads, one item a thread."""
+    """Yield `function(item)` in the order of `items`, computed on `threads` threads, one item at a time on each."""
     if threads == 1:
         yield from map(function, items)
         return

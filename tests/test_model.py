@@ -198,19 +198,19 @@ def test_what_needs_more_than_slopes_goes_the_general_way(changes: dict[str, Any
 def test_the_bare_kernel_of_adam_steps_to_the_bits_of_torchs_own_step(optimizer: str, weight_decay: float) -> None:
     entry, draws = OPTIMIZERS[optimizer], torch.Generator().manual_seed(0)
     settings = entry.settings(dict(Choice.of("optimizer", optimizer).params), 0.01, weight_decay)
-    planes = [torch.ones(1, 1000, requires_grad=True) for _ in range(2)]
-    bare, whole = (entry.build([{"params": [plane], **settings}], device="cpu") for plane in planes)
+    rows = [torch.ones(1, 1000, requires_grad=True) for _ in range(2)]
+    bare, whole = (entry.build([{"params": [row], **settings}], device="cpu") for row in rows)
     step = bare_step(bare)
     for k in range(5):
         gradient = torch.randn(1, 1000, generator=draws)
-        for plane, built in zip(planes, (bare, whole), strict=True):
-            plane.grad = gradient.clone()
+        for row, built in zip(rows, (bare, whole), strict=True):
+            row.grad = gradient.clone()
             built.param_groups[0]["lr"] = 0.01 / (k + 1)
         with torch.no_grad():
             step()
         whole.step()
-        assert torch.equal(*planes)
-    assert bare.state[planes[0]]["step"] == 5
+        assert torch.equal(*rows)
+    assert bare.state[rows[0]]["step"] == 5
 
 
 def test_learned_slopes_of_two_prelu_lanes_match_their_twins_in_one_stack() -> None:

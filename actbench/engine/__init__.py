@@ -1,13 +1,11 @@
-"""train_lanes(): runs side by side, measured after every epoch, resumable to the bit (layer 3).
+"""train_lanes() trains runs side by side and measures them after every epoch; a resumed run ends bit-identical.
 
-Imports stack, measure, checkpoint and torch; typed variants, never YAML. With `stack`, the only module that
-touches devices and torch's global settings. Writes no files: it reports what happens to `Events`.
+Only this package touches devices and torch's global settings. It writes no files: it reports what happens to `Events`.
 
-On CPU every lane is a stack of its own, and the lanes take turns on as many threads as there are, an epoch each;
-threads that no lane needs share the products of the others, without a change of their bits (see `compute`).
-One network's state fits the caches, and nothing that is computed for a lane can depend on what trains beside it or
-on how many threads there are: that is how a run's bits are a function of its config and seed alone. On CUDA all
-lanes of a group are one stack.
+On CPU every lane is a stack of its own. The lanes take turns of one epoch on the available threads; threads that no
+lane needs share the products of the other lanes, without changing their bits (see `compute`). One network's state fits
+into the caches, and nothing computed for a lane depends on the lanes beside it or on the number of threads: a run's
+bits are a function of its config and seed alone. On CUDA all lanes of a group form one stack.
 """
 
 from __future__ import annotations
@@ -38,7 +36,7 @@ _MOST_LANES = 1024
 
 
 class _Turn:
-    """The runs of one stack, which take their turn together, and the stack once it exists."""
+    """The runs of one stack, which take their turns together, and the stack once it exists."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self.runs = list(runs)
@@ -55,7 +53,7 @@ class _Turn:
         return measurer
 
     def take(self, arrays: Arrays, checkpoints: Mapping[str, bytes], events: Events, threads: int) -> bool:
-        """Train and measure one epoch (the first turn measures the untrained network); whether any lane goes on."""
+        """Train and measure one epoch (first: measure the untrained network); return whether any lane continues."""
         if self.measurer is None:
             self.measurer = self.begin(arrays, checkpoints)
         measurer = self.measurer
@@ -92,7 +90,7 @@ class _Turn:
         self._open.discard(lane)
 
     def checkpoint(self, events: Events) -> None:
-        """Hand out a checkpoint of every lane that goes on."""
+        """Report a checkpoint of every unfinished lane."""
         self._last_checkpoint = time.monotonic()
         if self.measurer is not None and self.measurer.epoch >= 0:
             for lane in sorted(self._open):
@@ -100,7 +98,7 @@ class _Turn:
 
 
 class _Queue:
-    """The turns that wait, shared by the threads that take them."""
+    """The turns that are waiting, shared by the threads that take them."""
 
     def __init__(
         self,
@@ -118,12 +116,12 @@ class _Queue:
         self._broken = False
 
     def work(self) -> None:
-        """Take one turn after the other until none waits, or training is to stop."""
+        """Take one turn after another until none is waiting or training must stop."""
         while not self._broken and not self._stop():
             try:
                 turn = self.waiting.popleft()
             except IndexError:
-                return  # the turns that others are taking now go on with them
+                return  # other threads continue with the turns that they are taking
             try:
                 self._take(turn)
             except BaseException:
@@ -131,7 +129,7 @@ class _Queue:
                 raise
 
     def _take(self, turn: _Turn) -> None:
-        share = max(1, self._threads // self._open)  # threads that no other turn needs
+        share = max(1, self._threads // self._open)  # no other turn needs these threads
         try:
             goes_on = turn.take(self._arrays, self._checkpoints, self._events, share)
         except Exception:
@@ -146,7 +144,7 @@ class _Queue:
                 self.waiting.extendleft([_Turn(turn.runs[half:]), _Turn(turn.runs[:half])])
         else:
             if goes_on:
-                # CPU lanes take turns; a stack on CUDA has the device's memory to itself until it ends.
+                # CPU lanes take turns; a CUDA stack keeps the device's memory to itself until it ends.
                 self.waiting.append(turn) if self._on_cpu else self.waiting.appendleft(turn)
             else:
                 self._open -= 1
@@ -183,9 +181,9 @@ def train_lanes(
         events.on_start(run, epochs_done[run.run_id])
     turns = [_Turn(stack) for stack in stacks_of(runs, epochs_done, device.type)]
     workers = min(threads, len(turns)) if device.type == "cpu" else 1
-    # Before anything is shared: OpenMP's threads flush denormals when the thread that makes them does.
+    # Before any work is shared: OpenMP's threads flush denormals only if the thread that creates them does.
     with training_thread():
-        with spread(threads if workers == 1 else 1):  # threads made here would only be in the way of several workers
+        with spread(threads if workers == 1 else 1):  # threads created here would only slow down several workers
             arrays = Arrays.of(dataset, runs[0].variant, device)
         queue = _Queue(turns, arrays, usable, events, stop, threads)
         if workers == 1:
@@ -207,9 +205,9 @@ def stacks_of(runs: Sequence[Run], epochs_done: Mapping[str, int], device: str) 
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device that `auto`, `cpu`, `cuda` or `cuda:N` names; auto takes CUDA where it is.
+    """Return the device that `auto`, `cpu`, `cuda` or `cuda:N` names; `auto` chooses CUDA if it is available.
 
-    Raises DeviceError where CUDA is asked for and not there.
+    Raises DeviceError if CUDA is requested but not available.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -224,11 +222,11 @@ def pick_device(name: str) -> torch.device:
 
 
 def lanes_that_fit(device: torch.device, runs: Sequence[Run], threads: int = 1) -> int:
-    """Return how many lanes of the widest run the free memory of the device holds (at least 1, at most 1,024).
+    """Return how many lanes of the widest run fit into the free memory of the device (at least 1, at most 1,024).
 
-    A lane holds its parameters, gradients and two moments. One that computes, on CPU no more than `threads` at the
-    same time, also needs what one batch and the largest chunk that is measured leave in each layer. A quarter of the
-    memory stays free for the images and the allocator. Where a CPU's free memory is not known, all fit.
+    A lane keeps its parameters, gradients and two moments. A lane that is computing (on CPU, at most `threads` at the
+    same time) also needs the layers' values for one batch and for the largest chunk that is measured. A quarter of the
+    memory stays free for the images and the allocator. If a CPU's free memory is unknown, all lanes fit.
     """
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
     if free is None:
@@ -244,9 +242,9 @@ def lanes_that_fit(device: torch.device, runs: Sequence[Run], threads: int = 1) 
 
 
 def configure(*, tf32: bool = False) -> None:
-    """Set the process's switches once, before training: float32 products on CUDA exact or not, and allocation.
+    """Set the switches of this process once, before training: exact float32 products on CUDA or not, and allocation.
 
-    With `tf32`, CUDA's tensor cores round what they multiply to 10 bits of mantissa: faster, and no longer float32.
+    With `tf32`, CUDA's tensor cores round their factors to 10 bits of mantissa: faster, but no longer float32.
     """
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32
@@ -254,11 +252,11 @@ def configure(*, tf32: bool = False) -> None:
 
 
 def _keep_freed_memory() -> None:
-    """Stop glibc from giving every 1.6 MB gradient back to the system and faulting it in again each step."""
+    """Keep glibc from returning every 1.6 MB gradient to the system and paging it in again in each step."""
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
-        return  # not glibc: nothing to set
+        return  # not glibc, so there is nothing to set
     m_trim_threshold, m_mmap_threshold = -1, -3
     mallopt(m_mmap_threshold, 1 << 30)
     mallopt(m_trim_threshold, 1 << 30)

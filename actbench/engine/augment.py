@@ -1,4 +1,4 @@
-"""Random changes to training images: turned, moved and resized, each image by itself (layer 3; imports torch)."""
+"""Data augmentation: each training image is rotated, shifted and resized at random."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from actbench.model.noise import Demand
 
 
 class Augmentation:
-    """Turns every image by up to `rotation` degrees, moves it by up to `shift` pixels each way, resizes by `scale`.
+    """Rotates every image by up to `rotation` degrees, shifts it by up to `shift` pixels, and resizes it by `scale`.
 
-    Each is uniform between minus and plus its amount; the size changes by the factor 1 + that. One bilinear sampling
-    about the middle of the image does it all; what comes in from outside is black.
+    Each amount is drawn uniformly between minus and plus its limit; the size is multiplied by 1 + the amount drawn. One
+    bilinear sampling about the centre of the image does all three. Pixels from outside the image are black.
 
     Args:
-        augments: one a lane.
+        augments: one per lane.
         side: width and height of the images, in pixels.
         black: the value of a pixel without ink.
     """
@@ -38,7 +38,7 @@ class Augmentation:
         """Change the images x (L, B, D) by `drawn` (L, B, 4), U(0, 1): angle, two shifts, size."""
         angle, right, down, growth = ((2 * drawn - 1) * self._amounts).flatten(0, 1).unbind(dim=1)  # (L*B,) each
         cos, sin = torch.cos(angle) / (1 + growth), torch.sin(angle) / (1 + growth)
-        # Where in the image a pixel of the result comes from: A (p - t), A turns back and undoes the change of size.
+        # A pixel p of the result comes from A (p - t) in the image; A undoes the rotation and the change of size.
         rows = [cos, sin, -cos * right - sin * down, -sin, cos, sin * right - cos * down]
         where = torch.stack(rows, dim=1).view(-1, 2, 3)
         images = (x - self._black).view(-1, 1, self._side, self._side)  # (L*B, 1, side, side)

@@ -1,6 +1,6 @@
-"""A lane's state as bytes and back, for going on where a run was interrupted (layer 3).
+"""Checkpoints: a lane's state as bytes and back, so that an interrupted run can continue.
 
-Imports the stack and the measurer. The format is safetensors: named tensors, no code, no pickle.
+The format is safetensors: named tensors, no code, no pickle.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MAKER = f"actbench {actbench.__version__} with torch {torch.__version__}"
 
 
 def save_lane(stack: LaneStack, measurer: Measurer, lane: int) -> bytes:
-    """Return everything that decides the rest of a lane's run: parameters, optimizer, generators, rows."""
+    """Return everything that the rest of a lane's run depends on: parameters, optimizer, generators, rows."""
     tensors = stack.state(lane)
     tensors["order"] = stack.orders[lane].get_state()
     tensors |= {f"noise.{purpose}": state for purpose, state in stack.noise.state(lane).items()}
@@ -34,9 +34,9 @@ def save_lane(stack: LaneStack, measurer: Measurer, lane: int) -> bytes:
 
 
 def restore_lane(stack: LaneStack, measurer: Measurer, lane: int, data: bytes) -> None:
-    """Bring a lane back to where `save_lane` found it.
+    """Restore the state that `save_lane` stored.
 
-    Raises ValueError (or safetensors' own error) for bytes that are no checkpoint of such a run.
+    Raises ValueError (or safetensors' own error) for bytes that are not a checkpoint of this kind of run.
     """
     tensors = safetensors.torch.load(data)
     (rows, layer_rows), _ = json.loads(_text(tensors.pop("rows"))), tensors.pop("maker")
@@ -58,10 +58,10 @@ def _text_tensor(text: str) -> Tensor:
 
 
 def epochs_done(data: bytes) -> int:
-    """Return how many epochs a checkpoint holds.
+    """Return how many epochs of training a checkpoint contains.
 
-    Raises ValueError for bytes that are no checkpoint, and for one that another actbench or torch has made: going on
-    from it would end in a run that nothing can reproduce.
+    Raises ValueError for bytes that are not a checkpoint, and for a checkpoint made by another version of actbench or
+    torch: nothing could reproduce a run that continued from it.
     """
     try:
         tensors = safetensors.torch.load(data)

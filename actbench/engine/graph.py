@@ -29,9 +29,9 @@ class EagerStack(Protocol):
 class GraphedStep:
     """One training step of a stack for one batch size, captured in a CUDA graph and replayed.
 
-    A replay launches the whole step with one call: no Python and no host synchronisation in between.
-    Capturing needs a few warm-up steps on a side stream, and the stack's state is put back after them. Where
-    capturing fails, the step runs eagerly and one warning says why.
+    A replay launches the whole step with one call, without Python or host synchronisation in between. Capturing needs
+    a few warm-up steps on a side stream; the stack's state is restored after them. If capturing fails, the step runs
+    eagerly, and a warning says why.
     """
 
     def __init__(self, stack: EagerStack, size: int) -> None:
@@ -49,7 +49,7 @@ class GraphedStep:
             self._graph = None
         for lane, kept in enumerate(before):
             for name, tensor in stack.state(lane).items():
-                # What the warm-up created, moments and step counts, starts from zero.
+                # Moments and step counts that the warm-up created start from zero.
                 tensor.copy_(kept[name]) if name in kept else tensor.zero_()
         stack.loss_sum.copy_(loss_sum)
 

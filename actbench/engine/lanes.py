@@ -1,7 +1,6 @@
-"""A stack of lanes: networks, optimizer and order of images of L runs, trained by the same calls (layer 3).
+"""A stack of lanes: the networks, the optimizer and the image orders of L runs that the same calls train.
 
-Imports the model and the optimizers, `config` for the types and torch. It trains and gives out its state;
-measuring (`measure`) and keeping (`checkpoint`) are other modules' work.
+A stack trains and exposes its state. `measure` measures it, and `checkpoint` stores it.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ from actbench.schedules import multiplier
 class Arrays:
     """A dataset on the device: images float32 (N, D), normalised; labels int64 (N,).
 
-    The validation images are the last of the training images that a config allows, the same for every seed.
-    `black` is what a pixel of 0 has become.
+    The validation images are the last of the training images that the config allows, the same for every seed.
+    `black` is the normalised value of a pixel of 0.
     """
 
     train_images: Tensor
@@ -67,12 +66,12 @@ class Arrays:
 
 
 class LaneStack:
-    """Lanes of one structure that are trained by the same calls; on CPU a stack has one lane.
+    """Lanes of one structure that the same calls train; on CPU a stack has one lane.
 
     Args:
-        runs: one a lane. They share dataset, limits, batch size, epochs, the kind of optimizer and whether images
-            are augmented; lanes with the same activation or the same optimizer settings should be neighbours.
-        arrays: the images, on the device that is to train.
+        runs: one per lane. They share dataset, limits, batch size, epochs, the kind of optimizer and whether images
+            are augmented. Lanes with the same activation or the same optimizer settings should be neighbours.
+        arrays: the images, on the device that trains.
     """
 
     def __init__(self, runs: Sequence[Run], arrays: Arrays) -> None:
@@ -95,18 +94,18 @@ class LaneStack:
         self._graphs: dict[int, GraphedStep] = {}
 
     def _build_optimizer(self, variants: Sequence[Variant]) -> torch.optim.Optimizer:
-        """One parameter group for every stretch of lanes with equal settings, over rows of the plane."""
+        """Build one parameter group, over rows of the flat buffer, for each stretch of lanes with equal settings."""
         entry = OPTIMIZERS[self.shared.optimizer.name]
         settings = [(entry.settings(v.optimizer.params, v.lr, v.weight_decay), v.schedule) for v in variants]
         groups: list[dict[str, Any]] = []
         start = 0
         for lane in range(1, len(variants) + 1):
             if lane == len(variants) or settings[lane] != settings[start]:
-                rows = self.network.theta[start:lane]  # a leaf that shares the plane's storage
+                rows = self.network.theta[start:lane]  # a leaf that shares the buffer's storage
                 rows.grad = self.network.grad[start:lane]
                 groups.append({"params": [rows], **settings[start][0]})
                 if variants[start].schedule.name != "constant":
-                    if self.device.type == "cuda":  # a captured step reads the rate where it lies
+                    if self.device.type == "cuda":  # a captured step reads the rate from this tensor
                         groups[-1]["lr"] = torch.tensor(variants[start].lr, device=self.device)
                     self._rates.append((groups[-1], variants[start]))
                 start = lane
@@ -119,9 +118,9 @@ class LaneStack:
         return Augmentation([v.augment or Augment() for v in variants], side, self.arrays.black, self.device)
 
     def train_epoch(self, epoch: int = 1) -> Tensor:
-        """Go once through the training images, each lane in its own order; return mean losses (L,), float64.
+        """Train one epoch, each lane in its own order of images; return the mean losses (L,), float64.
 
-        The loss is that of each batch before its step, averaged over images. `epoch` counts from 1.
+        Each batch's loss is taken before its step; the mean is over images. `epoch` counts from 1.
         """
         n, size = len(self.arrays.train_labels), self.shared.batch_size
         order = torch.stack([torch.randperm(n, generator=draws) for draws in self.orders]).to(self.device)  # (L, N)
@@ -136,7 +135,7 @@ class LaneStack:
         return self.loss_sum / n
 
     def _set_rates(self, step: int, per_epoch: int) -> None:
-        """Give every stretch of lanes with a schedule the learning rate of this step, from 0."""
+        """Set the learning rate of step `step`, counted from 0, for every stretch of lanes with a schedule."""
         for group, variant in self._rates:
             factor = multiplier(variant.schedule.name, variant.schedule.params, step, per_epoch, variant.epochs)
             if isinstance(group["lr"], Tensor):
@@ -145,8 +144,8 @@ class LaneStack:
                 group["lr"] = variant.lr * factor
 
     def step(self, index: Tensor) -> None:
-        """Train one step on the images `index` (L, B), on CUDA as a captured graph where that works."""
-        if self._alone is not None:  # which draws nothing, and where every needless microsecond shows
+        """Train one step on the images `index` (L, B); on CUDA as a captured graph if possible."""
+        if self._alone is not None:  # draws nothing; every microsecond counts here
             self._alone(index[0], self.network.threads)
             self._update()
             return
@@ -160,7 +159,7 @@ class LaneStack:
         self._graphs[size](index)
 
     def eager_step(self, index: Tensor) -> None:
-        """Do what `step` does, call by call; add the batch's losses to the epoch's sum."""
+        """Train one step call by call, and add the batch's losses to the epoch's sum."""
         images, labels = self.arrays.train_images, self.arrays.train_labels
         if len(index) == 1:
             x, target = images.index_select(0, index[0]).unsqueeze(0), labels.index_select(0, index[0]).unsqueeze(0)
@@ -173,7 +172,7 @@ class LaneStack:
         self._update()
 
     def _update(self) -> None:
-        """Take the optimizer's step, on as many of the threads as split the plane into whole vectors."""
+        """Take the optimizer's step on as many threads as split the flat buffer into whole vectors."""
         threads = self.network.threads
         if threads == 1:
             self._optimizer_step()
@@ -182,7 +181,7 @@ class LaneStack:
                 self._optimizer_step()
 
     def _lone_step(self) -> LoneStep | None:
-        """The faster way to the gradients of a lane alone on CPU, where it is enough."""
+        """Return the faster way to compute the gradients of a single lane on CPU, or None if it does not apply."""
         network, images, labels = self.network.alone, self.arrays.train_images, self.arrays.train_labels
         if network is None or self.augmentation is not None or self.device.type != "cpu":
             return None
@@ -190,7 +189,7 @@ class LaneStack:
         return LoneStep(network, images, labels, self.loss_sum, self.shared.batch_size, kind)
 
     def state(self, lane: int) -> dict[str, Tensor]:
-        """Return every tensor that training changes, for one lane, as views: writing to them sets the state."""
+        """Return every tensor that training changes, for one lane, as views: writing to a view sets the state."""
         state = {"theta": self.network.theta[lane]}
         state |= {name: statistic[lane] for name, statistic in self.network.statistics.items()}
         start = 0
@@ -198,14 +197,14 @@ class LaneStack:
             (rows,) = group["params"]
             if start <= lane < start + len(rows):
                 for name, value in self.optimizer.state[rows].items():
-                    if isinstance(value, Tensor):  # moments (l, P), or the stretch's one step count ()
+                    if isinstance(value, Tensor):  # moments (l, P), or the step count () of the stretch
                         state[f"optimizer.{name}"] = value[lane - start] if value.dim() == 2 else value
             start += len(rows)
         return state
 
     def load_state(self, lane: int, tensors: dict[str, Tensor]) -> None:
-        """Set what `state` gave. Raises ValueError where the names differ from this lane's."""
-        for group in self.optimizer.param_groups:  # torch makes these at the first step
+        """Set the state that `state` returned. Raises ValueError if the names differ from this lane's."""
+        for group in self.optimizer.param_groups:  # torch creates these in the first step
             (rows,) = group["params"]
             for name in (n.removeprefix("optimizer.") for n in tensors if n.startswith("optimizer.")):
                 if name not in self.optimizer.state[rows]:

@@ -1,7 +1,7 @@
-"""The gradients of a lane alone on CPU, recorded so that they are one call of torch (layer 3; imports torch, `model`).
+"""The gradients of a single lane on CPU, recorded so that computing them is one call of torch.
 
-Two lanes on two threads wait for Python's lock whenever both come out of a call of torch; nobody needs the lock during
-a recorded step. A recording has the very calls that were recorded, in their order, nothing fused: the same bits.
+Two lanes on two threads wait for Python's lock whenever both return from a call of torch; a recorded step does not need
+the lock. A recording repeats the same calls in the same order with nothing fused, so it gives the same bits.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from torch import Tensor
 from actbench.model.alone import LaneAlone
 
 Gradients = Callable[..., Tensor]
-"""Takes images (N, D), labels (N,), index (B,), the sum of losses (1,) and the network's tensors; gives the sum."""
+"""Takes images (N, D), labels (N,), index (B,), the sum of losses (1,) and the network's tensors; returns the sum."""
 
-_READ_ONLY = 3  # of these, the first so many
+_READ_ONLY = 3  # the first three arguments are only read
 
 _recordings: dict[Hashable, Gradients | None] = {}
-_lock = threading.Lock()  # over `_recordings`, and over the filters of warnings, which are the whole process's
+_lock = threading.Lock()  # guards `_recordings`, and the warning filters, which the whole process shares
 
 
 class LoneStep:
-    """A lane's training step but for the optimizer's part: gather a batch, write its gradients, add up its losses.
+    """A lane's training step without the optimizer: gathers a batch, writes its gradients, adds up its losses.
 
     Args:
-        network: the lane's, on CPU; its tensors are read and written.
-        images, labels: (N, D) and (N,), what batches are gathered from.
-        loss_sum: (1,), to which a batch adds the sum of its losses.
-        size: images of a whole batch; only whole batches are recorded.
-        kind: equal for networks that differ in the numbers in their tensors alone. These share a recording, which
+        network: the lane's network, on CPU; its tensors are read and written.
+        images, labels: (N, D) and (N,); batches are gathered from them.
+        loss_sum: (1,); each batch adds the sum of its losses.
+        size: images in a full batch; only full batches are recorded.
+        kind: equal for networks that differ only in the numbers in their tensors. They share one recording, which
             stays in memory (about half a megabyte).
     """
 
@@ -49,7 +49,7 @@ class LoneStep:
 
     @contextmanager
     def replaying(self) -> Iterator[None]:
-        """Take whole batches from the recording, in this thread. Said once an epoch: a step would notice the cost."""
+        """Replay full batches in this thread. Entered once per epoch: entering it in every step would cost time."""
         with _as_recorded():
             self._replayed = self._recording
             try:
@@ -58,7 +58,7 @@ class LoneStep:
                 self._replayed = None
 
     def __call__(self, index: Tensor, threads: int) -> None:
-        """Take the images `index` (B,); several threads share the products, which no recording can let them."""
+        """Process the images `index` (B,). With several threads nothing is replayed: a recording cannot share."""
         if self._replayed is not None and threads == 1 and len(index) == self._size:
             self._replayed(self._images, self._labels, index, self._loss_sum, *self._tensors)
         else:
@@ -77,16 +77,15 @@ class LoneStep:
 def _call_by_call(
     network: LaneAlone, threads: int, size: int, images: Tensor, labels: Tensor, index: Tensor, loss_sum: Tensor
 ) -> Tensor:
-    """What a step is, and what is recorded. `size` is the index' length, which a recording would take for a tensor."""
+    """Compute a step; this is also what is recorded. `size` is len(index), which a recording would make a tensor."""
     batch = images.index_select(0, index), labels.index_select(0, index)
     return loss_sum.add_(network.backpropagate(*batch, threads), alpha=size)
 
 
 def _record(network: LaneAlone, example: tuple[Tensor, ...]) -> Gradients | None:
-    """Record a network's gradients of a batch, or return None where that cannot be had, or not to the same bits.
+    """Record how a network computes a batch's gradients; return None if that fails or does not give the same bits.
 
-    torch calls recordings deprecated and does not support them on Python 3.14. What they are made of, the calls one by
-    one, is always there instead.
+    torch has deprecated recordings and does not support them on Python 3.14. Making the calls one by one always works.
     """
     if sys.version_info >= (3, 14) or not hasattr(torch.jit, "trace"):
         return None
@@ -99,13 +98,13 @@ def _record(network: LaneAlone, example: tuple[Tensor, ...]) -> Gradients | None
         warnings.filterwarnings("ignore", ".*torch.jit.trace.* is deprecated")
         try:
             recording: Gradients = torch.jit.trace(gradients, _copied(example), check_trace=False)  # type: ignore[no-untyped-call]
-        except RuntimeError:  # a call that this torch cannot record
+        except RuntimeError:  # this torch cannot record one of the calls
             return None
     return recording if _agree(gradients, recording, example) else None
 
 
 def _agree(one: Gradients, other: Gradients, example: tuple[Tensor, ...]) -> bool:
-    """Whether both leave the same bits in all they write to: torch leaves calls out that it takes for useless."""
+    """Whether both write the same bits: a recording lacks the calls that torch considers useless."""
     left, right = _copied(example), _copied(example)
     with _as_recorded():
         one(*left)
@@ -115,11 +114,11 @@ def _agree(one: Gradients, other: Gradients, example: tuple[Tensor, ...]) -> boo
 
 
 def _copied(example: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The same images, labels and index, and copies of everything else."""
+    """Return the same images, labels and index, and copies of everything else."""
     return (*example[:_READ_ONLY], *(tensor.clone() for tensor in example[_READ_ONLY:]))
 
 
 def _as_recorded() -> AbstractContextManager[None]:
-    """Let this thread's recordings run call by call as they were recorded, neither fused nor taken apart."""
+    """Let this thread's recordings run call by call as recorded, without fusing or rewriting them."""
     context: AbstractContextManager[None] = torch.jit.optimized_execution(False)  # type: ignore[attr-defined]
     return context

@@ -1,7 +1,7 @@
-"""Measuring a stack of lanes: losses, accuracies and neuron health after an epoch (layer 3).
+"""Measures a stack of lanes after an epoch: losses, accuracies and neuron health.
 
-Imports the stack and neuron health. One pass over the training images and one over the test images give
-everything; whichever of them the config names as the probe also feeds the health meters.
+One pass over the training images and one over the test images give everything; the images that the config names as the
+probe also feed the health meters.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from actbench.engine.lanes import LaneStack
 from actbench.neurons import Chunk, DeathLedger, HealthMeter, LayerHealth, SampleHealth, summarize
 from actbench.store.csv import Row
 
-_BATCH = 500  # images an evaluation call; fixed, since it is part of what decides a result's last bit
+_BATCH = 500  # images per evaluation call; fixed, because the last bit of a result depends on it
 SAMPLE = 1000
-"""Training images on which gradients, effective rank and centred dormancy are measured: means need no more."""
+"""Training images on which gradients, effective rank and centred dormancy are measured: enough for means."""
 
 
 class Measurer:
-    """Keeps what measuring one stack needs from epoch to epoch: the rows so far and who is dead."""
+    """Measures one stack, and keeps from epoch to epoch the rows so far and which units are dead."""
 
     def __init__(self, stack: LaneStack) -> None:
         self.stack = stack
@@ -38,14 +38,14 @@ class Measurer:
 
     @property
     def epoch(self) -> int:
-        """The last epoch that was measured; -1 before the untrained network was."""
+        """The last epoch measured; -1 before the untrained network is measured."""
         return len(self.rows[0]) - 1
 
     @torch.no_grad()
     def measure(self, batch_losses: Tensor | None, train_s: float) -> None:
-        """Append the next epoch's row to every lane; `batch_losses` (L,) and `train_s` are of its training.
+        """Append the next epoch's row to every lane; `batch_losses` (L,) and `train_s` come from training that epoch.
 
-        A lane whose loss is not finite gets a row with nothing but that: its other numbers mean nothing.
+        If a lane's loss is not finite, its row contains only losses and times: the other numbers would mean nothing.
         """
         started = time.perf_counter()
         stack, arrays, epoch = self.stack, self.stack.arrays, self.epoch + 1
@@ -86,12 +86,12 @@ class Measurer:
     def _evaluate(
         self, images: Tensor, labels: Tensor, meters: list[HealthMeter], probe: int
     ) -> tuple[list[float], list[float]]:
-        """Return mean loss and accuracy of each lane; feed the first `probe` images to the meters."""
+        """Return each lane's mean loss and accuracy; feed the first `probe` images to the meters."""
         network, L, n = self.stack.network, len(self.rows), len(labels)
 
         def evaluate(start: int) -> tuple[Tensor, Tensor, dict[int, Chunk]]:
-            """Sum up one chunk of images; the same bits whichever thread does it."""
-            seen = probe - start  # images of this chunk that belong to the probe
+            """Sum up one chunk of images, with the same bits on any thread."""
+            seen = probe - start  # how many images of this chunk belong to the probe
             chunks: dict[int, Chunk] = {}
 
             def observe(k: int, z: Tensor, a: Tensor) -> None:
@@ -116,7 +116,7 @@ class Measurer:
         return (loss_sum / n).tolist(), (correct_sum.double() / n).tolist()
 
     def _read_sample(self) -> SampleHealth:
-        """Measure what the first training images are enough for; the gradients go through the plane."""
+        """Measure what needs only the first training images; this overwrites the gradient buffer."""
         network, L = self.stack.network, len(self.rows)
         x = self.stack.arrays.train_images[:SAMPLE].expand(L, -1, -1)
         labels = self.stack.arrays.train_labels[:SAMPLE].expand(L, -1)
@@ -124,14 +124,14 @@ class Measurer:
         with network.undivided() as threads:
             network.forward(x, lambda k, z, a: outputs.append(a))
             network.backpropagate(x, labels, moves=False)
-            if x.device.type == "cuda":  # nothing else computes on the processors then
+            if x.device.type == "cuda":  # the processors have nothing else to do
                 threads = usable_threads()
             each = functools.partial(side_by_side, threads=min(threads, L))
             return SampleHealth.of(outputs, network.weight_gradients(), each)
 
     def _count_deaths(self, epoch: int) -> tuple[list[int | None], list[int | None]]:
         L = len(self.rows)
-        if not self.health:  # no hidden units: nothing to count, which is not 0
+        if not self.health:  # no hidden units: there is nothing to count, which is not the same as 0
             return [None] * L, [None] * L
         dead = torch.cat([layer.dead for layer in self.health], dim=1)  # (L, units)
         if self.ledger is None:
@@ -141,7 +141,7 @@ class Measurer:
         return deaths.tolist(), revivals.tolist()
 
     def final_metrics(self, lane: int) -> Row:
-        """Return a run's numbers for runs.csv: those of the last epoch, deaths over all, and the time."""
+        """Return a run's numbers for runs.csv: the last epoch's, the deaths in all epochs, and the time."""
         rows = self.rows[lane]
         last, trained = rows[-1], rows[1:]
         wall_s = sum(float(row["train_s"] or 0) + float(row["evaluate_s"] or 0) for row in rows)
@@ -161,13 +161,13 @@ class Measurer:
         }
 
     def layers(self, lane: int) -> list[Row]:
-        """Return the numbers of each layer after the last epoch, by name; the output layer is the last."""
+        """Return each layer's numbers after the last epoch; the output layer comes last."""
         names = [*(layer.name for layer in self.stack.network.structure.layers), "output"]
         by_layer = summarize(self.health, self.sample, lane)[1]
         return [{"name": name, **numbers} for name, numbers in zip(names, by_layer, strict=True)]
 
     def neurons(self, lane: int) -> list[Row]:
-        """Return one row a hidden unit, as neurons.csv has it; `died_in` is 0 for a unit born dead."""
+        """Return one row per hidden unit, as in neurons.csv; `died_in` is 0 for a unit born dead."""
         rows: list[Row] = []
         for k, health in enumerate(self.health):
             assert self.ledger is not None
@@ -180,12 +180,12 @@ class Measurer:
 
 
 def diverged(row: Row) -> bool:
-    """Whether a loss of this epoch is not finite."""
+    """Whether this epoch's batch loss or training loss is not finite."""
     return any(loss is not None and not math.isfinite(loss) for loss in (row["batch_loss"], row["train_loss"]))
 
 
 def _probe_sizes(variant: Variant, n_train: int) -> tuple[int, int]:
-    """How many training and how many test images the probe takes."""
+    """Return how many training images and how many test images the probe uses."""
     if variant.probe == "test":
         return 0, n_train + 10**9
     return (n_train, 0) if variant.probe == "train" else (int(variant.probe), 0)

@@ -1,7 +1,7 @@
-"""Whether a lane alone shares its products between threads, found out while it trains (layer 3; the model's type only).
+"""Decides during training whether a single lane shares its products among threads.
 
-Sharing is a third faster on an idle machine, and several times slower while another process keeps a processor busy,
-which may begin and end at any time. The bits are the same.
+Sharing is a third faster on an idle machine, but several times slower while another process keeps a processor busy,
+and such a process may start or end at any time. The bits of the result are the same either way.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
 
 
 class Pace:
-    """Lets a network share its products between its threads for as long as that is faster than to go without.
+    """Lets a network share its products among its threads as long as that is faster than not sharing.
 
-    Steps are timed in windows. After one without sharing, sharing is tried. Where a shared window takes longer than
-    the last one without, the next goes without: 20 steps, and twice as many each time that sharing fails at once,
-    up to 400. Once in 1,000 steps a window goes without all the same, so that its time is that of the machine as it is.
+    Steps are timed in windows. After a window without sharing, sharing is tried. If a shared window takes longer per
+    step than the last unshared one, the next window is unshared: 20 steps, doubled up to 400 each time that sharing
+    fails at once. Every 1,000 steps one window is unshared anyway, to keep its time up to date.
     """
 
     _WINDOW, _LONGEST, _PERIOD = 20, 400, 1000
 
     def __init__(self, network: LaneNetwork) -> None:
         self._network, self._threads = network, network.threads
-        self._alone_s = 0.0  # a step without sharing
+        self._alone_s = 0.0  # seconds per step without sharing
         self._shared_for = 0  # steps
         self._wait = self._WINDOW
         self._open(threads=1, steps=self._WINDOW)
 
     def step(self) -> None:
-        """Note that a step begins."""
+        """Record that a step begins."""
         if self._threads > 1:
             if self._left == 0:
                 self._judge((time.perf_counter() - self._since) / self._steps)
@@ -42,7 +42,7 @@ class Pace:
         self._network.threads = self._threads
 
     def _judge(self, step_s: float) -> None:
-        """Choose the next window by the time of a step in the last."""
+        """Choose the next window from the last one's seconds per step."""
         if self._network.threads == 1:
             self._alone_s, self._shared_for = step_s, 0
             self._open(self._threads, self._WINDOW)

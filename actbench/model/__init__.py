@@ -1,14 +1,11 @@
-"""The stacked network: parameters, initial weights and the forward pass of L networks at once (layer 3).
-
-Imports the registries, `config` (for the shape of a variant) and torch. Touches no files and no devices
-but the one it is given.
+"""The stacked network: parameters, initial weights, forward and backward pass of L networks at once.
 
 Notation:
-    L lanes, B batch, D inputs (784), H hidden width (512), C classes (10), P numbers in a lane's plane
+    L lanes, B batch, D inputs (784), H hidden width (512), C classes (10), P numbers in a lane's row of a flat buffer
 
-All of a lane's parameters lie one after the other in one row of a *plane* `theta` (L, P), and their
-gradients in a second one. A weight is a view into it, `(L, in, out)`; the optimizer sees rows of the plane
-alone, so that one fused kernel updates a whole lane; saving, comparing or freezing a lane is one row.
+The *flat parameter buffer* `theta` (L, P) holds all parameters of a lane one after another in one row; a second buffer
+with the same layout, `grad`, holds their gradients. A weight is a view `(L, in, out)` into the buffer. The optimizer
+sees only rows of the buffer, so one fused kernel updates a whole lane; a lane is saved or compared as one row.
 """
 
 from __future__ import annotations
@@ -23,19 +20,19 @@ from torch import Tensor
 
 from actbench.activations import ACTIVATIONS
 from actbench.activations.definition import Link, chain_function, chain_slope, chain_sup_slope
-from actbench.compute import PLANE_SHARE
+from actbench.compute import PADDING
 from actbench.config import Choice, Variant
 from actbench.model.alone import LaneAlone
 from actbench.model.initial import fresh_statistics, initialise
-from actbench.model.layers import Convolution, FromPlane, Linear, cross_entropy, pool
+from actbench.model.layers import Convolution, FromBuffer, Linear, cross_entropy, pool
 from actbench.model.noise import Demand, generator
 from actbench.model.structure import Layer, Structure
 
 __all__ = ["LaneNetwork", "Observer", "Structure", "generator"]
 
 Observer = Callable[[int, Tensor, Tensor], None]
-"""Called as (layer, z (L, R, H), a (L, R, H)): the input and the output of a layer's activation function, a row an
-image, or a row a position of an image where the layer is a convolution."""
+"""Called as (layer, z (L, R, H), a (L, R, H)): the input and the output of a layer's activation function, with one row
+per image, or one row per position of an image if the layer is a convolution."""
 
 _BN_MOMENTUM, _BN_EPS = 0.1, 1e-5  # the defaults of torch.nn.BatchNorm1d
 
@@ -53,12 +50,13 @@ class LaneNetwork:
 
     Args:
         variants: one per lane, all of the same `Structure`; lanes with the same activation should be
-            neighbours, since each run of them is one call.
+            neighbours, because each group of neighbours is one call.
         seeds: one per lane; initial weights are a function of the lane's variant and seed alone.
         inputs, classes: the size of an image and the number of labels.
-        device: where the planes live.
+        device: where the flat buffers are.
 
-    `threads` may be set at any time: how many share a lane's products on CPU. It does not change their bits.
+    `threads` is the number of threads that share a lane's products on CPU. You may set it at any time; it does not
+    change the bits of the result.
     """
 
     def __init__(
@@ -70,7 +68,7 @@ class LaneNetwork:
         self.structure = structures.pop()
         self.segments = {segment.name: segment for segment in self.structure.segments()}
         size = max(segment.end for segment in self.segments.values())
-        self.theta = torch.zeros(len(variants), -(-size // PLANE_SHARE) * PLANE_SHARE)  # (L, P)
+        self.theta = torch.zeros(len(variants), -(-size // PADDING) * PADDING)  # (L, P)
         self.threads = 1
         self.activations = _activation_runs(variants)
         for lane, (variant, seed) in enumerate(zip(variants, seeds, strict=True)):
@@ -89,7 +87,7 @@ class LaneNetwork:
         self.alone = self._lane_alone()
 
     def _lane_alone(self) -> LaneAlone | None:
-        """The faster way to train a lane alone, where it is one that needs no more than that."""
+        """Return the faster way to train a single lane, or None if this network needs the general way."""
         products = [*self._hidden, self._output]
         lone = [product.alone for product in products if isinstance(product, Linear) and product.alone is not None]
         plain = all(self._slope_suffices) and not self.demands and self._smoothing is None
@@ -99,7 +97,7 @@ class LaneNetwork:
         return LaneAlone(hidden, [self._chain(k, self.activations[0]) for k in range(len(hidden))], output)
 
     def _noise_demands(self, drops: Sequence[bool]) -> list[Demand]:
-        """What a training step draws at random: for each layer the random slopes, and what is dropped."""
+        """Return what a training step draws at random: each layer's random slopes and dropout."""
         demands: list[Demand] = []
         dropping = tuple(lane for lane, drop in enumerate(drops) if drop)
         for layer in self.structure.layers:
@@ -130,14 +128,15 @@ class LaneNetwork:
         *,
         moves: bool = True,
     ) -> Tensor:
-        """Write the gradients of each lane's mean loss into the plane; return these losses (L,).
+        """Write the gradients of each lane's mean loss into `grad`; return these losses (L,).
 
-        The products' gradients are written out by hand, into their places. Between two products stands a factor,
-        the activation's exact slope; or autograd, where BatchNorm, learned parameters, pooling or a width that
-        changes ask for more. That is a third faster than autograd for all of it, and the same to rounding.
+        The gradients of the products are computed by hand, straight into the buffer. Between two products the gradient
+        is multiplied by the activation's exact slope, or passes through autograd if BatchNorm, learned parameters,
+        pooling or a change of width require it. This is a third faster than autograd throughout, and equal up to
+        rounding.
 
-        x (L, B, D), labels (L, B); `noise` holds what `demands` asks for; without it nothing is dropped and random
-        slopes have their mean. BatchNorm uses the batch, and `moves` its statistics.
+        x (L, B, D), labels (L, B). `noise` contains what `demands` asks for; without it nothing is dropped and random
+        slopes take their mean. BatchNorm uses the batch's statistics, and updates its running ones if `moves`.
         """
         B = x.shape[1]
         noise = noise or {}
@@ -167,7 +166,7 @@ class LaneNetwork:
         return losses
 
     def _kept(self, layer: Layer, noise: Mapping[str, Tensor]) -> Tensor | None:
-        """The factor that drops outputs of a layer, and scales up the others so that their mean stays."""
+        """Return the factor that drops outputs of a layer and scales up the others to keep their mean."""
         drawn = noise.get(f"{layer.name}.dropout")
         if drawn is None or self._dropout is None:
             return None
@@ -194,13 +193,13 @@ class LaneNetwork:
         return torch.cat([part.expand(-1, width) for part in parts])
 
     def weight_gradients(self) -> list[Tensor]:
-        """Views of the last gradients of the products' weights, (L, ...), layer by layer, the output's at the end."""
+        """Return views of the last weight gradients, (L, ...), layer by layer; the output layer comes last."""
         return [self._gradients[f"{name}.weight"] for name in (*(x.name for x in self.structure.layers), "output")]
 
     def weights(self, lane: int) -> dict[str, Tensor]:
-        """One lane's parameters and statistics on the CPU, as torch's own modules keep them.
+        """Return one lane's parameters and statistics on the CPU, in the layout of torch's own modules.
 
-        Weights are (out, in); behind a convolution `in` counts as `nn.Flatten` does, channel by channel.
+        Weights are (out, in); after a convolution, `in` is ordered as `nn.Flatten` does, channel by channel.
         """
         named = {name: segment.of(self.theta)[lane] for name, segment in self.segments.items()}
         named |= {name: statistic[lane] for name, statistic in self.statistics.items()}
@@ -220,7 +219,7 @@ class LaneNetwork:
 
     @contextmanager
     def undivided(self) -> Iterator[int]:
-        """Keep products undivided, and give the number of threads that are free for something else instead."""
+        """Keep products undivided inside the block; yield how many threads are free for other work."""
         free, self.threads = self.threads, 1
         try:
             yield free
@@ -233,7 +232,7 @@ class LaneNetwork:
         return Linear(*parts) if side is None else Convolution(side, *parts)
 
     def _is_a_factor(self, layer: Layer) -> bool:
-        """Whether what follows a layer's product is differentiated by a factor, the activation's slope."""
+        """Whether the activation's slope alone is the derivative of what follows a layer's product."""
         learns = any(name.startswith(f"{layer.name}.") for name, _ in self.structure.learned)
         return layer.pre == layer.post and layer.side is None and not self.structure.batch_norm and not learns
 
@@ -247,7 +246,7 @@ class LaneNetwork:
         observe: Observer | None = None,
         noise: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
-        """Apply what stands between two products: activation, BatchNorm before or after it, pooling."""
+        """Apply what comes between two products: activation, BatchNorm before or after it, pooling."""
         if self.structure.batch_norm == "before":
             z = self._normalise(k, z, batch, moves)
         a = self._per_activation(k, z, chain_function, noise or {})
@@ -259,15 +258,15 @@ class LaneNetwork:
         return a if side is None else pool(a, side)
 
     def _parameter(self, name: str, lanes: slice = slice(None)) -> Tensor:
-        """A parameter (l, *shape) of some lanes for autograd to use; its gradient goes to the plane."""
+        """Return a parameter (l, *shape) of some lanes for autograd; its gradient is written to the flat buffer."""
         weight, gradient = self._weights[name][lanes], self._gradients[name][lanes]
         if not torch.is_grad_enabled():
             return weight
-        out: Tensor = FromPlane.apply(weight.detach().requires_grad_(), gradient)  # type: ignore[no-untyped-call]
+        out: Tensor = FromBuffer.apply(weight.detach().requires_grad_(), gradient)  # type: ignore[no-untyped-call]
         return out
 
     def _normalise(self, k: int, z: Tensor, batch: bool, moves: bool) -> Tensor:
-        """BatchNorm of each lane by itself: one call on (B, L*H), with the batch's statistics or the running ones."""
+        """Apply BatchNorm to each lane: one call on (B, L*H), with the batch's statistics or the running ones."""
         L, B, H = z.shape
         name = f"{self.structure.layers[k].name}.norm"
         flat = z[0] if L == 1 else z.transpose(0, 1).reshape(B, L * H)
@@ -285,7 +284,7 @@ class LaneNetwork:
         return flat.unsqueeze(0) if L == 1 else flat.view(B, L, H).transpose(0, 1)
 
     def _per_activation(self, k: int, z: Tensor, apply: Callable[..., Tensor], noise: Mapping[str, Tensor]) -> Tensor:
-        """Apply each run of lanes' own activation (or its slope) to its slice of z (L, B, H)."""
+        """Apply each group of lanes' activation (or its slope) to its slice of z (L, B, H)."""
         parts = []
         for run in self.activations:
             drawn = [noise.get(f"{self.structure.layers[k].name}.slope.{i}") for i in range(len(run.chain))]
@@ -298,7 +297,7 @@ class LaneNetwork:
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _chain(self, k: int, run: ActivationRun) -> list[Link]:
-        """The run's activations with their parameters, the learned ones as tensors (l, 1, 1) or (l, 1, H)."""
+        """Return the group's activations with their parameters; learned ones are tensors (l, 1, 1) or (l, 1, H)."""
         chain: list[Link] = []
         layer = self.structure.layers[k]
         for i, choice in enumerate(run.chain):
@@ -310,12 +309,12 @@ class LaneNetwork:
 
 
 def _rows(x: Tensor, batch: int, layer: Layer) -> Tensor:
-    """What the layer before gave, as rows that a layer reads: one an image, or one a position of an image."""
+    """Shape the output of the layer before into the rows that a layer reads: one per image, or one per position."""
     return x.reshape(len(x), batch if layer.side is None else batch * layer.positions, layer.reads)
 
 
 def _per_lane(values: Sequence[float], device: torch.device) -> Tensor | None:
-    """One number a lane, (L, 1, 1), or None where all are 0."""
+    """Return one number per lane, (L, 1, 1), or None if all are 0."""
     return torch.tensor(values, device=device).view(-1, 1, 1) if any(values) else None
 
 

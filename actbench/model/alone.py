@@ -1,8 +1,8 @@
-"""The step of a lane alone in plain matrices (layer 3; imports the layers, the activations' curves and torch).
+"""The training step of a single lane, with plain matrices.
 
-A call of torch gives Python's lock back and takes it again. With two lanes on two threads that is where a step
-waits, whatever the call does: here are half as many as in `LaneNetwork`, and all that they read and write is at
-hand as plain tensors, so that they can be recorded and become one call.
+Every call of torch releases Python's lock and takes it again. With two lanes on two threads, a step waits there,
+whatever the call does. This step makes half as many calls as `LaneNetwork`, and everything it reads and writes is a
+plain tensor, so the calls can be recorded and become one.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from actbench.model.layers import LoneLinear, cross_entropy
 
 @dataclass(frozen=True)
 class LaneAlone:
-    """A multilayer perceptron of one lane, in which only activations without parameters stand between products.
+    """A multilayer perceptron of one lane with nothing but activations without learned parameters between products.
 
-    It shares the lane's planes: `backpropagate` is what `LaneNetwork.backpropagate` does, for this case.
+    It shares the lane's flat buffers: `backpropagate` does what `LaneNetwork.backpropagate` does, for this case.
     """
 
     hidden: Sequence[LoneLinear]
@@ -28,17 +28,17 @@ class LaneAlone:
     output: LoneLinear
 
     def tensors(self) -> list[Tensor]:
-        """All parameters and gradients that a step reads and writes, in the order in which `on` takes them."""
+        """Return all parameters and gradients that a step reads or writes, in the order that `on` expects."""
         return [tensor for product in (*self.hidden, self.output) for tensor in product.tensors()]
 
     def on(self, tensors: Sequence[Tensor]) -> LaneAlone:
-        """The same network with other tensors in the places of its own."""
+        """Return the same network with other tensors in place of its own."""
         rest = iter(tensors)
         *hidden, output = [product.on(rest) for product in (*self.hidden, self.output)]
         return LaneAlone(hidden, self.chains, output)
 
     def backpropagate(self, x: Tensor, labels: Tensor, threads: int) -> Tensor:
-        """Write the gradients of the mean loss into the plane; return this loss (). x (B, D), labels (B,)."""
+        """Write the gradients of the mean loss into the flat buffer; return the loss (). x (B, D), labels (B,)."""
         tape: list[tuple[LoneLinear, Sequence[Link], Tensor, Tensor]] = []
         for product, chain in zip(self.hidden, self.chains, strict=True):
             z = product.forward(x, threads)

@@ -1,4 +1,4 @@
-"""The weights and statistics with which networks begin (layer 3; imports the registries, `config` and torch)."""
+"""Initial weights and BatchNorm statistics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from actbench.model.structure import Layer, Structure
 
 
 def initialise(structure: Structure, theta: Tensor, variant: Variant, seed: int) -> None:
-    """Draw the weights of one lane, theta (1, P) on the CPU: layer by layer, each in the order weights, biases."""
+    """Draw the weights of one lane, theta (1, P) on the CPU, layer by layer: first the weights, then the biases."""
     draws = generator(seed, "init")
     init = INITIALIZERS[variant.init.name]
     segments = {segment.name: segment for segment in structure.segments()}
@@ -46,7 +46,7 @@ def initialise(structure: Structure, theta: Tensor, variant: Variant, seed: int)
 
 
 def fresh_statistics(structure: Structure, theta: Tensor) -> dict[str, Tensor]:
-    """BatchNorm's running mean 0 and variance 1, (L, width) each, by name, beside the plane theta (L, P)."""
+    """Return BatchNorm's running means 0 and variances 1, (L, width) each, by name, on the device of theta (L, P)."""
     statistics: dict[str, Tensor] = {}
     for segment in structure.segments():
         if segment.name.endswith("norm.weight"):

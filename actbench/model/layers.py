@@ -1,7 +1,4 @@
-"""What computes with a plane's parameters and writes their gradients into it, and the loss (layer 3).
-
-Imports `compute` and torch.
-"""
+"""Products and convolutions, whose parameters and gradients are views into the flat buffers; pooling; the loss."""
 
 from __future__ import annotations
 
@@ -14,14 +11,14 @@ from torch import Tensor
 
 from actbench.compute import spread
 
-_SMALL = 1 << 16  # weights of a product that is not worth sharing between threads
+_SMALL = 1 << 16  # a product with fewer weights is not worth sharing among threads
 
 
 class Linear:
-    """x @ w + b for every lane, and its gradients written straight into the plane.
+    """x @ w + b for every lane, with its gradients written straight into the flat buffer.
 
-    w (L, in, out), b (L, out) or None, and their gradients are views. A lane alone takes the plain product: it is
-    the fastest on CPU, and its bits depend on nothing else.
+    w (L, in, out), b (L, out) or None, and their gradients are views. A single lane uses the plain product: it is the
+    fastest on CPU, and its bits depend on nothing else.
     """
 
     def __init__(self, w: Tensor, b: Tensor | None, w_grad: Tensor, b_grad: Tensor | None) -> None:
@@ -32,13 +29,13 @@ class Linear:
             self.alone = LoneLinear(w[0], w_grad[0], *biases, worth_sharing=w.numel() > _SMALL)
 
     def forward(self, x: Tensor, threads: int) -> Tensor:
-        """Multiply x (L, B, in), on so many threads where it is worth it -> (L, B, out)."""
+        """Multiply x (L, B, in), shared among `threads` if worthwhile -> (L, B, out)."""
         if self.alone is not None:
             return self.alone.forward(x[0], threads).unsqueeze(0)
         return x @ self.w if self.b is None else torch.baddbmm(self.b.unsqueeze(1), x, self.w)
 
     def backward(self, x: Tensor, g: Tensor, threads: int, *, to_input: bool) -> Tensor:
-        """Write the gradients of w and b for the output's gradient g; return x's (g itself if not asked for)."""
+        """Write the gradients of w and b, given the output's gradient g; return x's (g itself unless `to_input`)."""
         if self.alone is not None:
             return self.alone.backward(x[0], g[0], threads, to_input=to_input).unsqueeze(0)
         if self.b_grad is not None:
@@ -48,32 +45,32 @@ class Linear:
 
 
 class LoneLinear:
-    """What `Linear` is, for the only lane: plain matrices w (in, out), b (out) or None, and their gradients."""
+    """`Linear` for a single lane: plain matrices w (in, out), b (out) or None, and their gradients."""
 
     def __init__(
         self, w: Tensor, w_grad: Tensor, b: Tensor | None, b_grad: Tensor | None, *, worth_sharing: bool
     ) -> None:
         self.w, self.w_grad, self.b, self.b_grad = w, w_grad, b, b_grad
-        self._w_t = w.t()  # made once: on two threads, making views took a tenth of a step
+        self._w_t = w.t()  # created once: on two threads, creating views took a tenth of a step
         self._worth_sharing = worth_sharing
 
     def tensors(self) -> list[Tensor]:
-        """All that it reads and writes, in the order in which `on` takes it."""
+        """Return all tensors that it reads or writes, in the order that `on` expects."""
         return [t for t in (self.w, self.w_grad, self.b, self.b_grad) if t is not None]
 
     def on(self, tensors: Iterator[Tensor]) -> LoneLinear:
-        """The same product with the next of other tensors in the places of its own."""
+        """Return the same product with the next of `tensors` in place of its own."""
         w, w_grad = next(tensors), next(tensors)
         biases = (None, None) if self.b is None else (next(tensors), next(tensors))
         return LoneLinear(w, w_grad, *biases, worth_sharing=self._worth_sharing)
 
     def forward(self, x: Tensor, threads: int) -> Tensor:
-        """Multiply x (B, in), on so many threads where it is worth it -> (B, out)."""
+        """Multiply x (B, in), shared among `threads` if worthwhile -> (B, out)."""
         with spread(threads if self._worth_sharing else 1):
             return x @ self.w if self.b is None else torch.addmm(self.b, x, self.w)
 
     def backward(self, x: Tensor, g: Tensor, threads: int, *, to_input: bool) -> Tensor:
-        """Write the gradients of w and b for the output's gradient g; return x's (g itself if not asked for)."""
+        """Write the gradients of w and b, given the output's gradient g; return x's (g itself unless `to_input`)."""
         if self.b_grad is not None:
             torch.sum(g, dim=0, out=self.b_grad)
         with spread(threads if self._worth_sharing else 1):
@@ -82,10 +79,10 @@ class LoneLinear:
 
 
 class Convolution:
-    """3x3 convolution with a border of zeros for every lane; takes and gives rows, one a position of an image.
+    """3x3 convolution, padded with zeros, for every lane; reads and returns rows, one per position of an image.
 
-    w (L, out, channels, 3, 3), b (L, out) or None, and their gradients are views into the planes. The lanes are
-    groups of one convolution. Never shared between threads: its sums depend on how many there are.
+    w (L, out, channels, 3, 3), b (L, out) or None, and their gradients are views into the flat buffers. The lanes are
+    the groups of one convolution. Threads never share it, because its sums depend on how many there are.
     """
 
     def __init__(self, side: int, w: Tensor, b: Tensor | None, w_grad: Tensor, b_grad: Tensor | None) -> None:
@@ -98,11 +95,11 @@ class Convolution:
         return to_rows(out, len(x))
 
     def backward(self, x: Tensor, g: Tensor, threads: int, *, to_input: bool) -> Tensor:
-        """Write the gradients of w and b for the output's gradient g; return x's (g itself if not asked for)."""
+        """Write the gradients of w and b, given the output's gradient g; return x's (g itself unless `to_input`)."""
         if self.b_grad is not None:
             torch.sum(g, dim=1, out=self.b_grad)
         images, w, g_images = to_images(x, self.side), self.w.flatten(0, 1), to_images(g, self.side)
-        # What autograd calls; torch.nn.grad's functions lose the order of the axes and take several times as long.
+        # Autograd calls this too; torch.nn.grad's functions lose the order of the axes and take several times as long.
         to_images_grad, w_grad, _ = torch.ops.aten.convolution_backward(
             g_images, images, w, None, [1, 1], [1, 1], [1, 1], False, [0, 0], len(x), [to_input, True, False]
         )
@@ -111,7 +108,7 @@ class Convolution:
 
 
 def pool(a: Tensor, side: int) -> Tensor:
-    """The maximum over each 2x2 positions: (L, B * side * side, C) -> (L, B * (side // 2)^2, C)."""
+    """Take the maximum of each 2x2 positions: (L, B * side * side, C) -> (L, B * (side // 2)^2, C)."""
     return to_rows(F.max_pool2d(to_images(a, side), 2), len(a))
 
 
@@ -130,10 +127,10 @@ def to_rows(images: Tensor, lanes: int) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, smoothing: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Mean cross-entropy of each lane (L,), and its gradient (softmax - target) / B by the logits (L, B, C).
+    """Return each lane's mean cross-entropy (L,) and its gradient (softmax - target) / B by the logits (L, B, C).
 
-    The target has 1 - s at the label and s / C more everywhere, s of `smoothing` (L, 1, 1): torch's label_smoothing.
-    Also for a lane alone: logits (B, C) and labels (B,) give a mean ().
+    With s from `smoothing` (L, 1, 1), the target is 1 - s at the label plus s / C everywhere: torch's label_smoothing.
+    For a single lane, logits (B, C) and labels (B,) give a mean ().
     """
     log_p = F.log_softmax(logits, dim=-1)
     at_label = labels.unsqueeze(-1)  # (L, B, 1)
@@ -149,17 +146,17 @@ def cross_entropy(logits: Tensor, labels: Tensor, smoothing: Tensor | None) -> t
     return losses.mean(dim=(-2, -1)), g.div_(labels.shape[-1])
 
 
-class FromPlane(torch.autograd.Function):
-    """A small parameter for one use in a forward pass; backward writes its gradient into the plane."""
+class FromBuffer(torch.autograd.Function):
+    """A small parameter, used once in a forward pass; backward writes its gradient into the flat buffer."""
 
     @staticmethod
     def forward(ctx: Any, parameter: Tensor, grad: Tensor) -> Tensor:
-        """Give the parameter as it is."""
+        """Return the parameter unchanged."""
         ctx.grad = grad
         return parameter.view_as(parameter)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[None, None]:
-        """Overwrite the gradient: no adding up, nothing to zero before a step."""
+        """Overwrite the gradient rather than adding to it, so that no step must zero it first."""
         ctx.grad.copy_(g)
         return None, None

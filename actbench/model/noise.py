@@ -1,7 +1,7 @@
-"""The random numbers of a training step: dropout, random slopes, augmentation (layer 3; imports torch).
+"""The random numbers of a training step: dropout, random slopes, augmentation.
 
-Every lane draws from generators of its own, one a purpose, so that no use of randomness moves another and no lane
-another's. The numbers lie in buffers that are filled before a step: a captured step reads them there.
+Every lane has its own generator for each purpose, so no use of randomness and no lane affects another. The numbers are
+drawn into fixed buffers before each step, where a captured step reads them.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from torch import Tensor
 def generator(seed: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
     """Return the generator of one run for one purpose ("init", "order", ...).
 
-    A function of seed and purpose alone, so that runs with the same seed start from the same standard draw and
-    see the images in the same order. On another kind of device the numbers are others.
+    It depends on seed and purpose alone, so runs with the same seed start from the same standard draw and see the
+    images in the same order. Another kind of device draws other numbers.
     """
     digest = hashlib.sha256(f"actbench:{purpose}:{seed}".encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)

@@ -1,8 +1,4 @@
-"""The shapes of a network and where each parameter lies in its plane (layer 3).
-
-Imports the activations' widths and `config` for a variant's keys; no torch but for its types. See the notation in
-`actbench.model`.
-"""
+"""The shapes of a network and the place of each parameter in the flat buffer, in the notation of `actbench.model`."""
 
 from __future__ import annotations
 
@@ -21,7 +17,7 @@ _ALIGNMENT = 16  # floats: every parameter starts on a cache line of 64 bytes
 
 @dataclass(frozen=True)
 class Segment:
-    """A parameter's place in the plane."""
+    """A parameter's place in the flat buffer."""
 
     name: str
     shape: tuple[int, ...]
@@ -29,7 +25,7 @@ class Segment:
 
     @property
     def size(self) -> int:
-        """How many numbers it holds."""
+        """How many numbers the parameter has."""
         return math.prod(self.shape)
 
     @property
@@ -37,17 +33,17 @@ class Segment:
         """Where the next parameter starts."""
         return self.start + -(-self.size // _ALIGNMENT) * _ALIGNMENT
 
-    def of(self, plane: Tensor) -> Tensor:
-        """Return this parameter of every lane as a view into `plane` (L, P), shaped (L, *shape)."""
-        return plane[:, self.start : self.start + self.size].view(-1, *self.shape)
+    def of(self, buffer: Tensor) -> Tensor:
+        """Return this parameter of every lane as a view into `buffer` (L, P), shaped (L, *shape)."""
+        return buffer[:, self.start : self.start + self.size].view(-1, *self.shape)
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One hidden layer: its name, inputs a unit, width of z (`pre`) and of the activation's output (`post`).
+    """One hidden layer: its name, inputs per unit, width of z (`pre`) and of the activation's output (`post`).
 
-    A convolution has a `side`: it sees images of side x side positions through a window of 3x3. Its units are
-    channels, and the maximum over 2x2 positions follows its activation.
+    A convolution has a `side`: its input images have side x side positions, and its window is 3x3. Its units are
+    channels, and 2x2 max pooling follows its activation.
     """
 
     name: str
@@ -58,28 +54,28 @@ class Layer:
 
     @property
     def positions(self) -> int:
-        """How often a unit computes its z for one image."""
+        """How many times a unit computes z for one image."""
         return 1 if self.side is None else self.side**2
 
     @property
     def pooled(self) -> int:
-        """For how many positions of an image a unit's output goes on."""
+        """How many positions of an image are left after pooling."""
         return 1 if self.side is None else (self.side // 2) ** 2
 
     @property
     def reads(self) -> int:
-        """Width of a row of its input: units, or channels of one position."""
+        """Width of a row of the layer's input: units, or the channels of one position."""
         return self.fan_in if self.side is None else self.fan_in // WINDOW
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
-        """The weight as it lies in the plane: (in, out), or (out, channels, 3, 3) as torch's convolution takes it."""
+        """The weight's shape in the flat buffer: (in, out), or torch's (out, channels, 3, 3) for a convolution."""
         return (self.fan_in, self.pre) if self.side is None else (self.pre, self.reads, 3, 3)
 
 
 @dataclass(frozen=True)
 class Structure:
-    """What runs must share to be stacked: the shapes of everything that is learned or tracked."""
+    """What runs must share to form a stack: the shapes of everything that is learned or tracked."""
 
     inputs: int
     layers: tuple[Layer, ...]
@@ -89,7 +85,7 @@ class Structure:
 
     @classmethod
     def of(cls, variant: Variant, inputs: int, classes: int) -> Structure:
-        """Work out the structure that `variant` gives a network of `inputs` pixels and `classes` classes."""
+        """Return the structure of a variant's network with `inputs` pixels and `classes` classes."""
         layers: list[Layer] = []
         learned: list[tuple[str, tuple[int, ...]]] = []
         plan = [(f"conv.{k}", width) for k, width in enumerate(CHANNELS if variant.network == "cnn" else ())]
@@ -100,7 +96,7 @@ class Structure:
             convolves = name.startswith("conv")
             fan_in = reads * WINDOW if convolves else reads
             pooled = (side or 0) // 2
-            # How many weights of the next layer read one unit of this one.
+            # How many weights of the next layer read one unit of this layer.
             fan_out = next_width * (1 if not convolves else WINDOW if following.startswith("conv") else pooled**2)
             pre = post = nominal
             for i, choice in enumerate(variant.activation):
@@ -118,7 +114,7 @@ class Structure:
         return cls(inputs, tuple(layers), classes, variant.batch_norm, tuple(learned))
 
     def segments(self) -> list[Segment]:
-        """Lay the parameters out in the plane, each on a cache line of its own."""
+        """Lay out the parameters in the flat buffer; each starts on a new cache line."""
         shapes: list[tuple[str, tuple[int, ...]]] = []
         for layer in self.layers:
             shapes.append((f"{layer.name}.weight", layer.weight_shape))
@@ -137,18 +133,18 @@ class Structure:
 
     @property
     def output_fan_in(self) -> int:
-        """Width of what the output layer reads; the images themselves when there is no hidden layer."""
+        """Inputs of the output layer; without hidden layers, the pixels of an image."""
         if not self.layers:
             return self.inputs
         return self.layers[-1].post * self.layers[-1].pooled
 
     @property
     def widths(self) -> str:
-        """Units of each hidden layer, `512 x 256`; `683>342` where its activation takes 683 numbers and gives 342."""
+        """Units per hidden layer, `512 x 256`; `683>342` if its activation maps 683 numbers to 342."""
         texts = [f"{x.pre}" if x.pre == x.post else f"{x.pre}>{x.post}" for x in self.layers]
         return " x ".join(texts) or "none"
 
     @property
     def parameter_count(self) -> int:
-        """Learned numbers of one network: 407,050 for 784-512-10."""
+        """How many numbers one network learns: 407,050 for 784-512-10."""
         return sum(segment.size for segment in self.segments())
