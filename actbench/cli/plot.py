@@ -20,6 +20,7 @@ from actbench.config import Choice, parse_value
 from actbench.config.choices import CHAIN
 from actbench.config.rules import BadValueError
 from actbench.errors import ConfigError, Problem, StoreError, UsageError
+from actbench.figures.neurons import FIRST_LAYER
 from actbench.store import files
 from actbench.store.csv import Row
 from actbench.store.read import read_results, read_rows
@@ -27,7 +28,6 @@ from actbench.store.run import MODEL, RESULT
 from actbench.text import readable, split_commas
 
 COST_LIMIT = 4 * 2**20
-FIRST_LAYER = "hidden.0.weight"
 _WITH_PARAMETERS = re.compile(r"\s*([a-z0-9_]+)\s*\((.*)\)\s*", re.DOTALL)
 
 app = typer.Typer(

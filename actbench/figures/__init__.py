@@ -28,21 +28,9 @@ from actbench.figures.theme import Chart, Theme, alt, configuration
 from actbench.registry import LazyModule
 
 __all__ = [
-    "ENDINGS",
-    "Chart",
-    "Theme",
-    "activations",
-    "check_ending",
-    "configuration",
-    "cost",
-    "curves",
-    "dead",
-    "heatmap",
-    "landscape",
-    "neurons",
-    "render",
-    "specification",
-]
+    "ENDINGS", "Chart", "Theme", "activations", "check_ending", "configuration", "cost", "csp_hash", "curves", "dead",
+    "heatmap", "inert_json", "landscape", "neurons", "render", "specification",
+]  # fmt: skip
 
 vl_convert: Any = LazyModule("vl_convert")
 
@@ -65,7 +53,7 @@ _PAGE = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'sha256-{digest}'; \
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src {script_hash}; \
 style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
@@ -124,16 +112,21 @@ def _page(spec: dict[str, Any], version: str) -> str:
     script = script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
     themes: dict[str, Any] = {"light": configuration("light"), "dark": configuration("dark")}
     return _PAGE.format(
-        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        script_hash=csp_hash(script),
         title=html.escape(spec["title"]["text"]),
         light=themes["light"]["background"],
         dark=themes["dark"]["background"],
-        chart=_inert(spec),
-        themes=_inert(themes),
+        chart=inert_json(spec),
+        themes=inert_json(themes),
         script=script,
     )
 
 
-def _inert(value: Any) -> str:
-    """Return JSON that cannot end the script element that contains it."""
-    return json.dumps(value).replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+def inert_json(value: Any) -> str:
+    """Return JSON that cannot end the script element that contains it, whatever text is in it."""
+    return json.dumps(value, allow_nan=False).replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def csp_hash(text: str) -> str:
+    """Return what a Content-Security-Policy says to allow one inline script or style."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -9,10 +9,10 @@ from typing import Any
 
 from actbench.comparison.contrasts import estimate, sample
 from actbench.comparison.groups import columns_of, group_runs, order
-from actbench.comparison.quantities import Curve, Quantity, Row, quantity
+from actbench.comparison.quantities import Curve, Quantity, Row, quantity, read_once
 from actbench.errors import UnknownNameError, UsageError
 from actbench.figures import theme
-from actbench.figures.panels import Arrangement, differing, no_epochs, seeds
+from actbench.figures.panels import Arrangement, differing, seeds
 from actbench.figures.theme import Chart, alt
 from actbench.text import value_text
 
@@ -52,14 +52,12 @@ def heat_cells(rows: Sequence[Row], keys: tuple[str, str], metric: str, curve: C
         if key not in columns:
             raise UnknownNameError("column", key, columns)
     one = quantity(metric, columns)
-    if one.from_curve and curve is None:
-        raise UsageError(f"{metric} needs the epochs of these runs, which are unknown")
     runs = Arrangement((), (), "", group_runs(rows, keys))
     if not runs.groups:
         raise UsageError("there are no runs to draw: none was given, or all of them failed")
-    cells = []
+    epochs, cells = read_once(curve), []
     for group in runs.groups:
-        of = estimate(sample(group, one, curve or no_epochs, tuple(runs.grouping.mixed)), one, 0.95)
+        of = estimate(sample(group, one, epochs, tuple(runs.grouping.mixed)), one, 0.95)
         low, high = of.interval or (None, None)
         text = "diverged" if group.diverged else "none" if one.threshold else ""
         if of.mean is not None:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from actbench.comparison.groups import columns_of, is_diverged
-from actbench.comparison.quantities import Curve, Quantity, Row, quantity
+from actbench.comparison.quantities import Curve, Quantity, Row, quantity, read_once
 from actbench.errors import UsageError
 from actbench.figures import theme
-from actbench.figures.panels import Arrangement, arrange, no_epochs
+from actbench.figures.panels import Arrangement, arrange
 from actbench.figures.theme import Chart, alt
 from actbench.text import value_text
 
@@ -20,7 +20,7 @@ def landscape(
     by: Sequence[str] | None = None,
     x: str = "dead_ratio",
     y: str = "test_accuracy",
-    curve: Curve = no_epochs,
+    curve: Curve | None = None,
 ) -> Chart:
     """Draw one metric against another, by default test accuracy against the dead ratio.
 
@@ -30,11 +30,11 @@ def landscape(
     found = arrange(rows, by, split=False)
     columns = columns_of([row for group in found.groups for row in group.runs])
     metrics = quantity(x, columns), quantity(y, columns)
-    points = []
+    epochs, points = read_once(curve), []
     for name, group in (member for panel in found.panels for member in panel.members):
         variant = {"series": name, "variant": theme.label(group.label), "dataset": group.dataset}
         for row in group.runs:
-            at = [one.read(row, curve) for one in metrics]
+            at = [one.read(row, epochs) for one in metrics]
             if not is_diverged(row) and None not in at:
                 points.append({**variant, "seed": value_text(row.get("seed")), "x": at[0], "y": at[1]})
     if not points:

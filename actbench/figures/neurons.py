@@ -26,7 +26,9 @@ else:
     np = LazyModule("numpy")
 image: Any = LazyModule("PIL.Image")
 
-SIDE = 28
+FIRST_LAYER = "hidden.0.weight"
+"""The name of the weights that are pictured, in a run's model."""
+_SIDE = 28
 _PICTURES = 8  # in a row
 _BINS = 20
 _STATES = {"dead": "#D55E00", "near-dead": "#F0E442", "other": "#56B4E9"}  # distinct in grey as well
@@ -144,7 +146,7 @@ def galleries(units: Sequence[Row], weights: NDArray[Any] | None) -> list[Galler
     """
     lowest = min(unit["layer"] for unit in units)
     first = [unit for unit in units if unit["layer"] == lowest]
-    if weights is None or weights.shape != (len(first), SIDE * SIDE):
+    if weights is None or weights.shape != (len(first), _SIDE * _SIDE):
         return []
     dead = [i for i, unit in enumerate(first) if unit.get("dead")]
     by_size = sorted(range(len(first)), key=lambda i: number(first[i].get("rms")) or 0.0)
@@ -202,7 +204,7 @@ def _gallery(one: Gallery, *, keyed: bool) -> Chart:
 def picture(incoming: NDArray[Any], limit: float) -> str:
     """Return 784 weights as a PNG in a data address, 28x28 enlarged: dark below 0, light above, grey at 0."""
     scaled = np.nan_to_num(incoming.astype(np.float64), nan=0.0) / limit
-    share = np.clip(scaled, -1, 1).reshape(SIDE, SIDE, 1)
+    share = np.clip(scaled, -1, 1).reshape(_SIDE, _SIDE, 1)
     low, middle, high = (np.asarray(end, dtype=np.float64) for end in _ENDS)
     colours = middle + np.where(share < 0, (low - middle) * -share, (high - middle) * share)
     pixels = colours.round().astype(np.uint8).repeat(_ENLARGED, axis=0).repeat(_ENLARGED, axis=1)

@@ -229,11 +229,6 @@ class LearningCurves:
         return [row for group in groups for row in points[id(group)] if row["epoch"] >= self.first]
 
 
-def no_epochs(row: Row) -> Sequence[Row]:
-    """Stand in for a `Curve` where no metric needs the epochs."""
-    return []
-
-
 def measure(grouping: Grouping, curve: Curve, metric: str, title: str = "") -> LearningCurves:
     """Read `metric` from every epoch of every run; `title` replaces the metric's own.
 

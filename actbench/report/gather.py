@@ -20,10 +20,10 @@ from actbench.config import SETTINGS, Variant
 from actbench.errors import ActbenchError, UsageError
 from actbench.figures.activations import draw_shape
 from actbench.figures.heatmap import heat_cells
-from actbench.figures.neurons import galleries
+from actbench.figures.neurons import FIRST_LAYER, galleries
 from actbench.figures.panels import LearningCurves, measure
 from actbench.metrics import METRICS, UNITS
-from actbench.store.run import CONFIG, StoredProblem, StoredRun
+from actbench.store.run import CONFIG, OUTCOMES, StoredProblem, StoredRun
 from actbench.tables import Column
 from actbench.text import plural, value_text
 
@@ -38,7 +38,6 @@ HEALTH_METRICS = (
 )  # fmt: skip
 _HEAT_METRICS = ("test_accuracy", "dead_ratio")
 _SHADES = 9  # of a heat map; page.css has a colour for each
-_FIRST_LAYER = "hidden.0.weight"
 
 
 @dataclass(frozen=True)
@@ -181,7 +180,7 @@ class _Reader:
 
     def galleries(self, row: Row) -> list[tuple[str, list[tuple[int, str, str]]]]:
         def read(run: StoredRun) -> list[tuple[str, list[tuple[int, str, str]]]]:
-            weights, units = run.weights().get(_FIRST_LAYER), run.neurons()
+            weights, units = run.weights().get(FIRST_LAYER), run.neurons()
             return [
                 (one.heading, [(unit["unit"], _caption(unit), picture) for unit, picture in one.pictured])
                 for one in (galleries(units, weights) if units else [])
@@ -206,7 +205,7 @@ def _title(groups: Sequence[Group], baseline: str) -> str:
 
 def _facts(rows: Sequence[Row], groups: Sequence[Group]) -> list[tuple[str, str]]:
     """Return names and values for the head of the page."""
-    counts = {status: sum(row["status"] == status for row in rows) for status in ("done", "diverged", "failed")}
+    counts = {status: sum(row["status"] == status for row in rows) for status in OUTCOMES}
     ended = ", ".join(f"{n} {status}" for status, n in counts.items() if n)
     return [
         ("variants", str(len(groups))),
