@@ -230,7 +230,7 @@ def test_neurons_are_pictured_dead_ones_and_active_ones(results: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("output", "message"), [("page.pdf", "ends in .html"), ("nowhere/page.html", "there is no folder")]
+    ("output", "message"), [("page.pdf", "ends in .html"), ("nowhere/page.html", "does not exist; create it first")]
 )
 def test_an_impossible_output_is_refused_before_anything_is_read(
     results: Path, tmp_path: Path, output: str, message: str
