@@ -1,4 +1,4 @@
-"""The command line as a person uses it: commands, streams, exit codes, faults."""
+"""The command line as you use it: commands, streams, exit codes, faults."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def loaded_by(*arguments: object, first: str = "") -> str:
     ],
     ids=lambda arguments: " ".join(map(str, arguments[:2])).replace(str(ROOT), ""),
 )
-def test_looking_things_up_never_imports_torch(arguments: list[object]) -> None:
+def test_light_commands_never_import_torch(arguments: list[object]) -> None:
     assert loaded_by(*arguments) == "loaded: []"
 
 
@@ -190,7 +190,7 @@ def test_dead_units_of_each_epoch_are_those_before_plus_deaths_less_revivals(con
             assert now == before + line["deaths"] - line["revivals"]  # type: ignore[operator]
 
 
-def test_the_same_command_again_trains_nothing_says_so_and_leaves_every_byte(
+def test_repeating_a_finished_command_trains_nothing_and_leaves_every_byte(
     config: Path, results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("train", "-c", config, "--results", results, "-q") == 0
@@ -202,7 +202,7 @@ def test_the_same_command_again_trains_nothing_says_so_and_leaves_every_byte(
     assert again.out == first
 
 
-def test_with_nothing_to_train_runs_csv_still_loses_the_rows_of_deleted_runs(config: Path, results: Path) -> None:
+def test_runs_csv_loses_the_rows_of_deleted_runs_even_if_nothing_trains(config: Path, results: Path) -> None:
     assert run("train", "-c", config, "--results", results, "--seeds", 2) == 0
     gone, kept = sorted(path for path in results.iterdir() if (path / "result.json").exists())
     shutil.rmtree(gone)
@@ -213,7 +213,7 @@ def test_with_nothing_to_train_runs_csv_still_loses_the_rows_of_deleted_runs(con
     assert [row["run_id"] for row in rows_of(results)] == [kept.name]
 
 
-def test_force_trains_anew_to_the_same_weights_and_metrics_to_the_bit(config: Path, results: Path) -> None:
+def test_force_trains_again_to_bit_identical_weights_and_metrics(config: Path, results: Path) -> None:
     assert run("train", "-c", config, "--results", results, "-q") == 0
     models = {path: path.read_bytes() for path in results.rglob("model.safetensors")}
     rows = rows_of(results)
@@ -245,7 +245,7 @@ def test_json_puts_only_json_on_stdout(config: Path, results: Path) -> None:
     assert json.loads(actbench("list", "activations", "--format", "json").stdout)["activations"][0]["name"] == "relu"
 
 
-def test_quiet_says_nothing_beside_the_result(config: Path, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_quiet_prints_nothing_but_the_result(config: Path, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("train", "-c", config, "--results", results, "--quiet") == 0
     assert capsys.readouterr().err == ""
 
@@ -273,7 +273,7 @@ def test_several_configs_train_side_by_side_and_are_compared(
 # --- faults --------------------------------------------------------------------------------------------------
 
 
-def test_a_bad_config_is_told_with_its_place_and_nothing_is_started(tmp_path: Path, results: Path) -> None:
+def test_every_problem_in_a_config_is_reported_with_its_place_and_nothing_starts(tmp_path: Path, results: Path) -> None:
     bad = write(tmp_path / "bad.yaml", "activation: swsh\nlr: fast\n")
     done = actbench("train", "-c", bad, "--results", results)
     assert done.returncode == 2
@@ -298,7 +298,7 @@ def test_a_bad_config_is_told_with_its_place_and_nothing_is_started(tmp_path: Pa
         ["compare", "--format", "htlm"],
     ],
 )
-def test_a_command_that_cannot_be_carried_out_ends_with_2_and_a_sentence(
+def test_a_wrong_command_line_exits_with_2_and_a_sentence(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -364,7 +364,7 @@ def test_no_command_has_a_json_flag_beside_its_format() -> None:
     assert not [name for name, command in all_commands().items() for p in command.params if "--json" in p.opts]
 
 
-def test_a_diverged_run_is_shown_and_counted_and_ends_with_0(
+def test_a_diverged_run_is_shown_and_counted_and_exits_with_0(
     config: Path, results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wild = ["--set", "activation=identity", "--set", "optimizer=sgd", "--set", "lr=1e6", "--set", "name=wild"]
@@ -378,7 +378,7 @@ def test_a_diverged_run_is_shown_and_counted_and_ends_with_0(
         assert json.loads((folder / "result.json").read_text())["metrics"]["test_accuracy"] is None
 
 
-def test_an_exception_in_one_run_is_told_at_once_stored_and_ends_with_1_and_the_next_start_tries_it_again(
+def test_a_run_that_fails_is_reported_at_once_stored_and_retried_by_the_next_start(
     config: Path, results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     measured = measure.Measurer.measure
@@ -402,7 +402,7 @@ def test_an_exception_in_one_run_is_told_at_once_stored_and_ends_with_1_and_the_
     assert [row["status"] for row in rows_of(results)] == ["done", "done"]
 
 
-def test_asking_for_cuda_where_there_is_none_is_an_error_before_anything_starts(
+def test_asking_for_cuda_without_a_gpu_is_an_error_before_anything_starts(
     config: Path, results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import torch
@@ -413,9 +413,7 @@ def test_asking_for_cuda_where_there_is_none_is_an_error_before_anything_starts(
     assert not (results / "runs.csv").exists() or rows_of(results) == []
 
 
-def test_data_that_cannot_be_had_ends_with_2_and_names_the_ways_out(
-    config: Path, results: Path, tmp_path: Path
-) -> None:
+def test_unavailable_data_exits_with_2_and_names_the_ways_out(config: Path, results: Path, tmp_path: Path) -> None:
     done = actbench(
         "train",
         "-c",
@@ -478,7 +476,7 @@ def test_a_hostile_name_stays_a_name(
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_keeps_a_checkpoint_and_the_same_command_goes_on_to_the_same_bits(
+def test_a_signal_keeps_a_checkpoint_and_the_same_command_continues_to_the_same_bits(
     number: signal.Signals, code: int, config: Path, results: Path, tmp_path: Path
 ) -> None:
     longer = ["--set", "epochs=60", "--seeds", "2"]
@@ -516,7 +514,7 @@ def test_a_second_signal_ends_the_process_at_once(config: Path, results: Path) -
     assert process.returncode in (130, -signal.SIGINT)
 
 
-def test_a_run_that_was_killed_is_never_lost_and_goes_on(config: Path, results: Path) -> None:
+def test_a_killed_run_is_never_lost_and_continues(config: Path, results: Path) -> None:
     longer = ["--set", "epochs=40", "--seeds", "3"]
     command = [sys.executable, "-m", "actbench", "train", "-c", str(config), "--results", str(results), *longer]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -574,7 +572,7 @@ def test_compare_writes_the_same_rows_in_every_format(
         assert f"{100 * mean:.2f}" in texts["table"]
 
 
-def test_validate_names_every_problem_of_every_file_and_counts_the_good_ones(
+def test_validate_reports_every_problem_in_every_file_and_counts_the_good_ones(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bad = write(tmp_path / "bad.yaml", "epochs: true\n")
@@ -594,7 +592,7 @@ def test_data_info_verify_and_fetch_know_the_embedded_digits(
     assert "1437" in capsys.readouterr().out
 
 
-def test_doctor_explains_the_machine(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_doctor_shows_versions_devices_and_folders(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert run("doctor", "--data-dir", tmp_path, "--results", tmp_path / "r") == 0
     out = capsys.readouterr().out
     for word in ("torch:", "cuda:", "cpus:", "data:", "results:"):

@@ -1,4 +1,4 @@
-"""`actbench compare` as a person uses it, and a table worked out again by hand from runs.csv."""
+"""`actbench compare` and `actbench pivot` as you use them, and a table worked out by hand from runs.csv."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def test_a_pivot_has_the_same_means_in_every_format(results: Path, capsys: pytes
         (["--metric", "epochs_to:test_accuracy"], "write it as epochs_to:test_accuracy>=0.97"),
     ],
 )
-def test_what_cannot_be_done_is_refused_in_one_line_with_exit_code_2(
+def test_a_comparison_that_makes_no_sense_is_refused_in_one_line(
     results: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
 ) -> None:
     assert run(results, *options) == 2
@@ -218,9 +218,7 @@ def test_tuning_takes_each_activation_at_its_best_lr(results: Path, capsys: pyte
         assert one["test_accuracy_mean"] == pytest.approx(other["test_accuracy_mean"] - 0.01)
 
 
-def test_curves_are_read_for_metrics_that_are_derived_from_them(
-    results: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_metrics_derived_from_curves_read_the_curves(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     metrics = "epochs_to:test_accuracy>=0.95,seconds_to:test_accuracy>=0.95,auc:test_accuracy"
     asked = (results, "--by", "activation", "--filter", "lr == 0.001", "--metric", metrics, "--format", "json")
     relu = next(row for row in json.loads(shown(capsys, *asked))["rows"] if row["activation"] == "relu")
@@ -270,7 +268,7 @@ def printed(results: Path, *arguments: str, **environment: str) -> subprocess.Co
 
 
 @pytest.mark.parametrize("columns", [80, 160])
-def test_a_table_fits_its_terminal_and_is_wide_where_there_is_room(results: Path, columns: int) -> None:
+def test_a_table_fits_its_terminal_and_uses_the_room_it_has(results: Path, columns: int) -> None:
     done = printed(
         results, "compare", "--by", "activation", "--filter", "lr < 0.1", COLUMNS=str(columns), PYTHONUTF8="1"
     )
@@ -280,14 +278,14 @@ def test_a_table_fits_its_terminal_and_is_wide_where_there_is_room(results: Path
     assert "±" in lines[-5]
 
 
-def test_a_pipe_that_knows_only_ascii_gets_ascii(results: Path) -> None:
+def test_an_ascii_pipe_gets_ascii(results: Path) -> None:
     done = printed(results, "pivot", "activation", "lr", PYTHONIOENCODING="ascii", NO_COLOR="1", TERM="dumb")
     assert done.stdout.isascii()
     assert b"\x1b" not in done.stdout
     assert b"+-" in done.stdout
 
 
-def test_what_is_left_out_of_a_narrow_table_is_said_beside_it(results: Path) -> None:
+def test_a_note_names_the_columns_hidden_from_a_narrow_table(results: Path) -> None:
     done = printed(results, "compare", "--by", "activation", "--filter", "lr < 0.1", COLUMNS="60")
     assert b"hidden, because the table is wider than 60 columns: p, dead %, time s" in done.stderr
     assert b"hidden" not in done.stdout
@@ -299,7 +297,7 @@ REFERENCE = Path(__file__).parents[1] / "results" / "reference"
 
 
 @pytest.mark.parametrize(("table", "options"), [("activations", ()), ("activations-dead", ("--metric", "dead_ratio"))])
-def test_the_reference_tables_follow_from_the_runs_that_are_kept_beside_them(
+def test_the_reference_tables_follow_from_the_runs_beside_them(
     capsys: pytest.CaptureFixture[str], table: str, options: tuple[str, ...]
 ) -> None:
     asked = (REFERENCE / "activations.csv", "--by", "name", "--baseline", "relu", "--format", "md")

@@ -1,4 +1,4 @@
-"""What the shell offers on Tab, asked the way shells ask, and in a real bash."""
+"""What the shell offers on Tab, through typer and in a real bash."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_every_key_and_parameter_of_a_config_is_offered() -> None:
     assert completion.setting("nothing") == []
 
 
-def test_behind_the_sign_are_the_names_that_the_key_can_be() -> None:
+def test_after_the_equals_sign_come_the_values_of_the_key() -> None:
     assert names(completion.setting("activation=")) == [f"activation={name}" for name in ACTIVATIONS]
     assert names(completion.setting("activation=si")) == ["activation=sigmoid", "activation=silu", "activation=sin"]
     assert names(completion.setting("batch_norm=")) == [f"batch_norm={v}" for v in ("true", "false", "before", "after")]
@@ -61,7 +61,7 @@ def test_behind_the_sign_are_the_names_that_the_key_can_be() -> None:
     assert completion.setting("nothing=") == []
 
 
-def test_whatever_is_offered_for_one_key_can_be_set() -> None:
+def test_every_value_that_is_offered_for_a_key_can_be_set() -> None:
     for name in names(completion.setting("")):
         key = name.removesuffix("=")
         for candidate in names(completion.setting(f"{key}=")):
@@ -71,14 +71,14 @@ def test_whatever_is_offered_for_one_key_can_be_set() -> None:
                 assert chained or loaded(f"{key}: {value}\n"), candidate
 
 
-def test_a_grid_takes_more_values_each_once() -> None:
+def test_a_grid_offers_further_values_once_each() -> None:
     assert names(completion.column("activation=relu,ta")) == ["activation=relu,tanh", "activation=relu,tanhshrink"]
     assert "activation=relu,relu" not in names(completion.column("activation=relu,"))
     assert names(completion.column("batch_norm=false,tr")) == ["batch_norm=false,true"]
     assert "lr=" in names(completion.column("l"))
 
 
-def test_metrics_and_keys_go_on_behind_a_comma() -> None:
+def test_metrics_and_keys_continue_after_a_comma() -> None:
     assert names(completion.metric("test_")) == ["test_accuracy", "test_loss"]
     assert names(completion.metric("dead_ratio,test_l")) == ["dead_ratio,test_loss"]
     assert names(completion.metric("auc:test_l")) == ["auc:test_loss"]
@@ -87,14 +87,14 @@ def test_metrics_and_keys_go_on_behind_a_comma() -> None:
     assert "activation,activation" not in names(completion.key("activation,"))
 
 
-def test_each_candidate_says_what_it_is() -> None:
+def test_candidates_come_with_a_description() -> None:
     assert dict(completion.setting("lr"))["lr="] == "learning rate"
     assert dict(completion.setting("activation=sil"))["activation=silu"] == ACTIVATIONS["silu"].formula
     assert dict(completion.metric("dead"))["dead_ratio"] == METRICS["dead_ratio"].doc
 
 
 @given(st.text(max_size=30))
-def test_nothing_that_is_typed_can_break_it_and_all_candidates_begin_with_it(typed: str) -> None:
+def test_any_text_can_be_completed_and_all_candidates_start_with_it(typed: str) -> None:
     for complete in (completion.setting, completion.column, completion.metric, completion.key, completion.tracker):
         assert all(name.startswith(typed) for name in names(complete(typed)))
 
@@ -126,7 +126,7 @@ def test_nothing_that_is_typed_can_break_it_and_all_candidates_begin_with_it(typ
     ],
     ids=str,
 )
-def test_the_commands_offer_it(
+def test_commands_offer_the_right_candidates(
     words: list[str], expected: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert offered(*words, monkeypatch=monkeypatch, capsys=capsys) == expected

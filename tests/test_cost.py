@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -119,6 +120,13 @@ def test_an_unknown_activation_is_refused() -> None:
 
 def run(*arguments: object) -> int:
     return cli.run(["cost", "--rounds", "2", "--elements", "4x8", *map(str, arguments)])
+
+
+def test_the_json_output_is_what_plot_cost_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("tanh", "--format", "json") == 0
+    (tmp_path / "cost.json").write_text(capsys.readouterr().out)
+    assert cli.run(["plot", "cost", str(tmp_path / "cost.json"), "-o", str(tmp_path / "cost.svg")]) == 0
+    assert "tanh" in (tmp_path / "cost.svg").read_text()
 
 
 def test_the_json_output_begins_with_relu(capsys: pytest.CaptureFixture[str]) -> None:

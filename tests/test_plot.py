@@ -1,4 +1,4 @@
-"""`actbench plot` as a person uses it: real small runs, every chart, whole files, errors that say what to do."""
+"""`actbench plot` as you use it: real small runs, every chart, whole files, errors that say what to do."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_cost_draws_what_the_cost_command_prints(costs: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("ending", ["svg", "png", "pdf", "html", "PNG"])
-def test_the_ending_says_what_is_written(ending: str, results: Path, tmp_path: Path) -> None:
+def test_the_extension_selects_the_format(ending: str, results: Path, tmp_path: Path) -> None:
     start = {"svg": b"<svg", "png": b"\x89PNG", "pdf": b"%PDF", "html": b"<!doc"}[ending.lower()]
     assert run("plot", "landscape", results, "--theme", "dark", "-o", tmp_path / f"x.{ending}") == 0
     assert (tmp_path / f"x.{ending}").read_bytes().startswith(start)
@@ -121,7 +121,7 @@ def test_the_ending_says_what_is_written(ending: str, results: Path, tmp_path: P
         (["cost", "nowhere.json", "-o", "x.svg"], "nowhere.json: cannot be read: No such file"),
     ],
 )
-def test_what_cannot_be_drawn_is_said_in_one_line_and_nothing_is_written(
+def test_a_chart_that_cannot_be_drawn_gives_one_line_and_no_file(
     arguments: list[str],
     told: str,
     results: Path,
@@ -168,7 +168,7 @@ def test_the_help_lists_the_charts(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     "text", ["", "[]", '{"rows": 3}', '{"rows": [1]}', '{"rows": []}', '{"rows": [{"activation": "x"}]}']
 )
-def test_a_file_that_is_no_list_of_costs_is_named(
+def test_a_file_that_does_not_contain_costs_is_named(
     text: str, costs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     costs.write_text(text)

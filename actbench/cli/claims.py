@@ -18,7 +18,7 @@ from actbench.config import Run
 from actbench.events import PlainProgress, run_label
 from actbench.store import RunRecord, Store
 from actbench.store.csv import Row
-from actbench.tables import FORMATS, Column
+from actbench.tables import Column
 from actbench.text import duration, plural
 
 QUICK_FOLDER = "claims-quick"
@@ -91,10 +91,8 @@ def _show_plan(to: Streams, plan: claims.StudyPlan, output: str) -> None:
     rows = writeup.plan_rows(plan)
     if output == "json":
         to.json({"format_version": 1, "claims": rows, "seconds": plan.seconds})
-    elif output == "table":
-        to.table(PLAN_COLUMNS, rows)
     else:
-        to.result(FORMATS[output].write(PLAN_COLUMNS, rows, ()))
+        to.rows(output, PLAN_COLUMNS, rows)
 
 
 def _show(to: Streams, study: claims.Study) -> None:

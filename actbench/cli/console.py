@@ -13,7 +13,7 @@ from rich.text import Text
 from actbench.store import files
 from actbench.store.csv import Row
 from actbench.store.run import StoredProblem
-from actbench.tables import Column, terminal_table
+from actbench.tables import FORMATS, Column, terminal_table
 from actbench.text import readable_lines
 
 _SKIPPED_SHOWN = 5
@@ -57,6 +57,13 @@ class Streams:
         self.out.print(terminal_table(columns, rows, width=self.out.width, ascii_only=self.ascii_only, wide=wide))
         for number, note in enumerate(notes, 1):
             self.out.print(Text(f"[{number}] {note}"), highlight=False)
+
+    def rows(self, output: str, columns: Sequence[Column], rows: Sequence[Row], notes: Sequence[str] = ()) -> None:
+        """Print a table in the format `output`."""
+        if output == "table":
+            self.table(columns, rows, notes)
+        else:
+            self.document(FORMATS[output].write(columns, rows, notes))
 
     def skipped(self, problems: Sequence[StoredProblem]) -> None:
         """Name the stored runs that were skipped: the first few, then how many more."""

@@ -10,7 +10,7 @@ import typer
 from actbench.activations import ACTIVATIONS
 from actbench.cli import options
 from actbench.cli.console import streams
-from actbench.tables import FORMATS, Column
+from actbench.tables import Column
 from actbench.text import plural
 
 if TYPE_CHECKING:
@@ -58,13 +58,10 @@ def cost(
         settings = {"threads": threads, "elements": str(size), "rounds": rounds, "device": "cpu"}
         to.json({"rows": [one.row for one in costs], **settings})
     elif output == "csv":
-        to.result(FORMATS["csv"].write([Column(key, key) for key in costs[0].row], [one.row for one in costs], []))
+        to.rows(output, [Column(key, key) for key in costs[0].row], [one.row for one in costs])
     else:
-        rows, notes = [_row_text(one, costs[0]) for one in costs], _notes(costs, str(size), threads, rounds)
-        if output == "table":
-            to.table(_COLUMNS, rows, notes)
-        else:
-            to.result(FORMATS[output].write(_COLUMNS, rows, notes))
+        rows = [_row_text(one, costs[0]) for one in costs]
+        to.rows(output, _COLUMNS, rows, _notes(costs, str(size), threads, rounds))
 
 
 _COLUMNS = [

@@ -135,7 +135,8 @@ class Board:
             room = max(height - 3, 1)  # without the summary, the headings and an empty line below
             lanes = list(self._lanes.values())
             by_run = len(lanes) <= room
-            entries = [_of_lane(lane) for lane in lanes] if by_run else _of_variants(lanes)
+            groups = [[lane] for lane in lanes] if by_run else _grouped(lanes)
+            entries = [_summed_up(group, by_run=by_run) for group in groups]
             hidden: list[BoardLine] = []
             if len(entries) > room:
                 ranked = sorted(entries, key=lambda entry: (_URGENCY[entry.state], -entry.changed))
@@ -215,33 +216,27 @@ class _Layout:
         return found
 
 
-def _of_lane(lane: Lane) -> BoardLine:
-    progress = f"{lane.epoch}/{lane.run.variant.epochs}" if lane.state in ("training", "done") else lane.state
-    return BoardLine(
-        run_label(lane.run, _LONGEST_NAME - 4), progress, lane.state, lane.changed, lane.run.variant.epochs,
-        tuple(lane.accuracy), tuple(lane.dead),
-    )  # fmt: skip
-
-
-def _of_variants(lanes: Sequence[Lane]) -> list[BoardLine]:
-    """Summarise the lanes of each variant; its state is the one that most needs attention."""
+def _grouped(lanes: Sequence[Lane]) -> list[list[Lane]]:
+    """Return the lanes of each variant."""
     variants: dict[object, list[Lane]] = {}
     for lane in lanes:
         variants.setdefault(lane.run.variant, []).append(lane)
-    found = []
-    for members in variants.values():
-        first = members[0].run
-        ended = sum(lane.has_ended for lane in members)
-        states = [lane.state for lane in members]
-        state: State = "training" if 0 < ended < len(members) else min(states, key=_URGENCY.__getitem__)
-        found.append(
-            BoardLine(
-                short_name(first, _LONGEST_NAME), f"{ended}/{len(members)}", state,
-                max(lane.changed for lane in members), first.variant.epochs,
-                _means([lane.accuracy for lane in members]), _means([lane.dead for lane in members]),
-            )
-        )  # fmt: skip
-    return found
+    return list(variants.values())
+
+
+def _summed_up(lanes: Sequence[Lane], *, by_run: bool) -> BoardLine:
+    """Return the line of one run, or of a variant, whose state is the one that most needs attention."""
+    first, ended = lanes[0], sum(lane.has_ended for lane in lanes)
+    if by_run:
+        name, state = run_label(first.run, _LONGEST_NAME - 4), first.state
+        progress = f"{first.epoch}/{first.run.variant.epochs}" if state in ("training", "done") else state
+    else:
+        name, progress = short_name(first.run, _LONGEST_NAME), f"{ended}/{len(lanes)}"
+        some = 0 < ended < len(lanes)
+        state = "training" if some else min((lane.state for lane in lanes), key=_URGENCY.__getitem__)
+    changed, epochs = max(lane.changed for lane in lanes), first.run.variant.epochs
+    accuracy, dead = _means([lane.accuracy for lane in lanes]), _means([lane.dead for lane in lanes])
+    return BoardLine(name, progress, state, changed, epochs, accuracy, dead)
 
 
 def _means(curves: Sequence[Values]) -> tuple[float | None, ...]:

@@ -98,7 +98,7 @@ def _show_differences(to: Streams, found: Reproduction) -> None:
         for one in found.differences
     ]
     if rows:
-        columns = [Column("metric", "metric"), Column("where", "most after"), Column("stored", "stored", right=True)]
+        columns = [Column("metric", "metric"), Column("where", "largest after"), Column("stored", "stored", right=True)]
         columns += [Column("again", "again", right=True), Column("difference", "difference", right=True)]
         to.table([*columns, Column("allowed", "within", right=True)], rows)
 

@@ -43,7 +43,7 @@ class Clock:
         return self.now
 
 
-def test_a_curve_has_a_sign_an_epoch_from_the_lowest_to_the_highest() -> None:
+def test_a_curve_has_one_character_per_epoch_from_lowest_to_highest() -> None:
     assert spark([0.0, 0.5, 1.0], 4, 10, (0.0, 1.0)) == "▁▅█"
     assert spark([0.0, None, 1.0], 4, 10, (0.0, 1.0)) == "▁ █"
     assert spark([], 4, 10, (0.0, 1.0)) == ""
@@ -51,7 +51,7 @@ def test_a_curve_has_a_sign_an_epoch_from_the_lowest_to_the_highest() -> None:
     assert spark([1.0], 2, 10, (-2e-309, 0.0)) == "█"
 
 
-def test_a_sign_is_the_mean_of_several_epochs_where_they_are_more_than_the_signs() -> None:
+def test_a_character_is_the_mean_of_several_epochs_if_there_are_more_epochs_than_characters() -> None:
     assert spark([0.0, 1.0, 1.0, 1.0], 4, 2, (0.0, 1.0), "abc") == "bc"
     assert spark([0.0, 1.0, 1.0], 4, 2, (0.0, 1.0), "abc") == "bc"
 
@@ -62,7 +62,7 @@ def test_a_sign_is_the_mean_of_several_epochs_where_they_are_more_than_the_signs
     st.integers(1, 20),
     st.tuples(st.floats(-1e3, 1e3), st.floats(-1e3, 1e3)),
 )
-def test_a_curve_never_outgrows_its_width_and_only_holds_its_signs(
+def test_a_curve_never_outgrows_its_width_or_its_set_of_characters(
     values: list[float | None], more: int, width: int, scale: tuple[float, float]
 ) -> None:
     drawn = spark(values, len(values) + more, width, scale)
@@ -83,7 +83,7 @@ def test_each_run_has_a_line_with_its_curves_and_last_numbers() -> None:
     assert lines[3].split() == ["relu", "s1", "waiting"]
 
 
-def test_the_untrained_network_is_no_part_of_a_curve() -> None:
+def test_the_untrained_network_is_not_part_of_a_curve() -> None:
     (run,) = runs_of()
     board = Board([run])
     board.start(run, 0)
@@ -91,7 +91,7 @@ def test_the_untrained_network_is_no_part_of_a_curve() -> None:
     assert texts(board)[2].split() == ["relu", "s0", "0/4"]
 
 
-def test_a_run_that_goes_on_keeps_the_place_of_the_epochs_before() -> None:
+def test_a_continued_run_leaves_room_for_its_earlier_epochs() -> None:
     (run,) = runs_of()
     board = Board([run])
     board.start(run, 2)
@@ -101,7 +101,7 @@ def test_a_run_that_goes_on_keeps_the_place_of_the_epochs_before() -> None:
     assert "  ▅" in line  # two epochs that this process has not seen
 
 
-def test_a_run_that_lost_its_machine_begins_again() -> None:
+def test_a_run_that_lost_its_machine_starts_again() -> None:
     (run,) = runs_of()
     board = Board([run])
     for _ in range(2):
@@ -110,7 +110,7 @@ def test_a_run_that_lost_its_machine_begins_again() -> None:
     assert texts(board)[2].split()[:3] == ["relu", "s0", "1/4"]
 
 
-def test_how_a_run_ended_stands_in_its_line_and_in_the_summary() -> None:
+def test_a_runs_line_and_the_summary_say_how_it_ended() -> None:
     runs = runs_of(seeds=3)
     board = Board(runs)
     for run, state in zip(runs, ("done", "diverged", "failed"), strict=True):
@@ -123,7 +123,7 @@ def test_how_a_run_ended_stands_in_its_line_and_in_the_summary() -> None:
     assert ["diverged" in lines[3], "failed" in lines[4]] == [True, True]
 
 
-def test_many_runs_become_a_line_a_variant_with_the_mean_of_its_seeds() -> None:
+def test_many_runs_become_one_line_per_variant_with_the_mean_of_its_seeds() -> None:
     runs = runs_of(variants=3, seeds=10)
     board = Board(runs)
     for run, accuracy in zip(runs[:2], (0.4, 0.6), strict=True):
@@ -137,7 +137,7 @@ def test_many_runs_become_a_line_a_variant_with_the_mean_of_its_seeds() -> None:
     assert "50.00" in lines[2]
 
 
-def test_what_is_in_training_is_shown_first_where_not_all_variants_fit() -> None:
+def test_runs_in_training_come_first_if_not_all_variants_fit() -> None:
     runs = runs_of(variants=30)
     board = Board(runs)
     board.start(runs[20], 0)
@@ -165,7 +165,7 @@ def test_the_board_fits_every_terminal(many: int, width: int, height: int) -> No
     assert all(cell_len(line.plain) <= width for line in lines), [line.plain for line in lines]
 
 
-def test_a_plain_terminal_gets_plain_signs() -> None:
+def test_a_plain_terminal_gets_plain_characters() -> None:
     (run,) = runs_of()
     board = Board([run])
     board.start(run, 0)
@@ -184,7 +184,7 @@ def test_no_name_breaks_a_line_or_speaks_to_the_terminal(name: str) -> None:
     assert all(sign.isprintable() for sign in "".join(lines))
 
 
-def test_the_time_that_is_left_comes_from_the_pace_so_far() -> None:
+def test_the_remaining_time_follows_from_the_pace_so_far() -> None:
     clock = Clock()
     runs = runs_of(seeds=2, epochs=4)
     board = Board(runs, clock)
@@ -208,7 +208,7 @@ def test_runs_that_ended_early_leave_nothing_to_do() -> None:
     assert texts(board)[0].endswith("1 of 2 runs ended, 1 diverged, 0:12 left")  # three epochs of four seconds
 
 
-def test_a_terminal_gets_the_board_and_what_must_be_said_stands_above_it() -> None:
+def test_a_terminal_gets_the_board_with_notes_above_it() -> None:
     to, (first, second) = streams(terminal=True), runs_of(seeds=2)
     with watcher(to, [first, second], quiet=False) as watching:
         assert isinstance(watching, LiveDisplay)
