@@ -54,10 +54,9 @@ def test_a_captured_step_does_what_the_eager_one_does(settings: dict[str, object
     captured, eager = stack_on("cuda", variants), stack_on("cuda", variants)
     index = torch.arange(25, device="cuda").expand(2, -1)
     for _ in range(4):
-        captured.step(index)
+        captured.step(index)  # a capture that fails warns, and a warning fails the test
         eager.noise.draw(25)
         eager.eager_step(index)
-    assert captured._graphs[25]._graph is not None, "the step was not captured"
     torch.testing.assert_close(captured.network.theta, eager.network.theta, rtol=RTOL, atol=ATOL)
 
 

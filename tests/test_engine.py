@@ -19,7 +19,7 @@ from actbench import compute, engine
 from actbench.config import Choice, Run, Variant
 from actbench.datasets import Dataset, Split
 from actbench.engine import pick_device, train_lanes
-from actbench.engine.lanes import Arrays, LaneStack
+from actbench.engine.lanes import LaneStack
 from actbench.errors import DeviceError
 from actbench.events import Events
 from actbench.store import RunRecord
@@ -256,7 +256,6 @@ def test_asking_for_cuda_where_there_is_none_is_an_error_and_auto_takes_the_cpu(
 
 
 def test_a_stack_that_does_not_fit_the_memory_is_halved_until_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
-
     runs = [Run(variant_of(), seed) for seed in range(5)]
     trained, sizes = LaneStack.train_epoch, []
 
@@ -267,10 +266,8 @@ def test_a_stack_that_does_not_fit_the_memory_is_halved_until_it_does(monkeypatc
         return trained(self, epoch)
 
     monkeypatch.setattr(LaneStack, "train_epoch", hungry)
-    recorder = Recorder()
-    arrays = Arrays.of(tiny_dataset(), runs[0].variant, torch.device("cpu"))
-    queue = engine._Queue([engine._Turn(runs)], arrays, {}, recorder, lambda: False, 1)
-    queue.work()
+    monkeypatch.setattr(engine, "stacks_of", lambda runs, *_: [runs])  # as on CUDA: one stack
+    recorder = train(runs)
     assert {outcome.status for outcome in recorder.outcomes.values()} == {"done"}
     assert len(recorder.outcomes) == 5
     assert 5 in sizes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -103,14 +104,24 @@ def test_a_schedule_goes_on_where_an_interrupted_run_stood() -> None:
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
-    run = Run(variant_of("relu", hidden=(400,), dropout=0.25), 0)
+    run = Run(variant_of("sigmoid", hidden=(400,), dropout=0.25), 0)  # its outputs are never 0
     stack = LaneStack([run], Arrays.of(tiny_dataset(), run.variant, torch.device("cpu")))
-    stack.noise.draw(100)
-    kept = stack.network._kept(stack.network.structure.layers[0], stack.noise.buffers(100))
-    assert kept is not None
-    assert kept.unique().tolist() == [0, pytest.approx(1 / 0.75)]
-    assert (kept == 0).double().mean().item() == pytest.approx(0.25, abs=0.01)  # 40,000 draws: 0.002 standard error
-    assert kept.double().mean().item() == pytest.approx(1, abs=0.01)
+    network, output_bias = stack.network, stack.network.segments["output.bias"]
+    x, labels = stack.arrays.train_images[:1].unsqueeze(0), stack.arrays.train_labels[:1].unsqueeze(0)
+
+    def outputs(noise: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """What the hidden units hand on for one image: the output weights' gradient over the biases' gradient."""
+        network.backpropagate(x, labels, noise)
+        return network.weight_gradients()[-1][0, :, 0] / output_bias.of(network.grad)[0, 0]
+
+    kept = []
+    for _ in range(100):
+        stack.noise.draw(1)
+        kept.append(outputs(stack.noise.buffers(1)) / outputs({}))
+    factor = torch.cat(kept).double()
+    torch.testing.assert_close(factor[factor != 0], torch.full_like(factor[factor != 0], 1 / 0.75), rtol=1e-5, atol=0)
+    assert (factor == 0).double().mean().item() == pytest.approx(0.25, abs=0.01)  # 40,000 draws: 0.002 standard error
+    assert factor.mean().item() == pytest.approx(1, abs=0.01)
 
 
 def test_what_is_dropped_differs_from_step_to_step_and_from_seed_to_seed() -> None:

@@ -81,8 +81,8 @@ def test_the_least_p_of_n_pairs_is_2_over_2_to_the_n(n: int, p: float) -> None:
 
 def test_above_twenty_pairs_p_is_drawn_close_to_the_exact_one_and_never_zero() -> None:
     d = drawn(5, 22) + 0.35
-    patterns = stats.permutation._signs(11) @ d[:11]
-    sums = patterns[:, None] + (stats.permutation._signs(11) @ d[11:])[None, :]
+    signs = np.array(list(itertools.product((-1, 1), repeat=11)))
+    sums = (signs @ d[:11])[:, None] + (signs @ d[11:])[None, :]
     exact = float((np.abs(sums) >= abs(d.sum()) - 1e-9).mean())
     assert stats.sign_flip(d) == pytest.approx(exact, abs=4 * math.sqrt(exact / stats.SIGN_DRAWS))
     assert stats.sign_flip(np.ones(40)) == 1 / (stats.SIGN_DRAWS + 1)
