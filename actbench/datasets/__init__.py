@@ -30,20 +30,9 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "CLASSES",
-    "DATASETS",
-    "INPUTS",
-    "Dataset",
-    "DatasetEntry",
-    "FileCheck",
-    "Split",
-    "data_folder",
-    "fetch",
-    "fingerprint",
-    "info",
-    "load",
-    "verify",
-]
+    "CLASSES", "DATASETS", "INPUTS", "Dataset", "DatasetEntry", "FileCheck", "Split",
+    "data_folder", "fetch", "fingerprint", "info", "load", "verify",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
