@@ -69,7 +69,6 @@ class Contrast:
 
     found: Difference
     adjusted_p: float
-    smallest_adjusted_p: float
     comparisons: int
     equivalence_p: float | None
     superiority: float
@@ -96,14 +95,13 @@ def sample(group: Group, quantity: Quantity, curve: Curve, mixed: Sequence[str])
             missing += 1
         else:
             values.append(value)
-    # Runs without a seed can only be ordered by their values.
-    in_order = sorted(found, key=lambda u: (order(u[0] if seeded(u) else None), tuple(map(order, u[1])), found[u]))
-    return Sample({u: sum(found[u]) / len(found[u]) if found[u] else None for u in in_order}, missing)
 
+    def place(unit: Unit) -> Any:
+        """Order by seed and settings; runs without a seed come last, ordered by their values."""
+        has_seed = not isinstance(unit[0], tuple)
+        return order(unit[0] if has_seed else None), tuple(map(order, unit[1])), found[unit]
 
-def seeded(unit: Unit) -> bool:
-    """Whether the run has a seed, and so may have a partner."""
-    return not isinstance(unit[0], tuple)
+    return Sample({u: sum(found[u]) / len(found[u]) if found[u] else None for u in sorted(found, key=place)}, missing)
 
 
 def estimate(of: Sample, quantity: Quantity, confidence: float) -> Estimate:
@@ -150,60 +148,39 @@ def contrasts(
     Samples are paired by seed if at least half of the seeds of the smaller side have a partner; otherwise Welch's
     interval and the Mann-Whitney test apply. The family of Holm's adjustment is all samples compared here.
     """
-    matched = [_match(one, reference) if one is not reference else None for one in samples]
-    kept = [match for match in matched if match is not None]
+    judged: list[Contrast | None] = [None] * len(samples)
+    matched = {i: _match(one, reference) for i, one in enumerate(samples) if one is not reference}
+    kept = {i: match for i, match in matched.items() if match is not None}
     if not kept:
-        return [None] * len(samples)
-    found = [_difference(match, 1 - alpha) for match in kept]
-    adjusted = stats.holm([one.p for one in found])
-    smallest = stats.holm([one.smallest_p for one in found])
-    equivalence = _equivalence(kept, margin) if margin is not None else [None] * len(kept)
-    judged = iter(
-        _judged(quantity, alpha, match, one, float(p), float(least), len(kept), tost)
-        for match, one, p, least, tost in zip(kept, found, adjusted, smallest, equivalence, strict=True)
-    )
-    return [next(judged) if match is not None else None for match in matched]
-
-
-def _judged(
-    quantity: Quantity,
-    alpha: float,
-    match: _Match,
-    found: Difference,
-    p: float,
-    least: float,
-    comparisons: int,
-    tost: float | None,
-) -> Contrast:
-    """Return one difference with its verdict."""
-    higher = quantity.better != "lower"
-    said = stats.verdict(
-        found,
-        p,
-        comparisons=comparisons,
-        smallest_adjusted_p=least,
-        better=quantity.better,
-        alpha=alpha,
-        equivalence_p=tost,
-    )
-    withheld = (
-        (said == "better" and match.missing[0] > 0)
-        or (said == "worse" and match.missing[1] > 0)
-        or (said == "equivalent" and max(match.missing) > 0)
-    )
-    return Contrast(
-        found=found,
-        adjusted_p=p,
-        smallest_adjusted_p=least,
-        comparisons=comparisons,
-        equivalence_p=tost,
-        superiority=found.superiority if higher else 1 - found.superiority,
-        verdict="~" if withheld else said,
-        significant=stats.significant(found, p, alpha) and not withheld,
-        unmatched=match.unmatched,
-        lost=match.lost,
-        withheld=withheld,
-    )
+        return judged
+    found = [match.difference(1 - alpha) for match in kept.values()]
+    adjusted = stats.holm([one.p for one in found]).tolist()
+    smallest = stats.holm([one.smallest_p for one in found]).tolist()
+    equivalence = _equivalence(list(kept.values()), margin)
+    for (i, match), one, p, least, tost in zip(kept.items(), found, adjusted, smallest, equivalence, strict=True):
+        said = stats.verdict(
+            one,
+            p,
+            comparisons=len(kept),
+            smallest_adjusted_p=least,
+            better=quantity.better,
+            alpha=alpha,
+            equivalence_p=tost,
+        )
+        withheld = match.favours_missing(said)
+        judged[i] = Contrast(
+            found=one,
+            adjusted_p=p,
+            comparisons=len(kept),
+            equivalence_p=tost,
+            superiority=1 - one.superiority if quantity.better == "lower" else one.superiority,
+            verdict="~" if withheld else said,
+            significant=stats.significant(one, p, alpha) and not withheld,
+            unmatched=match.unmatched,
+            lost=match.lost,
+            withheld=withheld,
+        )
+    return judged
 
 
 @dataclass(frozen=True)
@@ -216,6 +193,14 @@ class _Match:
     missing: tuple[int, int]
     unmatched: int = 0
     lost: int = 0
+
+    def difference(self, confidence: float) -> Difference:
+        return (stats.paired if self.paired else stats.unpaired)(self.a, self.b, confidence)
+
+    def favours_missing(self, verdict: str) -> bool:
+        """Whether a verdict favours a side on which runs have no value."""
+        favoured = {"better": self.missing[0], "worse": self.missing[1], "equivalent": max(self.missing)}
+        return favoured.get(verdict, 0) > 0
 
 
 def _match(one: Sample, reference: Sample) -> _Match | None:
@@ -233,11 +218,10 @@ def _match(one: Sample, reference: Sample) -> _Match | None:
     return _Match([*a.values()], [*b.values()], True, missing, len(seeds ^ theirs), len(common) - len(a))
 
 
-def _difference(match: _Match, confidence: float) -> Difference:
-    return (stats.paired if match.paired else stats.unpaired)(match.a, match.b, confidence)
-
-
-def _equivalence(matches: Sequence[_Match], margin: float) -> list[float | None]:
+def _equivalence(matches: Sequence[_Match], margin: float | None) -> list[float | None]:
+    """Return the adjusted p of two one-sided tests; None without a margin, and for too few values."""
+    if margin is None:
+        return [None] * len(matches)
     raw = [(stats.tost_paired if m.paired else stats.tost_welch)(m.a, m.b, margin) for m in matches]
     adjusted = iter(stats.holm([p for p in raw if p is not None]).tolist())
     return [next(adjusted) if p is not None else None for p in raw]
