@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from actbench import stats
 from actbench.claims import measures
 from actbench.claims.model import Claim, Part, Side
-from actbench.comparison.quantities import Quantity, Row, number
+from actbench.comparison.quantities import Quantity, number
 from actbench.config import Run
 from actbench.stats import Difference, Interval
 from actbench.store import Store, StoredRun
+from actbench.store.csv import Row
 
 if TYPE_CHECKING:
     from actbench.datasets import Dataset

@@ -13,13 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from actbench.comparison.quantities import Curve, Quantity, Row, number
+from actbench.comparison.quantities import Curve, Quantity, number
 from actbench.comparison.quantities import quantity as run_quantity
 from actbench.config import Variant
 from actbench.errors import UnknownNameError, UsageError
 from actbench.metrics import METRICS, Kind
 from actbench.registry import Parameter, Registry
 from actbench.store import StoredRun
+from actbench.store.csv import Row
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -19,7 +19,7 @@ from typing import TypeAlias
 
 from actbench.errors import UnknownNameError, UsageError
 from actbench.metrics import METRICS, UNITS, Better, Kind, Metric
-from actbench.store.csv import Row as Row
+from actbench.store.csv import Row
 
 Curve: TypeAlias = Callable[[Row], Sequence[Row]]
 """Gives the epochs of a run in order, one row per epoch; each row has at least `epoch`."""

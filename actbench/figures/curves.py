@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from actbench.comparison.groups import Group
-from actbench.comparison.quantities import Curve, Row
+from actbench.comparison.quantities import Curve
 from actbench.errors import UsageError
 from actbench.figures import theme
 from actbench.figures.panels import Arrangement, LearningCurves, Panel, Points, arrange, measure
 from actbench.figures.theme import MOST_SERIES, Chart, alt
+from actbench.store.csv import Row
 
 _MOST_PANELS = 36
 _NAME_GAP, _NAME_OFFSET = 15, 26  # pixels between the names beside line ends, and from the line ends to the names

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from actbench.comparison.groups import Group
-from actbench.comparison.quantities import Curve, Row
+from actbench.comparison.quantities import Curve
 from actbench.figures import theme
 from actbench.figures.curves import PanelFormat, axis_domain, draw_panel, legend_note
 from actbench.figures.panels import Arrangement, Panel, arrange, measure
 from actbench.figures.theme import MOST_SERIES, Chart
+from actbench.store.csv import Row
 from actbench.text import value_text
 
 _COLUMNS = {

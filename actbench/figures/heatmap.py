@@ -9,11 +9,12 @@ from typing import Any
 
 from actbench.comparison.contrasts import estimate, sample
 from actbench.comparison.groups import columns_of, group_runs, order
-from actbench.comparison.quantities import Curve, Quantity, Row, quantity, read_once
+from actbench.comparison.quantities import Curve, Quantity, quantity, read_once
 from actbench.errors import UnknownNameError, UsageError
 from actbench.figures import theme
 from actbench.figures.panels import Arrangement, differing, seeds
 from actbench.figures.theme import Chart, alt
+from actbench.store.csv import Row
 from actbench.text import value_text
 
 _MOST_CELLS = 60  # in a row, and in a column

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from actbench.comparison.groups import columns_of, is_diverged
-from actbench.comparison.quantities import Curve, Quantity, Row, quantity, read_once
+from actbench.comparison.quantities import Curve, Quantity, quantity, read_once
 from actbench.errors import UsageError
 from actbench.figures import theme
 from actbench.figures.panels import Arrangement, arrange
 from actbench.figures.theme import Chart, alt
+from actbench.store.csv import Row
 from actbench.text import value_text
 
 

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from actbench.comparison.quantities import Row, number
+from actbench.comparison.quantities import number
 from actbench.errors import UsageError
 from actbench.figures import theme
 from actbench.figures.theme import Chart, alt
 from actbench.registry import LazyModule
+from actbench.store.csv import Row
 from actbench.text import plural, value_text
 
 if TYPE_CHECKING:

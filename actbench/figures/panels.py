@@ -15,9 +15,10 @@ from typing import Any
 from actbench.comparison import footnotes
 from actbench.comparison.contrasts import estimate, sample
 from actbench.comparison.groups import Group, Grouping, columns_of, group_runs, is_diverged, order
-from actbench.comparison.quantities import Curve, Quantity, Row, quantity
+from actbench.comparison.quantities import Curve, Quantity, quantity
 from actbench.errors import UsageError
 from actbench.figures.theme import MOST_SERIES, capital, label, labels_of, metric_title
+from actbench.store.csv import Row
 from actbench.text import comma_list, plural, value_text
 
 _PLURALS = {

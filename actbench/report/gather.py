@@ -15,7 +15,7 @@ import actbench
 from actbench import comparison, config, figures, tables
 from actbench.comparison.contrasts import estimate, sample
 from actbench.comparison.groups import Group, Grouping, columns_of, group_runs, select, varying
-from actbench.comparison.quantities import Curve, Row, number, quantity
+from actbench.comparison.quantities import Curve, number, quantity
 from actbench.config import SETTINGS, Variant
 from actbench.errors import ActbenchError, UsageError
 from actbench.figures.activations import draw_shape
@@ -23,6 +23,7 @@ from actbench.figures.heatmap import heat_cells
 from actbench.figures.neurons import FIRST_LAYER, galleries
 from actbench.figures.panels import LearningCurves, measure
 from actbench.metrics import METRICS, UNITS
+from actbench.store.csv import Row
 from actbench.store.run import CONFIG, OUTCOMES, StoredProblem, StoredRun
 from actbench.tables import Column
 from actbench.text import plural, value_text

@@ -5,7 +5,7 @@ Prints nothing and writes no files. To add an output format, add an entry to `fo
 
 from __future__ import annotations
 
-from actbench.tables.columns import ROOMY, Column, Row, blocks, fitting, terminal_table
+from actbench.tables.columns import ROOMY, Column, blocks, fitting, terminal_table
 from actbench.tables.formats import FORMAT_VERSION, FORMATS, Format, csv, json, latex, markdown, markdown_text
 from actbench.tables.tabulate import (
     REPEATED,
@@ -17,7 +17,7 @@ from actbench.tables.tabulate import (
 )
 
 __all__ = [
-    "FORMATS", "FORMAT_VERSION", "REPEATED", "ROOMY", "Column", "Format", "Row", "blocks", "comparison_table", "csv",
+    "FORMATS", "FORMAT_VERSION", "REPEATED", "ROOMY", "Column", "Format", "blocks", "comparison_table", "csv",
     "fitting", "json", "latex", "markdown", "markdown_text", "pivot_table", "show_fraction", "terminal_table",
     "write_comparison", "write_pivot",
 ]  # fmt: skip

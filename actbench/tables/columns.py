@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from actbench.store.csv import Row as Row
+from actbench.store.csv import Row
 from actbench.text import readable, value_text
 
 ROOMY = 6

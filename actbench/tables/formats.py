@@ -8,8 +8,8 @@ from typing import Any
 
 from actbench.registry import Parameter, Registry
 from actbench.store import files
-from actbench.store.csv import Cell, format_table
-from actbench.tables.columns import Column, Row
+from actbench.store.csv import Cell, Row, format_table
+from actbench.tables.columns import Column
 from actbench.text import readable
 
 FORMAT_VERSION = 1
