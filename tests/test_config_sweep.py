@@ -198,7 +198,7 @@ def test_a_sweep_has_its_form_or_is_refused(text: str, message: str) -> None:
     ],
 )
 def test_a_variant_that_comes_twice_is_refused_at_its_second_value(text: str, place: str) -> None:
-    assert refused(text)[0].startswith(f"x.yaml:{place}: gives a variant that is in the sweep already (as in line ")
+    assert refused(text)[0].startswith(f"x.yaml:{place}: gives a variant that is already in the sweep (as in line ")
 
 
 def test_a_grid_of_millions_is_refused_before_it_is_made() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path as FilePath
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypedDict, TypeVar, Unpack
 
 from actbench.config.choices import DEFAULT_SEEDS, REGISTRIES, SEEDS
 from actbench.config.rules import BadValueError, Flaw
@@ -54,36 +54,32 @@ class Setting(NamedTuple):
     place: Place
 
 
-def load(
-    path: str | FilePath,
-    overrides: Sequence[str] = (),
-    *,
-    seeds: str | None = None,
-    seed: int | None = None,
-    device: str | None = None,
-) -> Config:
+class FlagValues(TypedDict, total=False):
+    """The values of the flags `--seeds`, `--seed` and `--device`."""
+
+    seeds: str | None
+    seed: int | None
+    device: str | None
+
+
+def load(path: str | FilePath, overrides: Sequence[str] = (), **flags: Unpack[FlagValues]) -> Config:
     """Return the config in the file `path`, changed by `overrides` (`key=value`) and the flags of the same names.
 
     Raises ConfigError with every problem, also if the file is a sweep.
     """
-    return load_all([path], overrides, seeds=seeds, seed=seed, device=device)[0]
+    return load_all([path], overrides, **flags)[0]
 
 
 def load_all(
-    paths: Sequence[str | FilePath],
-    overrides: Sequence[str] = (),
-    *,
-    seeds: str | None = None,
-    seed: int | None = None,
-    device: str | None = None,
+    paths: Sequence[str | FilePath], overrides: Sequence[str] = (), **flags: Unpack[FlagValues]
 ) -> list[Config]:
     """Return one config per file, like `load`; raises one ConfigError with the problems in all files."""
-    changes = settings(overrides, seeds=seeds, seed=seed, device=device)
-    return collect([partial(_load_one, path, changes) for path in paths])
+    changes = settings(overrides, **flags)
 
+    def config(path: str | FilePath) -> Config:
+        return single(open_config(path, changes))
 
-def _load_one(path: str | FilePath, changes: Sequence[Setting]) -> Config:
-    return single(open_config(path, changes))
+    return collect([partial(config, path) for path in paths])
 
 
 def single(document: Document) -> Config:

@@ -1,11 +1,11 @@
-"""Sweeps: the `sweep:` of a file and `-g` flags -> one config for each variant (layer 2).
+"""Sweeps: `sweep:` in a file and `-g` flags -> one config per variant.
 
-Imports `errors`, `config`, `variant`, `fields` and the YAML modules. The order is that of nested loops over
-the keys of `grid` as they are written (the last one changes fastest), then over the rows of `zip`.
+The variants come in the order of nested loops over the keys of `grid` as written (the last one changes fastest), then
+over the rows of `zip`.
 
     sweep:
       grid: {activation: [relu, tanh], lr: [1e-3, 1e-2]}  # every combination
-      zip: {init: [he_normal, xavier_normal], epochs: [10, 20]}  # the first ones, the second ones, ...
+      zip: {init: [he_normal, xavier_normal], epochs: [10, 20]}  # the first values together, then the second values
 """
 
 from __future__ import annotations
@@ -18,10 +18,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, Unpack
 
 from actbench.config.choices import Augment, Choice, short
-from actbench.config.load import FILE_KEYS, Config, Setting, apply, check, collect, open_config, settings, unknown_key
+from actbench.config.load import (
+    FILE_KEYS,
+    Config,
+    FlagValues,
+    Setting,
+    apply,
+    check,
+    collect,
+    open_config,
+    settings,
+    unknown_key,
+)
 from actbench.config.variant import Variant, flat_value
 from actbench.config.yaml import Document, Path, Place, parse_value
 from actbench.errors import ConfigError, Problem, suggestion
@@ -30,17 +41,15 @@ from actbench.text import quoted, readable
 MAX_VARIANTS = 10_000
 MAX_RUNS = 1_000_000
 
-Places = dict[Path, Place]
-
 
 @dataclass(frozen=True)
-class Cell:
-    """One value of a sweep for the config key at `path`, and where it and its parts were written."""
+class Level:
+    """One of the values that a sweep gives to the config key at `path`, with the places of its parts."""
 
     path: Path
     value: Any
-    places: Places
-    key_places: Places
+    places: dict[Path, Place]
+    key_places: dict[Path, Place]
 
     @property
     def place(self) -> Place:
@@ -48,28 +57,28 @@ class Cell:
         return self.places[()]
 
 
-Row = tuple[Cell, ...]
-Axis = list[Row]
-"""What a loop runs over: rows of one cell (a key of `grid`), or of several that go together (a `zip`)."""
+Axis = list[tuple[Level, ...]]
+"""What a loop runs over: steps of one level (a key of `grid`) or of several that go together (`zip`)."""
 
 
 def load_sweep(
     paths: Sequence[str | FilePath],
     overrides: Sequence[str] = (),
     grids: Sequence[str] = (),
-    *,
-    seeds: str | None = None,
-    seed: int | None = None,
-    device: str | None = None,
+    **flags: Unpack[FlagValues],
 ) -> list[Config]:
-    """Return the configs of all variants that the files at `paths` make, in order.
+    """Return the configs of all variants in the files at `paths`, in order; a file without a sweep is one variant.
 
-    `grids` are the texts of `-g` flags (`lr=1e-3,1e-2`), each of which sets a key of `sweep.grid`; the others
-    are those of `config.load`. A file without a sweep is one variant. Raises ConfigError with all problems.
+    `grids` are the texts of `-g` flags (`lr=1e-3,1e-2`), each of which sets a key of `sweep.grid`; the other arguments
+    are those of `load_all`. Raises ConfigError with every problem.
     """
-    changes = settings(overrides, seeds=seeds, seed=seed, device=device)
-    flags = collect([partial(parse_grid, text) for text in grids])
-    return list(itertools.chain(*collect([partial(_load_one, path, changes, flags) for path in paths])))
+    changes = settings(overrides, **flags)
+    columns = collect([partial(parse_grid, text) for text in grids])
+
+    def configs(path: str | FilePath) -> list[Config]:
+        return with_flags(open_config(path, changes), columns)
+
+    return list(itertools.chain(*collect([partial(configs, path) for path in paths])))
 
 
 def parse_grid(text: str) -> Setting:
@@ -79,10 +88,6 @@ def parse_grid(text: str) -> Setting:
     if not equals or not key.strip():
         raise ConfigError([Problem(source, "must be key=value,value such as lr=0.001,0.01")])
     return Setting(("sweep", "grid", key.strip()), parse_value(f"[{values}]", source), Place(source))
-
-
-def _load_one(path: str | FilePath, changes: Sequence[Setting], flags: Sequence[Setting]) -> list[Config]:
-    return with_flags(open_config(path, changes), flags)
 
 
 def with_flags(document: Document, flags: Sequence[Setting]) -> list[Config]:
@@ -95,9 +100,9 @@ def with_flags(document: Document, flags: Sequence[Setting]) -> list[Config]:
 
 
 def expand(document: Document) -> list[Config]:
-    """Return one config for each variant of `document`; raises ConfigError.
+    """Return one config per variant of `document`; raises ConfigError.
 
-    Values are checked one by one before they are combined, so a wrong one is reported once.
+    Each value is checked by itself before values are combined, so a wrong one is reported once.
     """
     if "sweep" not in document.values:
         return [check(document)]
@@ -109,20 +114,19 @@ def expand(document: Document) -> list[Config]:
         raise ConfigError([place.problem(message)])
     base = _without_sweep(document)
     first = [axis[0] for axis in axes]
-    singly = ([*first[:k], row, *first[k + 1 :]] for k, axis in enumerate(axes) for row in axis)
-    found = collect([partial(_at, base, rows) for rows in singly])
-    runs = variants * len(found[0].seeds)
-    if runs > MAX_RUNS:
-        message = f"sweep: {variants:,} variants with {len(found[0].seeds):,} seeds are {runs:,} runs"
+    singly = ([*first[:k], step, *first[k + 1 :]] for k, axis in enumerate(axes) for step in axis)
+    seeds = len(collect([partial(_at, base, steps) for steps in singly])[0].seeds)
+    if variants * seeds > MAX_RUNS:
+        message = f"sweep: {variants:,} variants with {seeds:,} seeds are {variants * seeds:,} runs"
         raise ConfigError([place.problem(f"{message}, at most {MAX_RUNS:,} are allowed")])
     points = list(itertools.product(*axes))
-    configs = collect([partial(_at, base, rows) for rows in points])
+    configs = collect([partial(_at, base, steps) for steps in points])
     _check_twins(points, configs)
     return configs
 
 
 def _axes(document: Document) -> list[Axis]:
-    """Return what to loop over, outermost first; raises ConfigError where `sweep` has not its form."""
+    """Return what to loop over, outermost first; raises ConfigError if `sweep` has the wrong form."""
     sweep = _part(document, ("sweep",), "grid, zip or both")
     problems = []
     for part in sweep:
@@ -133,7 +137,7 @@ def _axes(document: Document) -> list[Axis]:
     if problems:
         raise ConfigError(problems)
     columns = collect([partial(_column, document, part, key) for part in sweep for key in _keys(document, part)])
-    grid: list[Axis] = [[(cell,) for cell in column] for part, column in columns if part == "grid"]
+    grid: list[Axis] = [[(level,) for level in column] for part, column in columns if part == "grid"]
     zipped = [column for part, column in columns if part == "zip"]
     _check_lengths(document, zipped)
     return [*grid, list(zip(*zipped, strict=True))] if zipped else grid
@@ -144,7 +148,7 @@ def _keys(document: Document, part: str) -> list[str]:
 
 
 def _part(document: Document, path: Path, what: str) -> dict[str, Any]:
-    """Return the mapping at `path` of the sweep; raises ConfigError where there is none, or an empty one."""
+    """Return the mapping at `path`, which is part of the sweep; raises ConfigError if it is missing or empty."""
     found: Any = document.values
     for key in path:
         found = found[key]
@@ -154,8 +158,8 @@ def _part(document: Document, path: Path, what: str) -> dict[str, Any]:
     return found
 
 
-def _column(document: Document, part: str, key: str) -> tuple[str, list[Cell]]:
-    """Return `part` and the cells of one key of it; raises ConfigError."""
+def _column(document: Document, part: str, key: str) -> tuple[str, list[Level]]:
+    """Return `part` and the levels of one of its keys; raises ConfigError."""
     path: Path = ("sweep", part, key)
     target = tuple(key.split("."))
     values = document.values["sweep"][part][key]
@@ -169,20 +173,19 @@ def _column(document: Document, part: str, key: str) -> tuple[str, list[Cell]]:
     if not isinstance(values, list) or not values:
         message = f"sweep.{part}.{key}: must be a list of values such as [a, b], got {quoted(values)}"
         raise ConfigError([document.place(path).problem(message)])
-    places: list[Places] = [{(): document.place((*path, k))} for k in range(len(values))]
-    key_places: list[Places] = [{} for _ in values]
-    for of, to in ((document.places, places), (document.key_places, key_places)):
-        for found, place in of.items():
+    levels = [Level(target, value, {(): document.place((*path, k))}, {}) for k, value in enumerate(values)]
+    for table in ("places", "key_places"):
+        for found, place in getattr(document, table).items():
             if found[:3] == path and len(found) > 3:
-                to[int(found[3])][found[4:]] = place
-    return part, [Cell(target, *cell) for cell in zip(values, places, key_places, strict=True)]
+                getattr(levels[int(found[3])], table)[found[4:]] = place
+    return part, levels
 
 
-def _check_lengths(document: Document, columns: Sequence[Sequence[Cell]]) -> None:
-    """Raise ConfigError where the columns of a zip are not of one length."""
+def _check_lengths(document: Document, columns: Sequence[Sequence[Level]]) -> None:
+    """Raise ConfigError if the columns of a zip differ in length."""
     for column in columns[1:]:
         if len(column) != len(columns[0]):
-            key, first = (".".join(map(str, cells[0].path)) for cells in (column, columns[0]))
+            key, first = (".".join(map(str, levels[0].path)) for levels in (column, columns[0]))
             message = f"sweep.zip.{key}: has {len(column)} values, but {first} has {len(columns[0])}"
             raise ConfigError([document.place(("sweep", "zip", key), at_key=True).problem(message)])
 
@@ -194,18 +197,18 @@ def _without_sweep(document: Document) -> Document:
     return Document(document.source, values, places, key_places, document.problems)
 
 
-def _at(base: Document, rows: Sequence[Row]) -> Config:
+def _at(base: Document, steps: Sequence[tuple[Level, ...]]) -> Config:
     """Return the config at one point of the sweep; raises ConfigError."""
-    cells = [cell for row in rows for cell in row]
+    levels = [level for step in steps for level in step]
     point = copy.copy(base)
     point.values, point.problems = copy.deepcopy(base.values), list(base.problems)
     point.places, point.key_places = dict(base.places), dict(base.key_places)
-    for cell in sorted(cells, key=lambda cell: len(cell.path)):  # `optimizer` before `optimizer.momentum`
-        apply(point, Setting(cell.path, copy.deepcopy(cell.value), cell.place))
-        point.places.update({(*cell.path, *rest): place for rest, place in cell.places.items()})
-        point.key_places.update({(*cell.path, *rest): place for rest, place in cell.key_places.items() if rest})
+    for level in sorted(levels, key=lambda level: len(level.path)):  # `optimizer` before `optimizer.momentum`
+        apply(point, Setting(level.path, copy.deepcopy(level.value), level.place))
+        point.places.update({(*level.path, *rest): place for rest, place in level.places.items()})
+        point.key_places.update({(*level.path, *rest): place for rest, place in level.key_places.items() if rest})
     config = check(point)
-    paths = [cell.path for cell in cells]
+    paths = [level.path for level in levels]
     if ("name",) in paths:
         return config
     prefix = [config.variant.name] if "name" in base.values else []
@@ -214,7 +217,7 @@ def _at(base: Document, rows: Sequence[Row]) -> Config:
 
 
 def _differences(variant: Variant, paths: Sequence[Path], *, named: bool) -> Iterator[str]:
-    """Yield the words of a variant's name: the activation, unless it says nothing; then each varied key."""
+    """Yield the words of a variant's name: the activation, unless a name replaces it; then each varied key."""
     if not named or any(path[0] == "activation" for path in paths):
         yield str(flat_value("activation", variant.activation))
     for path in paths:
@@ -229,17 +232,17 @@ def _differences(variant: Variant, paths: Sequence[Path], *, named: bool) -> Ite
             yield f"{key}.{path[1]}={short(parts.get(str(path[1])))}"
 
 
-def _check_twins(points: Sequence[Sequence[Row]], configs: Sequence[Config]) -> None:
-    """Raise ConfigError where two points are the same variant, at the value that made the second one."""
-    seen: dict[str, Sequence[Row]] = {}
+def _check_twins(points: Sequence[Sequence[tuple[Level, ...]]], configs: Sequence[Config]) -> None:
+    """Raise ConfigError if two points are the same variant, at the value that made the second one."""
+    seen: dict[str, Sequence[tuple[Level, ...]]] = {}
     problems: dict[Problem, None] = {}
-    for rows, config in zip(points, configs, strict=True):
-        first = seen.setdefault(json.dumps(config.variant.identity(), sort_keys=True), rows)
-        if first is rows:
+    for steps, config in zip(points, configs, strict=True):
+        first = seen.setdefault(json.dumps(config.variant.identity(), sort_keys=True), steps)
+        if first is steps:
             continue
-        cell, earlier = next((b[0], a[0]) for a, b in zip(first, rows, strict=True) if a is not b)
+        level, earlier = next((b[0], a[0]) for a, b in zip(first, steps, strict=True) if a is not b)
         where = f" (as in line {earlier.place.line})" if earlier.place.line else ""
-        key = ".".join(map(str, cell.path))
-        problems[cell.place.problem(f"{key}: gives a variant that is in the sweep already{where}")] = None
+        key = ".".join(map(str, level.path))
+        problems[level.place.problem(f"{key}: gives a variant that is already in the sweep{where}")] = None
     if problems:
         raise ConfigError(list(problems))
