@@ -1,10 +1,7 @@
-"""Training a stored run again and saying whether it came out the same (layer 4, above the sweep).
+"""Trains a stored run again, in a temporary folder, and says whether it came out the same.
 
-Imports `config`, the store, `sweep`, `comparison`; torch when it trains. Nothing is written into the results: the run
-is trained in a temporary folder that is gone afterwards. Prints nothing.
-
-Identical means: to the bit, in the status, every weight, every number of every epoch, layer and neuron, except
-times. Where that fails, the numbers of the epochs and the final metrics decide: within the tolerance, or different.
+Identical means to the bit: the status, every weight, and every number of every epoch, layer and neuron, except times.
+Otherwise the metrics after each epoch and at the end decide: they are within the tolerance, or the run is different.
 """
 
 from __future__ import annotations
@@ -19,46 +16,47 @@ from actbench import config, sweeps
 from actbench.comparison.quantities import number
 from actbench.config import Place, Run
 from actbench.errors import ConfigError, StoreError, UsageError
-from actbench.events import Events
+from actbench.events import Events, last_line
 from actbench.metrics import METRICS
 from actbench.store import Store, StoredRun
+from actbench.store.csv import Row
 from actbench.store.run import CONFIG, LAYERS, MODEL, NEURONS
 from actbench.text import value_text
 
 TIMES = frozenset({"train_s", "evaluate_s", "wall_s", "images_per_s"})
-"""What is measured with a clock, and never the same twice."""
+"""Columns that come from a clock and are never the same twice."""
 ACCURACY_TOLERANCE, TOLERANCE = 0.02, 0.05
-"""How far an accuracy, and any other metric, may be off: see `size_of`.
+"""How far an accuracy and any other metric may be off; `size_of` measures it.
 
-Training is chaotic: once a sum is rounded differently, two runs drift apart. Eight runs of the recipe (relu, gelu,
-tanh, relu with BatchNorm, two seeds each) that were trained again with another instruction set differed, after any
-epoch, by at most 0.0084 in an accuracy and 0.035 in anything else. Where the learning rate is far too high (relu at
-0.03), it was 0.09 and 0.34: such a run only comes out the same on the same kind of processor.
+Training is chaotic: once a sum is rounded differently, two runs drift apart. Eight runs with the default recipe (relu,
+gelu, tanh, relu with BatchNorm; two seeds each), trained again with another instruction set, differed after any epoch
+by at most 0.0084 in an accuracy and 0.035 in anything else. With a learning rate that is far too high (relu at 0.03),
+they differed by 0.09 and 0.34: such a run comes out the same only on the same kind of processor.
 """
 
-Rows = Sequence[Mapping[str, Any]]
+Rows = Sequence[Row]
 Verdict = Literal["identical", "within tolerance", "different"]
 
 _WHY = {
+    "data_fingerprint": "these are not the same images",
     "actbench_version": "another actbench may compute something differently",
     "torch_version": "another torch may round differently",
     "python_version": "not known to change a number",
     "platform": "another system or C library may round differently",
     "device": "CPU and CUDA sum in different orders",
     "device_name": "another processor may round differently",
-    "cpu_capability": "another instruction set rounds differently",
     "threads": "must not change a CPU run",
     "cpus": "must not change a CPU run",
-    "data_fingerprint": "these are not the same images",
+    "cpu_capability": "another instruction set rounds differently",
 }
-"""What of a run's provenance may explain that it came out differently."""
+"""The provenance that may explain a difference, and why."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Where one metric differs most: its two values there, how far they are apart, and how far they may be.
+    """Where one metric differs most: its two values there, how far apart they are, and how far they may be.
 
-    `size` is infinite where only one of the two has a value.
+    `size` is infinite if only one of the two runs has a value.
     """
 
     metric: str
@@ -76,7 +74,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Cause:
-    """Something that the two trainings did not share, and what it may do."""
+    """Something in which the two trainings differed, and what it may change."""
 
     what: str
     stored: Any
@@ -86,12 +84,11 @@ class Cause:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What came of training a run again.
+    """The result of training a run again.
 
-    differences: one for each metric that differs, in the order of the epochs' columns. parts: for weights,
-    epochs, layers, neurons and final metrics, whether they are the same to the bit. largest_weight: the
-    largest difference of two weights, None where there are none to compare. not_compared: columns that only
-    one of the two has.
+    differences: one for each metric that differs, in the order of the columns of epochs.csv. parts: whether weights,
+    epochs, layers, neurons and final metrics are each the same to the bit. largest_weight: the largest difference
+    between two weights, None without weights. not_compared: columns that only one of the two runs has.
     """
 
     run_id: str
@@ -106,15 +103,15 @@ class Reproduction:
 
 
 def run_of(stored: StoredRun, device: str | None = None) -> Run:
-    """Return what has to be trained to get `stored` again, on `device` in place of what its config says.
+    """Return the run that trains `stored` again, on `device` if given.
 
-    Raises StoreError for a run that is damaged or that this actbench cannot train, UsageError for one that failed.
+    Raises StoreError if the run is damaged or this actbench cannot train it, UsageError if it failed.
     """
     if problems := stored.verify():
-        told = "; ".join(problem.reason for problem in problems)
-        raise StoreError(f"{stored.folder}: cannot be compared with: {told}. The same train command makes it anew")
+        reasons = "; ".join(problem.reason for problem in problems)
+        raise StoreError(f"{stored.folder}: cannot compare with this run: {reasons}. Its train command makes it again")
     if stored.status == "failed":
-        raise UsageError(f"{stored.run_id} failed, so there is nothing to compare with; train it again first")
+        raise UsageError(f"{stored.run_id} failed, so there is nothing to compare; train it again first")
     try:
         document = config.parse(stored.config_yaml(), str(stored.folder / CONFIG))
         if device is not None:
@@ -133,9 +130,9 @@ def reproduce(
     tolerance: float | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Reproduction | None:
-    """Train `run`, see `run_of`, in a temporary folder and compare; None when `stop` has ended it before.
+    """Train `run` (from `run_of`) in a temporary folder and compare; return None if `stop` ended the training.
 
-    tolerance: for all metrics, by default `ACCURACY_TOLERANCE` and `TOLERANCE`. Raises what training raises.
+    tolerance: for all metrics, by default `ACCURACY_TOLERANCE` and `TOLERANCE`. Raises what `sweeps.run` raises.
     """
     if tolerance is not None and not 0 <= tolerance < math.inf:
         raise UsageError(f"--tolerance must be a number >= 0, got {tolerance:g}")
@@ -148,7 +145,7 @@ def reproduce(
 
 
 def compared(stored: StoredRun, again: StoredRun, tolerance: float | None = None) -> Reproduction:
-    """Compare two stored runs of one config and seed; `again` is the later one, `tolerance` as in `reproduce`."""
+    """Compare two stored runs of one config and seed, `again` being the later one."""
     units = max(len(stored.neurons()), 1) if NEURONS in stored.files else 1
     tables: dict[str, tuple[Rows, Rows]] = {
         "epochs": (stored.epochs(), again.epochs()),
@@ -156,10 +153,17 @@ def compared(stored: StoredRun, again: StoredRun, tolerance: float | None = None
         "layers": _layers(stored, again),
         "final metrics": ([stored.metrics], [again.metrics]),
     }
-    parts = {"weights": _same_weights(stored, again)}
+    parts = {"weights": stored.files.get(MODEL) == again.files.get(MODEL)}  # a diverged run has none
     parts |= {name: _same_rows(*both) for name, both in tables.items()}
-    measured = [*_along("epoch", *tables["epochs"]), ("the end", stored.metrics, again.metrics)]
+    by_epoch = {row["epoch"]: row for row in tables["epochs"][1]}
+    measured = [
+        (f"epoch {row['epoch']}", row, by_epoch[row["epoch"]])
+        for row in tables["epochs"][0]
+        if row["epoch"] in by_epoch
+    ]
+    measured.append(("the end", stored.metrics, again.metrics))
     differences = tuple(_differences(measured, units, tolerance))
+    lonely = {name for a, b in tables.values() if a and b for name in set(a[0]) ^ set(b[0])}
     same_status = stored.status == again.status
     identical = same_status and all(parts.values())
     within = same_status and len(tables["epochs"][0]) == len(tables["epochs"][1]) and all(d.within for d in differences)
@@ -171,7 +175,7 @@ def compared(stored: StoredRun, again: StoredRun, tolerance: float | None = None
         differences=differences,
         largest_weight=_largest_weight(stored, again),
         causes=tuple(_causes(stored, again)),
-        not_compared=tuple(sorted({name for both in tables.values() for name in _lonely(*both)})),
+        not_compared=tuple(sorted(lonely - TIMES)),
         error=again.error,
     )
 
@@ -179,18 +183,16 @@ def compared(stored: StoredRun, again: StoredRun, tolerance: float | None = None
 def size_of(metric: str, stored: float, again: float, units: int) -> float:
     """Return how far two values are apart, in the unit of the tolerance.
 
-    Absolute for what is at most 1 (shares such as accuracies, small losses), relative to the larger one beyond;
-    counts of neurons as shares of all `units`.
+    Absolute for values up to 1 (fractions such as accuracies, small losses), and relative to the larger value above
+    that. Counts of neurons are taken as fractions of all `units`.
     """
     if metric in METRICS and METRICS[metric].kind == "count" and metric != "epochs_run":
         return abs(stored - again) / units
     return abs(stored - again) / max(1.0, abs(stored), abs(again))
 
 
-def _differences(
-    measured: Sequence[tuple[str, Mapping[str, Any], Mapping[str, Any]]], units: int, tolerance: float | None
-) -> Iterable[Difference]:
-    """Yield, for each metric that both have and that differs anywhere, where it differs most."""
+def _differences(measured: Sequence[tuple[str, Row, Row]], units: int, tolerance: float | None) -> Iterable[Difference]:
+    """Yield where each metric differs most, for the metrics that both runs have and that differ anywhere."""
     columns = dict.fromkeys(name for _, stored, again in measured for name in stored if name in again)
     for name in columns:
         if name in TIMES or name == "epoch":
@@ -208,14 +210,8 @@ def _differences(
             yield worst
 
 
-def _along(key: str, stored: Rows, again: Rows) -> list[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
-    """Pair the rows of one `key`; rows that only one of the two has are left out."""
-    by_key = {row.get(key): row for row in again}
-    return [(f"{key} {row[key]}", row, by_key[row[key]]) for row in stored if row.get(key) in by_key]
-
-
 def _same_rows(stored: Rows, again: Rows) -> bool:
-    """Whether all rows are the same to the bit, in the columns that both have, times aside."""
+    """Whether all rows are the same to the bit in the columns that both have, except times."""
     if len(stored) != len(again):
         return False
     return all(
@@ -226,24 +222,12 @@ def _same_rows(stored: Rows, again: Rows) -> bool:
     )
 
 
-def _lonely(stored: Rows, again: Rows) -> set[str]:
-    """Return the columns that only one of two tables has."""
-    if not stored or not again:
-        return set()
-    return (set(stored[0]) ^ set(again[0])) - TIMES
-
-
 def _layers(stored: StoredRun, again: StoredRun) -> tuple[Rows, Rows]:
-    """Return what is known of each layer: after each epoch where both have that, else at the end."""
+    """Return the numbers of each layer, after each epoch if both runs have those, else at the end."""
     if LAYERS in stored.files and LAYERS in again.files:
         return stored.layer_rows(), again.layer_rows()
     both = min(len(stored.layers), len(again.layers))  # older runs lack the output layer
     return stored.layers[:both], again.layers[:both]
-
-
-def _same_weights(stored: StoredRun, again: StoredRun) -> bool:
-    """Whether the files of the weights are the same, byte by byte; a diverged run has none."""
-    return stored.files.get(MODEL) == again.files.get(MODEL)
 
 
 def _largest_weight(stored: StoredRun, again: StoredRun) -> float | None:
@@ -255,28 +239,28 @@ def _largest_weight(stored: StoredRun, again: StoredRun) -> float | None:
 
 
 def _causes(stored: StoredRun, again: StoredRun) -> Iterable[Cause]:
-    """Yield what the two trainings did not share; a key that one of them did not record is no difference."""
+    """Yield in what the two trainings differed. What one of them did not record is no difference."""
     if stored.run_id != again.run_id:
         why = "this actbench reads the config differently: a default or a meaning has changed"
         yield Cause("run_id", stored.run_id, again.run_id, why)
-    for key in ("data_fingerprint", *(key for key in stored.provenance if key != "data_fingerprint")):
+    for key, why in _WHY.items():
         a, b = stored.provenance.get(key), again.provenance.get(key)
-        if key in _WHY and a is not None and b is not None and a != b:
-            yield Cause(key, a, b, _WHY[key])
+        if a is not None and b is not None and a != b:
+            yield Cause(key, a, b, why)
 
 
 def explain(found: Reproduction) -> str:
-    """Say in a sentence what may be behind a difference."""
+    """Say in one sentence what may have caused the difference."""
     if found.error is not None:
-        return "it failed this time: " + (found.error.strip().splitlines() or [""])[-1]
+        return f"it failed this time: {last_line(found.error)}"
     if found.causes:
         return "; ".join(f"{c.what} {value_text(c.stored)} -> {value_text(c.again)} ({c.why})" for c in found.causes)
     return (
-        "nothing that was recorded differs; a processor with other instructions may round differently, "
-        "and on CUDA sums may come in another order"
+        "no recorded difference; a processor with other instructions may round differently, "
+        "and CUDA may sum in another order"
     )
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Whether two values of a table are the same to the bit, nan included."""
+    """Whether two cells are the same to the bit, nan included."""
     return type(a) is type(b) and repr(a) == repr(b)

@@ -29,7 +29,7 @@ from actbench.store import Store
 from actbench.store.csv import Row, parse_table
 
 ACTIVATIONS = "relu,leaky_relu,prelu,elu,selu,gelu,silu,mish,tanh,sigmoid"
-RESUMED = "goes on after epoch"
+RESUMED = "continues after epoch"
 """What `sweep` prints for each run that it resumes."""
 TIMES = ("wall_s", "images_per_s", "train_s", "evaluate_s")
 START = """

@@ -166,7 +166,7 @@ def test_other_data_is_named_first(stored: StoredRun) -> None:
 def test_where_nothing_that_was_recorded_differs_that_is_said(stored: StoredRun) -> None:
     found = again(changed(stored, epochs=with_epoch(stored, 2, train_loss=99.0)))
     assert found.causes == ()
-    assert explain(found).startswith("nothing that was recorded differs")
+    assert explain(found).startswith("no recorded difference")
 
 
 def test_a_number_on_one_side_only_is_a_difference_no_tolerance_allows(stored: StoredRun) -> None:
@@ -232,7 +232,7 @@ def test_a_damaged_run_is_refused_and_the_damage_named(
     path = stored.folder / name
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     assert command("tiny", "--results", results, "-q") == 1
-    assert f"cannot be compared with: {name} has changed since it was written" in capsys.readouterr().err
+    assert f"cannot compare with this run: {name} has changed since it was written" in capsys.readouterr().err
 
 
 def test_a_damaged_result_is_named_whether_asked_for_by_id_or_folder(
@@ -245,7 +245,7 @@ def test_a_damaged_result_is_named_whether_asked_for_by_id_or_folder(
 
 
 def test_a_failed_run_has_nothing_to_compare_with(stored: StoredRun) -> None:
-    with pytest.raises(UsageError, match="failed, so there is nothing to compare with"):
+    with pytest.raises(UsageError, match="failed, so there is nothing to compare"):
         run_of(replace(stored, status="failed"))
 
 

@@ -15,18 +15,22 @@ from actbench.sweeps.plan import Options
 from actbench.sweeps.run import local_groups, threads_of
 from actbench.text import plural
 
-# Where nothing of the kind has been trained yet: what a thread of a present-day server took, within a factor of three.
-# Fitted to linear models, to 1 to 20 layers of 128 units, and to 1 and 2 of 512.
-_STEP_S = 5e-4  # a training step of any size, and its share of the measuring
-_LAYER_STEP_S = 4e-4  # the same of each hidden layer
-_PARAMETER_IMAGES_PER_S = 2.1e10  # forward, backward, optimizer, and evaluating on all images afterwards
+# What a thread of a current server takes, within a factor of three, for shapes that have not been trained here yet.
+# Fitted to linear models, to 1 to 20 layers of 128 units, and to 1 and 2 layers of 512.
+_STEP_S = 5e-4  # a training step of any size, and its share of the evaluation
+_LAYER_STEP_S = 4e-4  # the same for each hidden layer
+_PARAMETER_IMAGES_PER_S = 2.1e10  # forward, backward, optimizer, and evaluation of all images
 _CNN_IMAGES_PER_S = 1400.0
-ROUGH_RATE = "a rough rate of 30,000 images a second and thread for a 784-512-10 network"
+_SHAPE_KEYS = [
+    "dataset", "network", "hidden", "batch_norm", "batch_size", "optimizer", "train_limit", "test_limit", "validation",
+    "augment",
+]  # fmt: skip
+ROUGH_RATE = "a rough rate of 30,000 images per second and thread for a 784-512-10 network"
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where lane groups train: `at_once` lanes at the same moment, each taking the time of one."""
+class TrainingPlace:
+    """Where lane groups train: `at_once` lanes at the same time, each as fast as one alone."""
 
     name: str
     device: str
@@ -35,21 +39,21 @@ class Place:
 
 @dataclass(frozen=True)
 class Preview:
-    """The lane groups of a plan, by place, and the estimate: `seconds` is None where nothing can be said.
+    """The lane groups of a plan, each with its place, and the estimated `seconds`, None if there is no estimate.
 
-    `timed` of the runs are estimated by stored runs of the same shape, the others by ROUGH_RATE.
+    The estimate of `timed` runs comes from stored runs of the same shape, that of the others from ROUGH_RATE.
     """
 
-    groups: list[tuple[Place, list[Run]]]
+    groups: list[tuple[TrainingPlace, list[Run]]]
     seconds: float | None
     timed: int
     runs: int
 
 
 def preview(runs: Sequence[Run], store: Store, options: Options) -> Preview:
-    """Find out how `runs` would be trained, and about how long that takes. Trains and writes nothing.
+    """Find out how `runs` would be trained and about how long that would take. Trains and writes nothing.
 
-    Raises DeviceError, and UsageError where a Ray cluster cannot be reached.
+    Raises DeviceError, and UsageError if no Ray cluster answers.
     """
     groups = list(_ray_groups(runs, options) if options.executor == "ray" else _local_groups(runs, options))
     known = _seconds_per_epoch(store)
@@ -58,50 +62,44 @@ def preview(runs: Sequence[Run], store: Store, options: Options) -> Preview:
         for run in group:
             stored = known.get(_shape(run.variant.flat(), place.device))
             if stored is None and place.device != "cpu":
-                return Preview(groups, None, 0, len(runs))  # a GPU's rate is anybody's guess
+                return Preview(groups, None, 0, len(runs))  # the rate of a GPU is anybody's guess
             timed += stored is not None
             seconds = stored * run.variant.epochs if stored is not None else rough_seconds(run)
             total += seconds / place.at_once
     return Preview(groups, total, timed, len(runs))
 
 
-def _local_groups(runs: Sequence[Run], options: Options) -> Iterator[tuple[Place, list[Run]]]:
+def _local_groups(runs: Sequence[Run], options: Options) -> Iterator[tuple[TrainingPlace, list[Run]]]:
     threads = threads_of(options)
     for device, group in local_groups(runs, options):
         if device.type == "cpu":
-            yield Place(f"{plural(threads, 'thread')} on cpu", "cpu", min(threads, len(group))), group
+            yield TrainingPlace(f"{plural(threads, 'thread')} on cpu", "cpu", min(threads, len(group))), group
         else:
-            yield Place(str(device), device.type, 1), group  # a stored time is a lane's share of its stack's
+            yield (
+                TrainingPlace(str(device), device.type, 1),
+                group,
+            )  # a stored time is the lane's share of its stack's time
 
 
-def _ray_groups(runs: Sequence[Run], options: Options) -> Iterator[tuple[Place, list[Run]]]:
+def _ray_groups(runs: Sequence[Run], options: Options) -> Iterator[tuple[TrainingPlace, list[Run]]]:
     from actbench.sweeps import ray
 
     with ray.connected(options.ray_address) as cluster:
         for size, group in cluster.groups(runs, options):
             each = min(size.threads, len(group)) if size.device == "cpu" else 1
-            yield Place(f"Ray ({cluster}), each with {size}", size.device, each * size.slots(cluster.nodes())), group
+            yield (
+                TrainingPlace(f"Ray ({cluster}), each with {size}", size.device, each * size.slots(cluster.nodes())),
+                group,
+            )
 
 
-def _shape(row: Row | dict[str, Any], device: str) -> tuple[Any, ...]:
-    """What decides how long an epoch takes, all in all: cells of runs.csv, and cpu or cuda."""
-    keys = (
-        "dataset",
-        "network",
-        "hidden",
-        "batch_norm",
-        "batch_size",
-        "optimizer",
-        "train_limit",
-        "test_limit",
-        "validation",
-        "augment",
-    )
-    return (*(row.get(key) for key in keys), device.partition(":")[0])
+def _shape(row: Row, device: str) -> tuple[Any, ...]:
+    """Return what mainly decides how long an epoch takes: cells of runs.csv, and cpu or cuda."""
+    return (*(row.get(key) for key in _SHAPE_KEYS), device.partition(":")[0])
 
 
 def _seconds_per_epoch(store: Store) -> dict[tuple[Any, ...], float]:
-    """Return the median time of an epoch of the stored runs, by shape."""
+    """Return the median time of an epoch by shape, from the stored runs."""
     found: dict[tuple[Any, ...], list[float]] = {}
     for row in store.rows()[0] if store.root.is_dir() else []:
         wall_s, epochs = row["wall_s"], row["epochs_run"]
@@ -111,7 +109,7 @@ def _seconds_per_epoch(store: Store) -> dict[tuple[Any, ...], float]:
 
 
 def rough_seconds(run: Run) -> float:
-    """Return about how long a run takes on one thread of a CPU; a plan needs no better, machines differ by more."""
+    """Return roughly how long a run takes on one CPU thread. Machines differ by more than its error."""
     v = run.variant
     images = min(v.train_limit or DATASETS[v.dataset].train, DATASETS[v.dataset].train)
     if v.network == "cnn":
