@@ -56,8 +56,9 @@ Threads = Annotated[
 Lanes = Annotated[
     int | None, typer.Option("--lanes", metavar="N", min=1, help="Maximum number of runs in a lane group.")
 ]
+ExecutorName = Literal["local", "ray"]
 Executor = Annotated[
-    Literal["local", "ray"] | None,
+    ExecutorName | None,
     typer.Option(
         "--executor",
         help="Train in this process or on a Ray cluster. Default: local, or ray if you give --ray-address.",

@@ -8,7 +8,7 @@ import typer
 
 from actbench import config, sweeps
 from actbench.cli import completion, options
-from actbench.cli.train import place, train_variants
+from actbench.cli.train import chosen_executor, train_variants
 
 
 def sweep(
@@ -50,7 +50,6 @@ def sweep(
     Example: actbench sweep -c configs/relu.yaml -g activation=relu,tanh -g lr=1e-4,1e-3 --seeds 6
     """
     variants = config.load_sweep(configs, changes or (), grids or (), seeds=seeds, seed=seed, device=device)
-    how = sweeps.Options(
-        threads, lanes, data_dir, offline, mirror, force, fail_fast, *place(executor, ray_address), tf32
-    )
+    chosen = chosen_executor(executor, ray_address)
+    how = sweeps.Options(threads, lanes, data_dir, offline, mirror, force, fail_fast, chosen, ray_address, tf32)
     train_variants(variants, how, results, track or (), dry_run=dry_run, quiet=quiet, output=output)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -17,8 +17,6 @@ from actbench.errors import UsageError
 from actbench.events import Broadcast
 from actbench.store import Store
 from actbench.trackers import Tracking
-
-Place = Literal["local", "ray"]
 
 
 def train(
@@ -57,9 +55,8 @@ def train(
     if print_config:
         _print_config(variants)
         return
-    how = sweeps.Options(
-        threads, lanes, data_dir, offline, mirror, force, fail_fast, *place(executor, ray_address), tf32
-    )
+    chosen = chosen_executor(executor, ray_address)
+    how = sweeps.Options(threads, lanes, data_dir, offline, mirror, force, fail_fast, chosen, ray_address, tf32)
     train_variants(variants, how, results, track or (), dry_run=dry_run, quiet=quiet, output=output)
 
 
@@ -69,11 +66,11 @@ def _print_config(variants: Sequence[Config]) -> None:
     streams().out.file.write(config.to_yaml(variants[0].variant, variants[0].seeds))
 
 
-def place(executor: Place | None, ray_address: str | None) -> tuple[Place, str | None]:
-    """Return the executor and the address of its cluster; an address implies Ray."""
+def chosen_executor(executor: options.ExecutorName | None, ray_address: str | None) -> options.ExecutorName:
+    """Return where to train: the address of a Ray cluster implies Ray."""
     if ray_address is not None and executor == "local":
         raise UsageError("--ray-address names a Ray cluster, but --executor is local; leave one out")
-    return executor or ("local" if ray_address is None else "ray"), ray_address
+    return executor or ("local" if ray_address is None else "ray")
 
 
 def train_variants(
