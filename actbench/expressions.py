@@ -22,7 +22,7 @@ import math
 import operator
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, NamedTuple, NoReturn, TypeAlias
@@ -89,10 +89,17 @@ def parse(text: str, names: Collection[str], language: Language) -> Parsed:
     """
     if len(text) > MAX_LENGTH:
         raise UsageError(f"the expression has {len(text)} characters; at most {MAX_LENGTH} are allowed")
-    tokens = _tokens(text, language)
+    tokens: list[_Token] = []
+    try:
+        for token in _tokens(text, language):
+            tokens.append(token)  # noqa: PERF402 - the tokens before a refused one are needed
+    except UsageError:
+        _check_syntax(text, tokens, language)  # there may be an earlier mistake
+        raise
     tree = _python(tokens)
     if tree is None:
-        _refuse_syntax(text, tokens, language)
+        _check_syntax(text, tokens, language)
+        refuse(text, 0, "cannot read this")
     used = tuple(dict.fromkeys(token.value for token in tokens if token.kind == "name"))
     return Parsed(text, _Checker(text, tokens, names, language).visit(tree), used)
 
@@ -131,15 +138,15 @@ class _Token(NamedTuple):
 _START = _Token("start", "", 0)
 
 
-def _tokens(text: str, language: Language) -> list[_Token]:
+def _tokens(text: str, language: Language) -> Iterator[_Token]:
     """Divide `text` into tokens, the last of which is the end. The brackets after `in` become those of a list."""
-    tokens, last, end, nots = list[_Token](), _START, 0, 0
+    last, count, end, nots = _START, 0, 0, 0
     while match := _TOKEN.match(text, end):
         kind = str(match.lastgroup)
         start, end = match.span(kind)
         if kind == "number" and text[start] in "+-" and (last.ends_value or text[start] in language.signs):
             kind, end = "sign", start + 1  # an operator, no part of the number
-        found, piece, opened, value = text[start:end], f"_{len(tokens)}", last.open, None
+        found, piece, opened, value = text[start:end], f"_{count}", last.open, None
         if kind == "sign":
             found = piece = " ".join(found.split())  # `not  in` may have any space
             if found not in language.signs or (found == "," and not opened):
@@ -160,13 +167,13 @@ def _tokens(text: str, language: Language) -> list[_Token]:
         nots = nots + 1 if found == "not" else 0
         if len(opened) + nots > MAX_DEPTH:
             refuse(text, start, f"nested deeper than {MAX_DEPTH} levels")
-        last = _Token(kind, found, start, piece, value, opened)
-        tokens.append(last)
+        last, count = _Token(kind, found, start, piece, value, opened), count + 1
+        yield last
     rest = text[end:].lstrip()
     if rest:
         what = "a text that is never closed" if rest[0] in "'\"" else f"unexpected {rest[0]!r}"
         refuse(text, len(text) - len(rest), what + (" (use '==' to compare)" if rest[0] == "=" else ""))
-    return [*tokens, _Token("end", "", len(text), open=last.open)]
+    yield _Token("end", "", len(text), open=last.open)
 
 
 def _literal(text: str, start: int, found: str, language: Language) -> Literal:
@@ -187,14 +194,17 @@ def _python(tokens: Sequence[_Token], completion: str = "") -> ast.expr | None:
         return None
 
 
-def _refuse_syntax(text: str, tokens: Sequence[_Token], language: Language) -> NoReturn:
-    """Point at the first token that must be wrong: what is before it could still become an expression."""
+def _check_syntax(text: str, tokens: Sequence[_Token], language: Language) -> None:
+    """Refuse the first token that must be wrong: what is before it could still become an expression."""
 
     def is_wrong(count: int) -> bool:
         last = tokens[count - 1]
-        return _python(tokens[:count], ("" if last.ends_value else "_ ") + last.open[::-1]) is None
+        completion = "" if last.ends_value or last.kind == "end" else "_ "
+        return _python(tokens[:count], completion + (last.open[::-1] if last.kind != "end" else "")) is None
 
-    wrong = bisect_left(range(1, len(tokens)), True, key=is_wrong)
+    wrong = bisect_left(range(1, len(tokens) + 1), True, key=is_wrong)
+    if wrong == len(tokens):
+        return
     token, last = tokens[wrong], tokens[wrong - 1] if wrong else _START
     ends = {"": f"the end, {language.joint}", ")": f"')', {language.joint}", "]": "',' or ')'"}
     wanted = ends[last.open[-1:]] if last.ends_value else language.value

@@ -175,6 +175,7 @@ def test_a_list_cannot_be_ordered() -> None:
         ("lr == - 1", 7, "unexpected '-'"),
         ("lr == ٣", 7, "unexpected '٣'"),
         ("lr # == 1", 4, "unexpected '#'"),
+        ("lr seed == 1 &", 4, "expected the end, 'and' or 'or', got 'seed'"),  # the first mistake of two
         ("true\n&", 6, "unexpected '&'"),
         ("lr == 1e999", 7, "a number out of range"),
         ("lr == 5abc", 7, "unexpected '5'"),
