@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -41,12 +40,11 @@ from actbench.config.rules import (
     sort_out,
     text,
 )
+from actbench.config.structure import Structure
 from actbench.datasets import CLASSES, DATASETS, INPUTS
 from actbench.errors import UsageError
 from actbench.registry import Value
 
-CHANNELS, WINDOW = (16, 32), 9
-"""Widths of the two convolutions of `network: cnn`, and the positions that each sees at once, 3x3."""
 MAX_PARAMETERS = 200_000_000
 
 
@@ -143,16 +141,14 @@ class Variant:
         vars(other)["name"] = name
         return other
 
+    def structure(self, inputs: int = INPUTS, classes: int = CLASSES) -> Structure:
+        """Return the structure of this variant's network."""
+        return Structure.of(self.network, self.activation, self.hidden, self.batch_norm, inputs, classes)
+
     @property
     def parameter_count(self) -> int:
-        """Weights and biases: the sum of (inputs + 1) outputs over the layers (BatchNorm's not counted)."""
-        first, convolutions = INPUTS, 0
-        if self.network == "cnn":
-            reads = [1, *CHANNELS]
-            convolutions = sum((channels * WINDOW + 1) * out for channels, out in itertools.pairwise(reads))
-            first = reads[-1] * INPUTS // 4 ** len(CHANNELS)  # each is followed by a maximum over 2x2 positions
-        widths = (first, *self.hidden, CLASSES)
-        return convolutions + sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(widths))
+        """How many numbers the network learns: 407,050 for 784-512-10."""
+        return self.structure().parameter_count
 
     def plain(self) -> dict[str, Any]:
         """Return every key as YAML holds it, and of the parameters of choices those that were changed."""
@@ -234,8 +230,9 @@ def clashes(variant: Variant) -> Iterator[Flaw]:
         yield _clash("validation", message, "train_limit", "dataset")
     else:
         yield from _batch_clashes(variant, images - variant.validation)
-    if variant.parameter_count > MAX_PARAMETERS:
-        millions, most = variant.parameter_count / 1e6, MAX_PARAMETERS // 1_000_000
+    count = variant.parameter_count
+    if count > MAX_PARAMETERS:
+        millions, most = count / 1e6, MAX_PARAMETERS // 1_000_000
         yield _clash("hidden", f"makes {millions:,.0f} million parameters, at most {most} million are allowed")
     warmup = variant.schedule.params.get("warmup_epochs", 0)
     if isinstance(warmup, float) and warmup > variant.epochs:

@@ -22,14 +22,13 @@ import torch
 
 from actbench.compute import configure_thread, free_memory, spread, training_thread
 from actbench.config import Run
-from actbench.datasets import CLASSES, INPUTS, Dataset
+from actbench.datasets import INPUTS, Dataset
 from actbench.engine import checkpoint
 from actbench.engine.lanes import Arrays, LaneStack
 from actbench.engine.measure import SAMPLE, Measurer, diverged
 from actbench.engine.provenance import WithProvenance
 from actbench.errors import DeviceError
 from actbench.events import Events, record_of
-from actbench.model import Structure
 
 _CHECKPOINT_EVERY_S = 60.0
 _MOST_LANES = 1024
@@ -233,7 +232,7 @@ def lanes_that_fit(device: torch.device, runs: Sequence[Run], threads: int = 1) 
         return _MOST_LANES
     kept, used = 0, 0
     for variant in dict.fromkeys(run.variant for run in runs):
-        structure = Structure.of(variant, INPUTS, CLASSES)
+        structure = variant.structure()
         widths = sum((layer.pre + layer.post) * layer.positions for layer in structure.layers)
         kept = max(kept, 4 * 4 * structure.parameter_count)
         used = max(used, 4 * 8 * (variant.batch_size + SAMPLE) * (widths + INPUTS))

@@ -22,13 +22,13 @@ from actbench.activations import ACTIVATIONS
 from actbench.activations.definition import Link, chain_function, chain_slope, chain_sup_slope
 from actbench.compute import PADDING
 from actbench.config import Choice, Variant
+from actbench.config.structure import Layer
 from actbench.model.alone import LaneAlone
 from actbench.model.initial import fresh_statistics, initialise
 from actbench.model.layers import Convolution, FromBuffer, Linear, cross_entropy, pool
 from actbench.model.noise import Demand, generator
-from actbench.model.structure import Layer, Structure
 
-__all__ = ["LaneNetwork", "Observer", "Structure", "generator"]
+__all__ = ["LaneNetwork", "Observer", "generator"]
 
 Observer = Callable[[int, Tensor, Tensor], None]
 """Called as (layer, z (L, R, H), a (L, R, H)): the input and the output of a layer's activation function, with one row
@@ -62,7 +62,7 @@ class LaneNetwork:
     def __init__(
         self, variants: Sequence[Variant], seeds: Sequence[int], inputs: int, classes: int, device: torch.device
     ) -> None:
-        structures = {Structure.of(variant, inputs, classes) for variant in variants}
+        structures = {variant.structure(inputs, classes) for variant in variants}
         if len(structures) != 1:
             raise ValueError(f"lanes of {len(structures)} different structures cannot be stacked")
         self.structure = structures.pop()

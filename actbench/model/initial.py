@@ -8,10 +8,9 @@ from torch import Tensor
 from actbench.activations import ACTIVATIONS
 from actbench.activations.definition import chain_gain
 from actbench.config import Variant
-from actbench.config.variant import WINDOW
+from actbench.config.structure import WINDOW, Layer, Structure
 from actbench.initializers import INITIALIZERS
 from actbench.model.noise import generator
-from actbench.model.structure import Layer, Structure
 
 
 def initialise(structure: Structure, theta: Tensor, variant: Variant, seed: int) -> None:

@@ -11,7 +11,6 @@ from typing import Any, Literal, NamedTuple
 
 import actbench
 from actbench.config import Run
-from actbench.datasets import CLASSES, INPUTS
 from actbench.errors import DeviceError
 from actbench.store import Store, StoredRun
 from actbench.text import plural
@@ -127,15 +126,13 @@ def lane_groups(runs: Sequence[Run], lanes: int, device: str) -> Iterator[list[R
         v = run.variant
         key: tuple[Any, ...] = (v.dataset, v.train_limit, v.test_limit, v.validation)
         if device == "cuda":
-            from actbench.model import Structure
-
             key += (
                 v.batch_size,
                 v.epochs,
                 v.optimizer.name,
                 v.probe,
                 v.augment is None,
-                Structure.of(v, INPUTS, CLASSES),
+                v.structure(),
             )
         groups.setdefault(key, []).append(run)
     for members in groups.values():

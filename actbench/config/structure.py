@@ -1,17 +1,24 @@
-"""The shapes of a network and the place of each parameter in the flat buffer, in the notation of `actbench.model`."""
+"""The shapes of a variant's network and the place of each parameter in the flat buffer; imports no torch.
+
+The notation is that of `actbench.model`.
+"""
 
 from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from actbench.activations import ACTIVATIONS
-from actbench.config import Variant
-from actbench.config.variant import CHANNELS, WINDOW
+from actbench.config.choices import Choice
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CHANNELS, WINDOW = (16, 32), 9
+"""Widths of the two convolutions of `network: cnn`, and the positions that each sees at once, 3x3."""
 _ALIGNMENT = 16  # floats: every parameter starts on a cache line of 64 bytes
 
 
@@ -84,13 +91,21 @@ class Structure:
     learned: tuple[tuple[str, tuple[int, ...]], ...]
 
     @classmethod
-    def of(cls, variant: Variant, inputs: int, classes: int) -> Structure:
-        """Return the structure of a variant's network with `inputs` pixels and `classes` classes."""
+    def of(
+        cls,
+        network: str,
+        activation: Sequence[Choice],
+        hidden: Sequence[int],
+        batch_norm: str | bool,
+        inputs: int,
+        classes: int,
+    ) -> Structure:
+        """Work out the structure of a network of `inputs` pixels and `classes` classes from a variant's keys."""
         layers: list[Layer] = []
         learned: list[tuple[str, tuple[int, ...]]] = []
-        plan = [(f"conv.{k}", width) for k, width in enumerate(CHANNELS if variant.network == "cnn" else ())]
+        plan = [(f"conv.{k}", width) for k, width in enumerate(CHANNELS if network == "cnn" else ())]
         side: int | None = math.isqrt(inputs) if plan else None
-        plan += [(f"hidden.{k}", width) for k, width in enumerate(variant.hidden)]
+        plan += [(f"hidden.{k}", width) for k, width in enumerate(hidden)]
         reads = 1 if plan and side else inputs  # channels, or units
         for (name, nominal), (following, next_width) in itertools.pairwise([*plan, ("output", classes)]):
             convolves = name.startswith("conv")
@@ -99,7 +114,7 @@ class Structure:
             # How many weights of the next layer read one unit of this layer.
             fan_out = next_width * (1 if not convolves else WINDOW if following.startswith("conv") else pooled**2)
             pre = post = nominal
-            for i, choice in enumerate(variant.activation):
+            for i, choice in enumerate(activation):
                 entry = ACTIVATIONS[choice.name]
                 pre, post = entry.widths(nominal, fan_in, fan_out, choice.params)
                 for parameter, kind in entry.learned(choice.params).items():
@@ -111,7 +126,7 @@ class Structure:
                 reads = post if following.startswith("conv") else post * pooled**2
             else:
                 reads = post
-        return cls(inputs, tuple(layers), classes, variant.batch_norm, tuple(learned))
+        return cls(inputs, tuple(layers), classes, batch_norm, tuple(learned))
 
     def segments(self) -> list[Segment]:
         """Lay out the parameters in the flat buffer; each starts on a new cache line."""
