@@ -1,4 +1,4 @@
-"""The report: what stands on the page, that nothing typed by a person runs in it, and that it works in a browser."""
+"""The report: what the page shows, that nothing typed by a person runs in it, and that it works in a browser."""
 
 from __future__ import annotations
 

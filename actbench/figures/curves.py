@@ -15,7 +15,7 @@ from actbench.comparison.groups import Group
 from actbench.comparison.quantities import Curve
 from actbench.errors import UsageError
 from actbench.figures import theme
-from actbench.figures.panels import Arrangement, LearningCurves, Panel, Points, arrange, measure
+from actbench.figures.panels import Arrangement, LearningCurves, Panel, PointsByGroup, arrange, measure
 from actbench.figures.theme import MOST_SERIES, Chart, alt
 from actbench.store.csv import Row
 
@@ -130,7 +130,7 @@ def draw_panel(
     def placed(marks: Chart, field: str, **encodings: Any) -> Chart:
         return marks.encode(x=x, y=y(field), **encodings)
 
-    def named(points: Points) -> list[dict[str, Any]]:
+    def named(points: PointsByGroup) -> list[dict[str, Any]]:
         drawn = [(name, row) for name, group in panel.members for row in measured.drawn(points, [group])]
         return [{**row, "series": "" if found.alone else name, "variant": name} for name, row in drawn]
 

@@ -88,7 +88,7 @@ def _described(row: Row, units: Sequence[Row]) -> str:
         ended = f", test accuracy {accuracy:.2%}"
     return (
         f"{dataset}, {activation}, lr {lr}, one seed{ended}. "
-        f"{counts['dead']} of {plural(len(units), 'unit')} are dead: no training image can change the weights into "
+        f"{counts['dead']} of {len(units)} units are dead: no training image can change the weights into "
         f"them. {counts['near-dead']} more are near-dead: max |f′| ≤ 0.1% of sup |f′|."
     )
 

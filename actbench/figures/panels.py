@@ -7,7 +7,7 @@ one panel. More are spread over panels by a second setting, or get one panel eac
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -29,7 +29,7 @@ _PLURALS = {
 _MOST_LISTED = 12
 _UNTRAINED = ("accuracy", "loss")  # epoch 0 of these would squeeze the rest of the axis
 NamedGroup = tuple[str, Group]
-Points = dict[int, list[dict[str, Any]]]
+PointsByGroup = dict[int, list[dict[str, Any]]]
 """The points of each group's lines, by the `id` of the group."""
 
 
@@ -85,11 +85,11 @@ class Arrangement:
         """The names of what is compared, the words that these names share, and the datasets."""
         names, common = told_apart([group.label for group in self.groups])
         datasets = sorted({value_text(group.dataset) for group in self.groups})
-        what = [f"{key} {_listed(map(value_text, found))}" for key, found in self._varied().items()]
+        what = [f"{key} {_label_list(map(value_text, found))}" for key, found in self._varied().items()]
         if not what or len(names) <= MOST_SERIES:
-            what = [_listed(names)]
+            what = [_label_list(names)]
         shared = label(" ".join(word for word in common if word not in datasets))
-        return " · ".join([*what, *([shared] if shared else []), _listed(datasets)])
+        return " · ".join([*what, *([shared] if shared else []), _label_list(datasets)])
 
     def _varied(self) -> dict[str, list[Any]]:
         """Return the settings that the groups differ in, with their values."""
@@ -101,7 +101,7 @@ class Arrangement:
         texts = []
         if diverged := [group for group in self.groups if group.diverged]:
             total = sum(group.diverged for group in diverged)
-            which = _listed(f"{label(group.label)} ({group.diverged} of {len(group.runs)})" for group in diverged)
+            which = _label_list(f"{label(group.label)} ({group.diverged} of {len(group.runs)})" for group in diverged)
             texts.append(
                 f"{plural(total, 'run')} diverged and {'has' if total == 1 else 'have'} no final value: {which}."
             )
@@ -117,7 +117,7 @@ class Arrangement:
         return replace(self, panels=self.panels[:most], hidden=self.hidden + max(0, len(self.panels) - most))
 
 
-def _listed(texts: Any) -> str:
+def _label_list(texts: Iterable[str]) -> str:
     return comma_list([label(text) for text in texts], _MOST_LISTED)
 
 
@@ -217,15 +217,15 @@ class LearningCurves:
     title: str
     first: int
     last: int
-    means: Points
-    runs: Points
+    means: PointsByGroup
+    runs: PointsByGroup
 
     @property
     def single(self) -> bool:
         """Whether no mean is over more than one seed, so that it has no interval and equals its one run."""
         return all(row["n"] <= 1 for rows in self.means.values() for row in rows)
 
-    def drawn(self, points: Points, groups: Sequence[Group]) -> list[dict[str, Any]]:
+    def drawn(self, points: PointsByGroup, groups: Sequence[Group]) -> list[dict[str, Any]]:
         """Return those of `means` or `runs` that belong to `groups`, from the first epoch to draw on."""
         return [row for group in groups for row in points[id(group)] if row["epoch"] >= self.first]
 
@@ -245,7 +245,7 @@ def measure(grouping: Grouping, curve: Curve, metric: str, title: str = "") -> L
     columns = columns_of([*rows, *(line for of_run in lines.values() for line in of_run.values())])
     one, epochs = quantity(metric, columns), sorted({epoch for of_run in lines.values() for epoch in of_run})
     read = {epoch: (quantity(metric, columns, epoch), partial(_line_at, lines, epoch)) for epoch in epochs}
-    means, runs = Points(), Points()
+    means, runs = PointsByGroup(), PointsByGroup()
     for number, group in enumerate(groups):
         means[id(group)], runs[id(group)] = [], []
         for epoch, (at_epoch, line_at) in read.items():
