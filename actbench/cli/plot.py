@@ -57,6 +57,10 @@ Output = Annotated[
         "--output", "-o", metavar="FILE", help="Picture to write: .svg, .png, .pdf or .html.", callback=_writable
     ),
 ]
+Paths = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="PATH", help="Results folders, run folders, run ids, CSV files like runs.csv, or globs."),
+]
 Theme = Annotated[
     Literal["light", "dark"],
     typer.Option("--theme", help="Colours for a light or dark page; html follows its reader's setting."),
@@ -87,7 +91,7 @@ def activations(
 @app.command()
 def curves(
     output: Output,
-    paths: options.Paths = None,
+    paths: Paths = None,
     metric: Metric = "test_accuracy",
     by: options.By = None,
     condition: options.Filter = None,
@@ -107,7 +111,7 @@ def curves(
 @app.command()
 def dead(
     output: Output,
-    paths: options.Paths = None,
+    paths: Paths = None,
     by: options.By = None,
     condition: options.Filter = None,
     theme: Theme = "light",
@@ -124,7 +128,7 @@ def dead(
 @app.command()
 def heatmap(
     output: Output,
-    paths: options.Paths = None,
+    paths: Paths = None,
     rows: Annotated[
         str | None, typer.Option("--rows", metavar="KEY", help="Key of the rows.", autocompletion=completion.key)
     ] = None,
@@ -147,7 +151,7 @@ def heatmap(
 @app.command()
 def landscape(
     output: Output,
-    paths: options.Paths = None,
+    paths: Paths = None,
     metric: Metric = "test_accuracy",
     by: options.By = None,
     condition: options.Filter = None,
@@ -165,14 +169,15 @@ def landscape(
 @app.command()
 def neurons(
     output: Output,
-    paths: options.Paths = None,
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PATH", help="Run id, its beginning, or run folder.", autocompletion=completion.run_id),
+    ] = None,
     condition: options.Filter = None,
     theme: Theme = "light",
     results: options.Results = options.RESULTS,
 ) -> None:
-    """Draw the hidden units of one run.
-
-    PATH may also be a run id or the beginning of one.
+    """Draw the hidden units of one run. A results folder works too if --filter leaves one run.
 
     Example: actbench plot neurons relu-s0 -o neurons.svg
     """

@@ -17,7 +17,9 @@ from actbench.text import plural, split_commas
 
 
 def report(
-    paths: options.Paths = None,
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="PATH", help="Results folders, run folders or globs.")
+    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.html", help="Page to write.")] = Path(
         "report.html"
     ),
