@@ -106,7 +106,7 @@ def test_the_end_names_each_failure_with_the_command_that_retries_it(
     assert "2 runs failed:" in shown
     folder = next(results.glob("tiny-s1-*"))
     command = f"actbench train -c '{folder}/config.yaml' --results '{results}'"
-    assert f"{folder.name}: RuntimeError: odd; to try it again: {command}" in shown
+    assert f"{folder.name}: RuntimeError: odd; to retry: {command}" in shown
     monkeypatch.undo()
     assert cli.run(["train", "-c", f"{folder}/config.yaml", "--results", str(results), "-q"]) == 0
     assert Store(results).status(folder.name) == "done"
