@@ -96,22 +96,17 @@ def _described(registry: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _datasets() -> list[dict[str, Any]]:
-    return [
-        {"name": e.name, "title": e.title, "train": e.train, "test": e.test, "licence": e.licence, "source": e.source}
-        for e in DATASETS.values()
-    ]
-
-
-def _metrics() -> list[dict[str, Any]]:
-    return [{"name": e.name, "better": e.better, "kind": e.kind, "meaning": e.doc} for e in METRICS.values()]
-
-
 _LISTS: dict[Topic, Callable[[], list[dict[str, Any]]]] = {
     "activations": _activations,
     "inits": lambda: _described(INITIALIZERS),
     "optimizers": lambda: _described(OPTIMIZERS),
     "schedules": lambda: _described(SCHEDULES),
-    "datasets": _datasets,
-    "metrics": _metrics,
+    "datasets": lambda: [
+        {key: getattr(entry, key) for key in ("name", "title", "train", "test", "licence", "source")}
+        for entry in DATASETS.values()
+    ],
+    "metrics": lambda: [
+        {"name": entry.name, "better": entry.better, "kind": entry.kind, "meaning": entry.doc}
+        for entry in METRICS.values()
+    ],
 }
