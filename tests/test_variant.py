@@ -17,6 +17,8 @@ from actbench.config import Run, Variant
 from actbench.config.rules import BadValueError
 from actbench.config.variant import KEYS
 from actbench.datasets import DATASETS
+from actbench.metrics import METRICS
+from actbench.store.run import COLUMNS
 from configs import HOSTILE, problems, problems_of
 
 DIGITS = DATASETS["digits"].train
@@ -152,6 +154,13 @@ def test_the_cells_of_a_table_are_plain_values() -> None:
     assert flat["train_limit"] is None
     assert Variant(hidden=[]).flat()["hidden"] == "none"
     assert set(flat) == set(KEYS)
+
+
+def test_the_first_columns_of_runs_csv_are_keys_and_metrics_under_their_own_names() -> None:
+    own = {"run_id", "seed", "status", "wall_s", "images_per_s"}
+    assert {*COLUMNS} - own <= {*KEYS, *METRICS}
+    first = [column for column in COLUMNS if column in KEYS]
+    assert first == [key for key in KEYS if key in first]
 
 
 def test_variants_can_be_compared_hashed_and_sent_to_other_processes() -> None:

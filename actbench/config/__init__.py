@@ -1,9 +1,14 @@
 """Config files and flags -> variants and runs; and back to YAML.
 
-variant   every config key, defined once; `Variant` and `Run`       yaml      a file's values, each with its place
-rules     what a value may be                                       scalars   what a scalar means; writing YAML
-choices   the values that are more than a number or a text          schema    the JSON Schema of config files
-load      files and flags -> `Config`                               sweep     `sweep:` -> one `Config` per variant
+variant    every config key, defined once; `Variant` and `Run`
+structure  the shapes of a variant's network
+rules      what a value may be
+choices    the values that are more than a number or a text
+yaml       the values in a file, each with its place
+scalars    what a YAML scalar means, and writing YAML
+load       files and flags -> `Config`
+sweep      `sweep:` -> one `Config` per variant
+schema     the JSON Schema of config files
 """
 
 from __future__ import annotations
