@@ -65,7 +65,8 @@ METRICS: Registry[Metric] = Registry(
         Metric("constant_ratio", "constant", "fraction", "lower",
                "share of hidden units with max a - min a <= 1e-6 over the probe"),
         Metric("always_linear_ratio", "always linear", "fraction", "lower",
-               "share of hidden units with max f' - min f' <= 0.001 sup|f'|, such as a ReLU that never switches off"),
+               "share of hidden units that are not dead and have max f' - min f' <= 0.001 sup|f'| over the probe, "
+               "such as a ReLU that never switches off"),
         Metric("dormant_0.025_ratio", "dormant 0.025", "fraction", "lower",
                "share of hidden units with mean|a| <= 0.025 times the layer's mean|a| (Sokar et al. 2023)"),
         Metric("dormant_0.1_ratio", "dormant 0.1", "fraction", "lower",
@@ -77,7 +78,7 @@ METRICS: Registry[Metric] = Registry(
         Metric("sparsity", "sparsity", "fraction", "neither",
                "mean share of exact zeros among the hidden outputs; not the dead ratio"),
         Metric("saturated_ratio", "saturated", "fraction", "lower",
-               "mean share of (unit, image) pairs with |f'(z)| <= 0.01 sup|f'|"),
+               "mean share of (unit, image) pairs with |f'(z)| < 0.01 sup|f'|"),
         Metric("mean_activation", "mean activation", "number", "neither",
                "mean hidden output; 0 if outputs are zero-centred"),
         Metric("rms_activation", "RMS activation", "number", "neither",

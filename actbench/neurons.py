@@ -43,9 +43,9 @@ class LayerHealth:
     """What the units of one layer did over the probe; every tensor is (L, H): a flag, share or value per unit.
 
     dead: max |f'| = 0, so no image can change the unit's incoming weights. near_dead: max |f'| <= 1e-3 Lf. silent: the
-    output is 0 for every image. constant: max a - min a <= 1e-6. always_linear: max f' - min f' <= 1e-3 Lf.
-    dormant[tau]: mean |a| <= tau times its mean over the layer. zero_share and saturated_share: the share of images
-    with a = 0 and with |f'| <= 0.01 Lf. mean and rms: of the unit's outputs.
+    output is 0 for every image. constant: max a - min a <= 1e-6. always_linear: not dead, and
+    max f' - min f' <= 1e-3 Lf. dormant[tau]: mean |a| <= tau times its mean over the layer. zero_share: the share of
+    images with a = 0. saturated_share: with |f'| < 0.01 Lf, or f' = 0 if it is unbounded. mean and rms: of the outputs.
     """
 
     images: int
@@ -104,7 +104,7 @@ class Chunk(NamedTuple):
     sums: Tensor
     """(4, L, H), float64: the sums of a, |a| and a^2, and the count of a != 0."""
     unsaturated: Tensor
-    """(L, H), float64: the count of images in which |f'| is above the saturation bound."""
+    """(L, H), float64: the count of images in which |f'| is not below the saturation bound."""
 
 
 def _over_rows(x: Tensor, reduce: Callable[..., Tensor]) -> Tensor:
@@ -126,6 +126,8 @@ class HealthMeter:
 
     def __init__(self, sup_slope: Tensor) -> None:
         self._bound = torch.where(torch.isfinite(sup_slope), sup_slope, 0.0).unsqueeze(1)  # (L, 1, H or 1)
+        below = torch.nextafter(SATURATED * self._bound, torch.full_like(self._bound, -1.0))
+        self._saturated = below.clamp(min=0)  # the largest saturated |f'|, as `saturated` is strict
         self._seen: Chunk | None = None
 
     def read(self, z: Tensor, a: Tensor, slope: Tensor) -> Chunk:
@@ -137,7 +139,7 @@ class HealthMeter:
         by_output = [_over_rows(a, torch.sum), _over_rows(size, torch.sum)]
         nonzero = _over_rows(size.sign_(), torch.sum)
         by_output += [_over_rows(torch.mul(a, a, out=size), torch.sum), nonzero]
-        unsaturated = slope.abs().gt_(SATURATED * self._bound)
+        unsaturated = slope.abs().gt_(self._saturated)
         return Chunk(
             images=z.shape[1],
             low_slope=_over_rows(slope, torch.amin),  # (L, B, H) -> (L, H)
@@ -168,13 +170,14 @@ class HealthMeter:
         low_slope, high_slope, low, high, sums, unsaturated = (part.cpu() for part in parts)
         bound = self._bound[:, 0].cpu()
         max_slope = torch.maximum(high_slope, -low_slope)
+        dead = max_slope == 0
         mean, mean_abs, mean_square, nonzero = sums / images  # (L, H) each
         layer_mean = mean_abs.mean(dim=1, keepdim=True)
         return LayerHealth(
             images=images,
-            dead=max_slope == 0,
+            dead=dead,
             near_dead=max_slope <= NEAR_DEAD * bound,
-            always_linear=high_slope - low_slope <= NEAR_DEAD * bound,
+            always_linear=(high_slope - low_slope <= NEAR_DEAD * bound) & ~dead,
             saturated_share=1 - unsaturated / images,
             max_slope=max_slope,
             silent=(low == 0) & (high == 0),

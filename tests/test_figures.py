@@ -336,6 +336,7 @@ def test_saturated_regions_are_where_the_definition_puts_them() -> None:
     assert (left[1], right[0]) == (pytest.approx(-edge, abs=0.03), pytest.approx(edge, abs=0.03))
     assert shape(choice("tanh")).zero == []
     assert shape(choice("identity")).saturated == []
+    assert shape(choice("leaky_relu")).saturated == []  # its slope of 0.01 is exactly at the bound
 
 
 @pytest.mark.parametrize("name", list(ACTIVATIONS))
@@ -397,15 +398,46 @@ def test_weights_of_dead_and_of_the_most_active_units_are_pictured_with_one_scal
     assert "8 of 20" in json.dumps(figures.specification(chart))
 
 
-def test_a_picture_shows_each_weight_at_its_place_dark_below_zero_and_light_above() -> None:
+def test_a_picture_shows_each_weight_at_its_place_blue_below_zero_orange_above_and_white_at_zero() -> None:
     weights = np.zeros(784)
     weights[0], weights[-1], weights[29] = -1.0, 5.0, np.nan
     address = picture(weights, 1.0)
     pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))))
     assert pixels.shape == (112, 112, 3)
-    assert tuple(pixels[0, 0]) == (0, 34, 78)
-    assert tuple(pixels[-1, -1]) == (254, 232, 56)
-    assert tuple(pixels[4, 4]) == tuple(pixels[50, 50]) == (124, 123, 120)
+    assert tuple(pixels[0, 0]) == (0, 90, 160)
+    assert tuple(pixels[-1, -1]) == (213, 94, 0)
+    assert tuple(pixels[4, 4]) == tuple(pixels[50, 50]) == (247, 247, 247)
+
+
+@given(st.floats(-2, 2), st.floats(0.01, 10))
+def test_the_colours_of_weights_are_neutral_at_zero_and_equally_strong_on_both_sides(
+    weight: float, limit: float
+) -> None:
+    def colour(value: float) -> Any:
+        address = picture(np.full(784, value * limit), limit)
+        return np.asarray(Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))))[0, 0].astype(int)
+
+    white, ends = colour(0), {-1: colour(-1), 1: colour(1)}
+    assert len(set(white)) == 1
+    sign, share = (1 if weight >= 0 else -1), min(1, abs(weight))
+    assert np.abs(colour(weight) - (white + share * (ends[sign] - white))).max() <= 1
+
+
+def test_the_key_of_the_weights_is_symmetric_about_zero_and_has_the_pictures_colours() -> None:
+    weights = np.linspace(-0.1, 3, 8 * 784, dtype=np.float32).reshape(8, 784)
+    text = json.dumps(figures.specification(figures.neurons(run(), [unit(i, 0.5) for i in range(8)], weights)))
+    (scale,) = {json.dumps(found) for found in _scales(json.loads(text)) if "#f7f7f7" in json.dumps(found)}
+    low, middle, high = json.loads(scale)["domain"]
+    assert (middle, low) == (0, -high)
+    assert json.loads(scale)["range"] == ["#005aa0", "#f7f7f7", "#d55e00"]
+
+
+def _scales(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        yield from (found for key, found in value.items() if key == "scale" and isinstance(found, dict))
+        value = list(value.values())
+    for one in value if isinstance(value, list) else []:
+        yield from _scales(one)
 
 
 @pytest.mark.parametrize("weights", [None, np.zeros((3, 100)), np.zeros((5, 784)), np.zeros((16, 1, 3, 3))])

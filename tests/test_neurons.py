@@ -49,7 +49,8 @@ def activations_inputs(draw: st.DrawFn) -> tuple[str, Tensor]:
 def test_the_meter_agrees_with_the_definitions_over_the_whole_probe(case: tuple[str, Tensor]) -> None:
     name, z = case
     entry = ACTIVATIONS[name]
-    a, slope = entry.function(z, **entry.defaults), entry.slope(z, **entry.defaults).abs()
+    a, slopes = entry.function(z, **entry.defaults), entry.slope(z, **entry.defaults)
+    slope = slopes.abs()
     bound = float(entry.sup_slope(entry.defaults))
     found = health_of(name, z)
     expected = {
@@ -58,7 +59,10 @@ def test_the_meter_agrees_with_the_definitions_over_the_whole_probe(case: tuple[
         "silent_ratio": (a == 0).all(0).double().mean(),
         "constant_ratio": (a.amax(0) - a.amin(0) <= 1e-6).double().mean(),
         "sparsity": (a == 0).double().mean(),
-        "saturated_ratio": (slope <= 0.01 * bound).double().mean(),
+        "saturated_ratio": (slope < torch.tensor(0.01 * bound)).double().mean(),
+        "always_linear_ratio": ((slopes.amax(0) - slopes.amin(0) <= 1e-3 * bound) & (slope.amax(0) > 0))
+        .double()
+        .mean(),
     }
     sample = SampleHealth.of([a.unsqueeze(0)], [torch.ones(1, 2, 2), torch.ones(1, 3)])
     overall, (layer, output) = summarize([found], sample, 0)
@@ -118,6 +122,51 @@ def test_a_sigmoid_stuck_at_one_is_near_dead_and_not_silent_nor_dormant() -> Non
 def test_a_unit_that_never_switches_off_is_always_linear() -> None:
     z = torch.rand(20, 2, generator=torch.Generator().manual_seed(1)) + torch.tensor([0.5, -0.5])
     assert health_of("relu", z).always_linear.tolist() == [[True, False]]
+
+
+COLUMNS = torch.tensor([[-9.0, 2.0, -0.5], [-8.0, 5.0, 3.0]])  # three units: always below 0, always above, both
+
+
+@pytest.mark.parametrize(
+    ("activation", "dead", "always_linear", "saturated_share"),
+    [
+        ("relu", [True, False, False], [False, True, False], [1, 0, 0.5]),
+        ("leaky_relu", [False] * 3, [True, True, False], [0, 0, 0]),  # slope 0.01, exactly at the bound
+        ("hardtanh", [True, True, False], [False] * 3, [1, 1, 0.5]),
+        ("identity", [False] * 3, [True] * 3, [0, 0, 0]),
+        ("sigmoid", [False] * 3, [True, False, False], [1, 0, 0]),  # s'(-8) = 3e-4, s'(5) = 0.0066, sup 0.25
+    ],
+)
+def test_dead_linear_and_saturated_units_have_closed_forms(
+    activation: str, dead: list[bool], always_linear: list[bool], saturated_share: list[float]
+) -> None:
+    health = health_of(activation, COLUMNS)
+    assert health.dead.tolist() == [dead]
+    assert health.always_linear.tolist() == [always_linear]
+    assert health.saturated_share.tolist() == [saturated_share]
+
+
+@pytest.mark.parametrize(
+    ("activation", "always_linear", "saturated"),
+    [("relu", 0, 1), ("leaky_relu", 1, 0), ("hardtanh", 0, 1), ("sigmoid", 1, 1), ("identity", 1, 0)],
+)
+def test_a_network_whose_units_are_all_far_below_zero_is_linear_only_where_it_can_learn(
+    activation: str, always_linear: float, saturated: float
+) -> None:
+    stack = stack_of(Variant(activation=Choice.of("activation", activation), hidden=(16,)), n=50)
+    stack.network.segments["hidden.0.bias"].of(stack.network.theta).fill_(-50.0)
+    measurer = Measurer(stack)
+    measurer.measure(None, 0.0)
+    row = measurer.rows[0][0]
+    assert row["dead_ratio"] == (activation in {"relu", "hardtanh"})
+    assert (row["always_linear_ratio"], row["saturated_ratio"]) == (always_linear, saturated)
+
+
+def test_a_slope_without_bound_is_saturated_only_where_it_is_zero() -> None:
+    meter = HealthMeter(torch.tensor([[math.inf]]))
+    z = torch.tensor([[[1e-9, -1.0], [2.0, 3.0]]])
+    meter.add(meter.read(z, z.relu() ** 2, 2 * z.relu()))
+    assert meter.result().saturated_share.tolist() == [[0, 0.5]]
 
 
 def test_dormancy_compares_a_unit_with_the_mean_of_its_layer() -> None:

@@ -58,7 +58,7 @@ def activations(chains: Sequence[Sequence[Choice]] = ()) -> Chart:
     """Draw f and f' of activations in small panels, with the saturated region shaded.
 
     chains: one or more choices each, as in `Variant.activation`; by default a dozen common activations. Saturated is
-    where |f'| <= 1% of sup |f'|, or exactly 0 if f' is unbounded.
+    where |f'| < 1% of sup |f'|, or exactly 0 if f' is unbounded.
     """
     drawn = list(chains) or [(Choice.of("activation", name),) for name in _DEFAULTS]
     columns = min(4, len(drawn))
@@ -66,7 +66,7 @@ def activations(chains: Sequence[Sequence[Choice]] = ()) -> Chart:
         draw_shape(chain, titled_x=i + columns >= len(drawn), titled_y=i % columns == 0, large=len(drawn) <= 2)
         for i, chain in enumerate(drawn)
     ]
-    notes = ["Shaded: the slope is saturated, |f′| ≤ 1% of its supremum. Darker: it is exactly 0, so no gradient "
+    notes = ["Shaded: the slope is saturated, |f′| < 1% of its supremum. Darker: it is exactly 0, so no gradient "
              "passes. z: input of the activation."]  # fmt: skip
     names = {choice.name for chain in drawn for choice in chain}
     notes += dict.fromkeys(note for name, note in _HELD.items() if name in names)
@@ -127,11 +127,11 @@ def shape(chain: Sequence[Choice]) -> Shape:
         return chain_slope(at(z), links)[:, -1]
 
     sup = float(chain_sup_slope(links))
-    bound = _SATURATED * sup if math.isfinite(sup) else 0.0
     z = torch.arange(-round(_REACH / _STEP), round(_REACH / _STEP) + 1, dtype=torch.float64) * _STEP
     size = slope(z).abs()
+    saturated = size < _SATURATED * sup if math.isfinite(sup) else size == 0
     lines = [_points(output(number), z) for number in range(outputs)]
-    return Shape(lines, _points(slope, z), _spans(z, size <= bound), _spans(z, size == 0), output(0)(z).tolist())
+    return Shape(lines, _points(slope, z), _spans(z, saturated), _spans(z, size == 0), output(0)(z).tolist())
 
 
 def _points(function: Callable[[Tensor], Tensor], z: Tensor) -> list[Point]:

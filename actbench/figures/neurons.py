@@ -34,7 +34,7 @@ _PICTURES = 8  # in a row
 _BINS = 20
 _STATES = {"dead": "#D55E00", "near-dead": "#F0E442", "other": "#56B4E9"}  # distinct in grey as well
 _SHOWN, _ENLARGED = 66, 4  # pixels of a picture in the layout, and of one weight in the image
-_ENDS = ((0, 34, 78), (124, 123, 120), (254, 232, 56))  # the most negative weight, 0 and the most positive
+_ENDS = ((0, 90, 160), (247, 247, 247), (213, 94, 0))  # the most negative weight, 0 and the most positive
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ def _gallery(one: Gallery, *, keyed: bool) -> Chart:
 
 
 def picture(incoming: NDArray[Any], limit: float) -> str:
-    """Return 784 weights as a PNG in a data address, 28x28 enlarged: dark below 0, light above, grey at 0."""
+    """Return 784 weights as a PNG in a data address, 28x28 enlarged: blue below 0, white at 0, orange above."""
     scaled = np.nan_to_num(incoming.astype(np.float64), nan=0.0) / limit
     share = np.clip(scaled, -1, 1).reshape(_SIDE, _SIDE, 1)
     low, middle, high = (np.asarray(end, dtype=np.float64) for end in _ENDS)
