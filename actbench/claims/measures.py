@@ -144,7 +144,6 @@ def layer_passes(variant: Variant, run: StoredRun, dataset: Dataset) -> tuple[li
     """
     import torch
 
-    from actbench.activations import ACTIVATIONS
     from actbench.activations.definition import chain_function
     from actbench.engine.lanes import Arrays
 
@@ -154,13 +153,12 @@ def layer_passes(variant: Variant, run: StoredRun, dataset: Dataset) -> tuple[li
     if any(".activation." in name for name in tensors):
         raise UsageError(f"only fixed activations can be measured; {variant.name!r} has learned parameters")
     arrays = Arrays.of(dataset, variant, torch.device("cpu"))
-    chain = [(ACTIVATIONS[choice.name], choice.params) for choice in variant.activation]
     x, layers = arrays.test_images, []
     for name in (*(f"hidden.{k}" for k in range(len(variant.hidden))), "output"):
         weight, bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
         out = torch.nn.functional.linear(x, weight, bias)  # (N, in) -> (N, out)
         layers.append(LayerPass(x, out, weight, bias))
-        x = chain_function(out, chain)
+        x = chain_function(out, variant.links)
     return layers, arrays.test_labels
 
 

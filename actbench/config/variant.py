@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
-from actbench.activations import ACTIVATIONS, check_chain
+from actbench.activations import ACTIVATIONS, Chain, check_chain
 from actbench.config.choices import (
     AUGMENT,
     CHAIN,
@@ -40,10 +40,10 @@ from actbench.config.rules import (
     sort_out,
     text,
 )
-from actbench.config.structure import Structure
 from actbench.datasets import CLASSES, DATASETS, INPUTS
 from actbench.errors import UsageError
 from actbench.registry import Value
+from actbench.structure import Structure
 
 MAX_PARAMETERS = 200_000_000
 
@@ -141,9 +141,14 @@ class Variant:
         vars(other)["name"] = name
         return other
 
+    @property
+    def links(self) -> Chain:
+        """The activation function, link by link: the registry's entry and the parameters."""
+        return [(ACTIVATIONS[choice.name], choice.params) for choice in self.activation]
+
     def structure(self, inputs: int = INPUTS, classes: int = CLASSES) -> Structure:
         """Return the structure of this variant's network."""
-        return Structure.of(self.network, self.activation, self.hidden, self.batch_norm, inputs, classes)
+        return Structure.of(self.network, self.links, self.hidden, self.batch_norm, inputs, classes)
 
     @property
     def parameter_count(self) -> int:
@@ -239,7 +244,7 @@ def clashes(variant: Variant) -> Iterator[Flaw]:
         message = f"must be at most epochs ({variant.epochs}), got {short(warmup)}"
         yield Flaw(("schedule", "warmup_epochs"), message, keys=("schedule", "epochs"))
     try:
-        check_chain([(ACTIVATIONS[choice.name], choice.params) for choice in variant.activation])
+        check_chain(variant.links)
     except UsageError as error:
         yield _clash("activation", str(error))
 

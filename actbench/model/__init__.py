@@ -22,11 +22,11 @@ from actbench.activations import ACTIVATIONS
 from actbench.activations.definition import Link, chain_function, chain_slope, chain_sup_slope
 from actbench.compute import PADDING
 from actbench.config import Choice, Variant
-from actbench.config.structure import Layer
 from actbench.model.alone import LaneAlone
 from actbench.model.initial import fresh_statistics, initialise
 from actbench.model.layers import Convolution, FromBuffer, Linear, cross_entropy, pool
 from actbench.model.noise import Demand, generator
+from actbench.structure import Layer
 
 __all__ = ["LaneNetwork", "Observer", "generator"]
 

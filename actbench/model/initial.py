@@ -5,12 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from actbench.activations import ACTIVATIONS
 from actbench.activations.definition import chain_gain
 from actbench.config import Variant
-from actbench.config.structure import WINDOW, Layer, Structure
 from actbench.initializers import INITIALIZERS
 from actbench.model.noise import generator
+from actbench.structure import WINDOW, Layer, Structure
 
 
 def initialise(structure: Structure, theta: Tensor, variant: Variant, seed: int) -> None:
@@ -18,7 +17,7 @@ def initialise(structure: Structure, theta: Tensor, variant: Variant, seed: int)
     draws = generator(seed, "init")
     init = INITIALIZERS[variant.init.name]
     segments = {segment.name: segment for segment in structure.segments()}
-    gain, _ = chain_gain([(ACTIVATIONS[choice.name], choice.params) for choice in variant.activation])
+    gain, _ = chain_gain(variant.links)
     output = Layer("output", structure.output_fan_in, structure.classes, structure.classes)
     for layer in (*structure.layers, output):
         weight, bias = init.draw(

@@ -1,6 +1,6 @@
-"""The shapes of a variant's network and the place of each parameter in the flat buffer; imports no torch.
+"""The shapes of a network, and the place of each of its parameters in the flat buffer; imports no torch.
 
-The notation is that of `actbench.model`.
+Notation: L lanes, P numbers in a lane's row of the buffer; `actbench.model` describes the buffer.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from actbench.activations import ACTIVATIONS
-from actbench.config.choices import Choice
+from actbench.activations.definition import Chain
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,13 +93,13 @@ class Structure:
     def of(
         cls,
         network: str,
-        activation: Sequence[Choice],
+        activation: Chain,
         hidden: Sequence[int],
         batch_norm: str | bool,
         inputs: int,
         classes: int,
     ) -> Structure:
-        """Work out the structure of a network of `inputs` pixels and `classes` classes from a variant's keys."""
+        """Return the structure of a network of `inputs` pixels and `classes` classes."""
         layers: list[Layer] = []
         learned: list[tuple[str, tuple[int, ...]]] = []
         plan = [(f"conv.{k}", width) for k, width in enumerate(CHANNELS if network == "cnn" else ())]
@@ -114,10 +113,9 @@ class Structure:
             # How many weights of the next layer read one unit of this layer.
             fan_out = next_width * (1 if not convolves else WINDOW if following.startswith("conv") else pooled**2)
             pre = post = nominal
-            for i, choice in enumerate(activation):
-                entry = ACTIVATIONS[choice.name]
-                pre, post = entry.widths(nominal, fan_in, fan_out, choice.params)
-                for parameter, kind in entry.learned(choice.params).items():
+            for i, (entry, params) in enumerate(activation):
+                pre, post = entry.widths(nominal, fan_in, fan_out, params)
+                for parameter, kind in entry.learned(params).items():
                     shape = (1, pre if kind == "unit" else 1)
                     learned.append((f"{name}.activation.{i}.{parameter}", shape))
             layers.append(Layer(name, fan_in, pre, post, side if convolves else None))
