@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+
+CERTIFICATE = Path(__file__).parent / "loopback.pem"
+"""A certificate for 127.0.0.1 that signs itself, and its key."""
 
 Answer = Callable[["Handler", bytes], None]
 
@@ -49,7 +54,7 @@ class Server(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/"
+        return f"{'https' if isinstance(self.socket, ssl.SSLSocket) else 'http'}://127.0.0.1:{self.server_port}/"
 
     def handle_error(self, *_: Any) -> None:
         """Say nothing of clients that hang up: some tests are about just that."""
@@ -77,6 +82,53 @@ def web_page(handler: Handler, _: bytes) -> None:
 
 def forbidden(handler: Handler, _: bytes) -> None:
     handler.start(0, status=403)
+
+
+def moved_to(*locations: str) -> Answer:
+    """Redirect to each of the addresses in turn, or without one to nowhere."""
+    rest = list(locations)
+
+    def answer(handler: Handler, _: bytes) -> None:
+        handler.send_response(302)
+        if rest:
+            handler.send_header("Location", rest.pop(0))
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    return answer
+
+
+def saying(start: bytes) -> Answer:
+    """Answer with these bytes and hang up."""
+
+    def answer(handler: Handler, _: bytes) -> None:
+        handler.wfile.write(start)
+
+    return answer
+
+
+def dripping(start: bytes, more: bytes) -> Answer:
+    """Answer with `start`, then with `more` again and again, faster than any time-out."""
+
+    def answer(handler: Handler, _: bytes) -> None:
+        handler.wfile.write(start)
+        while not handler.server.closing.wait(0.02):
+            handler.wfile.write(more)
+
+    return answer
+
+
+DRIPS = {
+    "header": dripping(b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x"),
+    "status": dripping(b"HTTP/1.1 ", b"2"),
+    "100 Continue": dripping(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "size of a chunk": dripping(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;", b"x"),
+    "trailer": dripping(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n\x1f\x8b\r\n0\r\nX-Slow: ", b"x"),
+    "content": dripping(b"HTTP/1.1 200 OK\r\n\r\n\x1f\x8b", b"x"),
+    "text of a redirect": dripping(b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\n\r\n", b"x"),
+    "text of an error": dripping(b"HTTP/1.1 500 Oops\r\n\r\n", b"x"),
+}
+"""Ways to keep a client busy for ever, one byte at a time."""
 
 
 def moved_in_circles(handler: Handler, _: bytes) -> None:
@@ -119,8 +171,12 @@ def slowly(handler: Handler, content: bytes) -> None:
 
 
 @contextlib.contextmanager
-def serving(files: dict[str, bytes], answer: Answer = well) -> Iterator[Server]:
+def serving(files: dict[str, bytes], answer: Answer = well, *, tls: bool = False) -> Iterator[Server]:
     server = Server(files, answer)
+    if tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(CERTIFICATE)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:

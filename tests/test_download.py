@@ -20,7 +20,7 @@ from idx_files import REAL_FOLDER, as_nobody, folder_for_nobody, needs_mnist, pu
 from idx_server import serving, unreachable
 
 from actbench import datasets
-from actbench.datasets import DATASETS, download
+from actbench.datasets import DATASETS, download, transfer
 from actbench.errors import DataError
 
 HERE = Path(__file__).parent
@@ -178,13 +178,59 @@ def test_a_server_that_sends_single_bytes_is_abandoned_too(
 def test_a_server_that_never_stops_sending_is_cut_off_at_the_size_limit(
     tmp_path: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "MAX_BYTES", 300_000)
+    monkeypatch.setattr(transfer, "MAX_BYTES", 300_000)
     with (
         serving(files, idx_server.endless) as server,
         pytest.raises(DataError, match="sent more than 300000 bytes"),
     ):
         datasets.fetch("mnist", tmp_path, mirror=server.url)
     assert no_trace_in(tmp_path)
+
+
+@pytest.mark.parametrize("location", ["http://[::bad", "ftp://127.0.0.1/", "file:///etc/passwd", "\x1b[31m//["])
+def test_after_a_redirect_that_cannot_be_followed_the_next_mirror_is_tried(
+    tmp_path: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, location: str
+) -> None:
+    notes: list[str] = []
+    with serving(files, idx_server.moved_to(*[location] * 20)) as bad, serving(files) as good:
+        default_mirrors(monkeypatch, bad.url, good.url)
+        datasets.fetch("mnist", tmp_path, note=notes.append)
+        assert len(good.asked) == 4
+    assert any(note.startswith(f"{bad.url}train-images-idx3-ubyte.gz: ") for note in notes)
+    assert all(note.isprintable() for note in notes)
+
+
+def test_a_download_that_takes_too_long_ends_and_frees_its_lock(
+    tmp_path: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "LIMIT_S", 0.5)
+    with serving(files, idx_server.DRIPS["header"]) as dripping, serving(files) as good:
+        default_mirrors(monkeypatch, dripping.url, good.url)
+        with pytest.raises(DataError, match="was not done within the 1 s that a download may take"):
+            datasets.fetch("mnist", tmp_path)
+        assert good.asked == []  # there was no time left for it
+    assert no_trace_in(tmp_path)
+    with filelock.FileLock(tmp_path / ".mnist.lock").acquire(timeout=0):
+        pass
+
+
+@pytest.mark.usefixtures("files")
+@pytest.mark.parametrize("begun", [False, True])
+def test_waiting_for_another_download_ends_with_what_that_one_has_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    monkeypatch.setattr(download, "LIMIT_S", 0.3)
+    notes: list[str] = []
+    if begun:
+        (tmp_path / ".download-1234-abc").mkdir()
+        (tmp_path / ".download-1234-abc" / "train-images-idx3-ubyte.gz").write_bytes(b"12345")
+    with filelock.FileLock(tmp_path / ".mnist.lock"), pytest.raises(DataError) as failed:
+        datasets.fetch("mnist", tmp_path, note=notes.append)
+    assert notes == ["another process is downloading mnist; waiting for it, at most 1 s"]
+    state = "process 1234 has downloaded 5 bytes in 1 file" if begun else "it has not downloaded anything yet"
+    assert str(failed.value).startswith(
+        f"waited 1 s for another process that holds {tmp_path / '.mnist.lock'}: {state}"
+    )
 
 
 def test_the_given_mirror_is_tried_first_and_the_known_ones_next(
@@ -242,7 +288,19 @@ def test_offline_opens_no_connection_and_writes_nothing(tmp_path: Path, monkeypa
     assert not (tmp_path / "none").exists()
 
 
-@pytest.mark.parametrize("mirror", ["", "mirror.example", "ftp://host/", "file:///data", "http://", "http://[x/"])
+@pytest.mark.parametrize(
+    "mirror",
+    [
+        "",
+        "mirror.example",
+        "ftp://host/",
+        "file:///data",
+        "http://",
+        "http://[x/",
+        "http://host:99999/",
+        "http://host:x/",
+    ],
+)
 def test_a_mirror_must_be_a_web_address(monkeypatch: pytest.MonkeyPatch, mirror: str) -> None:
     monkeypatch.setenv("ACTBENCH_MIRROR", mirror)
     if mirror:

@@ -12,6 +12,7 @@ from actbench.cli import completion, options
 from actbench.cli.console import streams
 from actbench.cli.live import watcher
 from actbench.datasets import DATASETS
+from actbench.datasets.stored import way_to_fix
 from actbench.errors import DataError
 
 app = typer.Typer(name="data", help="Download, check and describe datasets.", no_args_is_help=True)
@@ -28,7 +29,9 @@ def fetch(
     mirror: options.Mirror = None,
     offline: options.Offline = False,
 ) -> None:
-    """Download a dataset if it is missing, and check it.
+    """Check a dataset, and download what is missing or damaged.
+
+    Damaged files are renamed, not deleted.
 
     Example: actbench data fetch mnist
     """
@@ -71,4 +74,4 @@ def _report_checks(name: str, folder: Path) -> None:
     for check in checks:
         streams().result(f"{'ok ' if check.ok else 'BAD'} {check.file}: {check.detail}")
     if not all(check.ok for check in checks):
-        raise DataError(f"{name} in {folder} is damaged or incomplete; to download it: actbench data fetch {name}")
+        raise DataError(f"{name} is damaged or incomplete. {way_to_fix(DATASETS[name], folder)}")

@@ -9,22 +9,23 @@ prints: `progress` and `note` are called instead. Only `load` imports torch.
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from actbench.datasets import download, idx
+from actbench.datasets import download, idx, stored
 from actbench.datasets.download import Note, Progress
 from actbench.datasets.idx import CLASSES, INPUTS, Arrays, IdxFile
+from actbench.datasets.stored import DatasetEntry, FileCheck, data_folder
 from actbench.errors import DataError
-from actbench.registry import Parameter, Registry
+from actbench.registry import Registry
 
 if TYPE_CHECKING:
     import torch
@@ -33,28 +34,6 @@ __all__ = [
     "CLASSES", "DATASETS", "INPUTS", "Dataset", "DatasetEntry", "FileCheck", "Split",
     "data_folder", "fetch", "fingerprint", "info", "load", "verify",
 ]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class DatasetEntry:
-    """One dataset: 28x28 grey images in ten classes, split into training and test images.
-
-    `mean` and `std` are those of the training pixels scaled to 0-1; inputs are (x - mean) / std. `files` lists the
-    training images and labels, then the test images and labels; it is empty if the data comes with a package.
-    `torchvision_class` knows the download addresses and names the folder.
-    """
-
-    name: str
-    title: str
-    train: int
-    test: int
-    mean: float
-    std: float
-    licence: str
-    source: str
-    torchvision_class: str = ""
-    files: tuple[IdxFile, ...] = ()
-    parameters: tuple[Parameter, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,14 +54,6 @@ class Dataset:
     mean: float
     std: float
     fingerprint: str
-
-
-class FileCheck(NamedTuple):
-    """One file of a dataset: whether it is as published, and how that is known or why it is not."""
-
-    file: str
-    ok: bool
-    detail: str
 
 
 def _mnist_files(*md5: str, sha256: Sequence[str] = ("", "", "", "")) -> tuple[IdxFile, ...]:
@@ -119,6 +90,12 @@ DATASETS: Registry[DatasetEntry] = Registry(
             _mnist_files(
                 "8d4fb7e6c68d591d4c3dfef9ec88bf0d", "25c81989df183df01b3e8a0aad5dffbe",
                 "bef4ecab320f06d8554ea6380940ec79", "bb300cfdad3c16e7a12a480ee83cd310",
+                sha256=(
+                    "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+                    "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+                    "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+                    "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+                ),
             ),
         ),
         DatasetEntry(
@@ -152,25 +129,6 @@ DATASETS: Registry[DatasetEntry] = Registry(
 )  # fmt: skip
 
 
-def data_folder(option: str | Path | None = None) -> Path:
-    """Return the folder for datasets: `option`, else ACTBENCH_DATA_DIR, else the platform's cache folder.
-
-    Raises DataError if that needs a home folder and there is none.
-    """
-    import platformdirs
-
-    chosen = option or os.environ.get("ACTBENCH_DATA_DIR")
-    try:
-        folder = Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("actbench") / "data"
-    except RuntimeError:  # what expanduser raises
-        folder = Path("~")
-    if folder.parts[:1] == ("~",):
-        raise DataError(
-            "there is no home folder to keep datasets in; name a folder with --data-dir or ACTBENCH_DATA_DIR"
-        )
-    return folder
-
-
 def load(
     name: str,
     folder: Path | None = None,
@@ -187,9 +145,11 @@ def load(
     if the data is unavailable or damaged, UnknownNameError for an unknown name.
     """
     entry = DATASETS[name]
-    raw = fetch(name, folder, offline=offline, mirror=mirror, progress=progress, note=note)
+    folder = _folder(entry, folder)
+    job = _job(entry, folder, mirror, progress, note)
+    job.run(functools.partial(stored.missing, entry, job.raw), offline=offline)
     with ThreadPoolExecutor(1) as reader:
-        reading = reader.submit(_read_with_fingerprint, entry, raw)  # takes as long as the import of torch below
+        reading = reader.submit(_read_with_fingerprint, entry, folder)  # takes as long as the import of torch below
         import torch
     arrays, digest = reading.result()
     images, labels, test_images, test_labels = map(torch.from_numpy, arrays)
@@ -206,34 +166,25 @@ def fetch(
     progress: Progress | None = None,
     note: Note | None = None,
 ) -> Path:
-    """Return the folder that holds the files of dataset `name`, after downloading any that are missing.
+    """Return the folder that holds the files of dataset `name`, all checked, after downloading what is not right.
 
-    Downloads are checked against their MD5; files that already exist are checked by `load` and `verify`. The
-    arguments and errors are those of `load`.
+    Damaged files and what lies in their place are renamed, never deleted; `note` says what was wrong and the new
+    name. The arguments and errors are those of `load`.
     """
     entry = DATASETS[name]
-    if not entry.files:
-        return idx.packaged_digits().parent
-    folder = folder or data_folder()
-    raw = _raw(entry, folder)
-    if missing := [file for file in entry.files if file.locate(raw) is None]:
-        ignore = download.ignore
-        job = download.Job(name, entry.torchvision_class, entry.files, raw, mirror, progress or ignore, note or ignore)
-        if offline:
-            raise DataError(f"{name}: is not in {raw}, and --offline forbids downloads\n{job.ways_out(missing)}")
-        job.run()
-    return raw
+    job = _job(entry, _folder(entry, folder), mirror, progress, note)
+    job.run(functools.partial(stored.repairs, entry, job.raw, _owners(entry)), offline=offline)
+    return job.raw
 
 
 def verify(name: str, folder: Path | None = None) -> list[FileCheck]:
-    """Return one `FileCheck` per file of dataset `name`; nothing is downloaded or changed."""
+    """Return one `FileCheck` per stored or missing file of dataset `name`; nothing is downloaded or changed."""
     entry = DATASETS[name]
     if not entry.files:
         path = idx.packaged_digits()
         idx.read_digits(path)
         return [FileCheck(path.name, True, "comes with scikit-learn")]
-    raw = _raw(entry, folder or data_folder())
-    return [_verified(file, raw) for file in entry.files]
+    return stored.checks(entry, entry.raw(_folder(entry, folder)), _owners(entry))
 
 
 def info(name: str, folder: Path | None = None) -> dict[str, Any]:
@@ -244,13 +195,10 @@ def info(name: str, folder: Path | None = None) -> dict[str, Any]:
     and fingerprint. Raises DataError if the files are damaged.
     """
     entry = DATASETS[name]
-    if entry.files:
-        raw = _raw(entry, folder or data_folder())
-        found = [path for file in entry.files if (path := file.locate(raw)) is not None]
-    else:
-        found = [idx.packaged_digits()]
-        raw = found[0].parent
-    arrays = _read(entry, raw) if len(found) >= len(entry.files) else None
+    folder = _folder(entry, folder)
+    raw = entry.raw(folder)
+    found = [path for file in entry.files for path in file.stored(raw)[:1]] if entry.files else [idx.packaged_digits()]
+    arrays = _read(entry, folder) if len(found) >= len(entry.files) else None
     keys = ("name", "title", "licence", "source", "train", "test", "mean", "std")
     return {
         **{key: getattr(entry, key) for key in keys},
@@ -274,62 +222,42 @@ def _counts(labels: NDArray[Any]) -> list[int]:
     return [int(n) for n in np.bincount(labels, minlength=CLASSES)]
 
 
-def _raw(entry: DatasetEntry, folder: Path) -> Path:
-    """Return where the files are in `folder`, which may also be the class's own folder or its `raw`."""
-    if folder.parts[-2:] == (entry.torchvision_class, "raw"):
-        return folder
-    inner = () if folder.name == entry.torchvision_class else (entry.torchvision_class,)
-    return folder.joinpath(*inner, "raw")
+def _folder(entry: DatasetEntry, folder: Path | None) -> Path:
+    """Return the folder that was named, else the usual one; data that comes with a package needs none."""
+    return folder or data_folder() if entry.files else idx.packaged_digits().parent
 
 
-def _read(entry: DatasetEntry, raw: Path) -> Arrays:
+def _job(
+    entry: DatasetEntry, folder: Path, mirror: str | None, progress: Progress | None, note: Note | None
+) -> download.Job:
+    ignore = download.ignore
+    return download.Job(entry, entry.raw(folder), mirror, progress or ignore, note or ignore)
+
+
+def _owners(entry: DatasetEntry) -> dict[str, str]:
+    """Return which other dataset content belongs to, by its hash."""
+    others = [other for other in DATASETS.values() if other.name != entry.name]
+    known = {hash_: other.name for other in others for file in other.files for hash_ in (file.md5, file.sha256)}
+    return {hash_: name for hash_, name in known.items() if hash_}
+
+
+def _read(entry: DatasetEntry, folder: Path) -> Arrays:
     """Return the training images and labels, then the test images and labels, all checked."""
     if not entry.files:
         return idx.read_digits(idx.packaged_digits())
-    images, labels, test_images, test_labels = (_read_file(file, raw, entry.name) for file in entry.files)
-    if not entry.files[0].sha256:
-        _expect_brightness(entry, images, raw)
+    images, labels, test_images, test_labels = (_read_file(entry, file, folder) for file in entry.files)
     return images, labels, test_images[: entry.test], test_labels[: entry.test]
 
 
-def _read_with_fingerprint(entry: DatasetEntry, raw: Path) -> tuple[Arrays, str]:
-    arrays = _read(entry, raw)
+def _read_with_fingerprint(entry: DatasetEntry, folder: Path) -> tuple[Arrays, str]:
+    arrays = _read(entry, folder)
     return arrays, fingerprint(arrays)
 
 
-def _read_file(file: IdxFile, raw: Path, dataset: str) -> NDArray[Any]:
-    path = file.locate(raw)
-    if path is None:
-        raise DataError(f"{raw / file.archive}: is missing; run `actbench data fetch {dataset}`")
+def _read_file(entry: DatasetEntry, file: IdxFile, folder: Path) -> NDArray[Any]:
+    """Return the content of one file from the form that is preferred, checked."""
+    path = next(iter(file.stored(entry.raw(folder))), entry.raw(folder) / file.archive)
     try:
-        return idx.check(path, file)
+        return stored.read(entry, file, path, _owners(entry))
     except ValueError as error:
-        raise DataError(
-            f"{path}: {error}\nThis is not {file.name} of {dataset}. Delete it and run `actbench data fetch "
-            f"{dataset}`, or name another folder with --data-dir."
-        ) from error
-
-
-def _expect_brightness(entry: DatasetEntry, images: NDArray[Any], raw: Path) -> None:
-    """Tell datasets with the same file names and sizes apart by their brightness, as no hash is known."""
-    mean = int(images.sum(dtype=np.uint64)) / images.size / 255
-    if abs(mean - entry.mean) > 0.01:
-        raise DataError(
-            f"{raw}: the training images have mean {mean:.4f}, but those of {entry.name} have {entry.mean:.4f}, so "
-            f"these files belong to another dataset. Delete them and run `actbench data fetch {entry.name}`."
-        )
-
-
-def _verified(file: IdxFile, raw: Path) -> FileCheck:
-    path = file.locate(raw)
-    if path is None:
-        return FileCheck(file.name, False, "is missing")
-    try:
-        idx.check(path, file)
-    except (ValueError, DataError) as error:
-        return FileCheck(path.name, False, str(error))
-    if file.sha256:
-        return FileCheck(path.name, True, "SHA-256 of the content")
-    if path.name == file.archive:
-        return FileCheck(path.name, True, "MD5")
-    return FileCheck(path.name, True, "sizes and labels only; no hash of the uncompressed file is known")
+        raise DataError(f"{path}: {error}\n{stored.way_to_fix(entry, folder)}") from error

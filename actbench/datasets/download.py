@@ -1,4 +1,4 @@
-"""Downloading the files of a dataset from mirrors that may be slow, wrong or gone.
+"""Downloading the files of a dataset from mirrors that may be slow, wrong or gone, and putting them in their place.
 
 torchvision's dataset classes know the addresses, but its own `download=True` is not used: it asks every address twice,
 has no time-out or size limit, gives up at the first mirror that stalls, and draws its own progress bar.
@@ -10,9 +10,8 @@ renamed. The lock only avoids fetching twice; correctness does not depend on it.
 from __future__ import annotations
 
 import errno
-import hashlib
-import http.client
 import importlib
+import itertools
 import math
 import os
 import shutil
@@ -20,24 +19,26 @@ import sys
 import tempfile
 import time
 import types
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actbench.datasets.idx import MAX_BYTES, IdxFile
+from actbench.datasets import transfer
+from actbench.datasets.idx import IdxFile
+from actbench.datasets.stored import DatasetEntry, Repair
+from actbench.datasets.transfer import Limit, MirrorError
 from actbench.errors import DataError
+from actbench.text import duration, plural
 
 Progress = Callable[[str, int, int | None], None]
 Note = Callable[[str], None]
 
 TIMEOUT_S = 20.0
-_SLOWEST = 1_000  # bytes per second; a mirror that stays slower for longer than the time-out is abandoned
-_CHUNK = 64 * 1024
+LIMIT_S = 3600.0
+"""The longest time that downloading a dataset may take, and waiting for another process that downloads it."""
 _LEFTOVER_S = 24 * 3600  # a temporary folder this old belongs to a process that was killed
 _NO_LOCKS_HERE = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}  # from shared folders without flock
 
@@ -46,61 +47,76 @@ def ignore(*_: object) -> None:
     """Take a progress report or a note and do nothing."""
 
 
-class _MirrorError(Exception):
-    """Why one mirror did not deliver a file; the next mirror is tried."""
-
-
 @dataclass(frozen=True)
 class Job:
-    """What to fetch and where to: `files` of `dataset`, into the folder `raw`.
+    """Making the files of a dataset right in the folder `raw`.
 
     `mirror` is the address of a folder that serves the files; it is tried first.
     """
 
-    dataset: str
-    torchvision_class: str
-    files: tuple[IdxFile, ...]
+    entry: DatasetEntry
     raw: Path
     mirror: str | None = None
     progress: Progress = ignore
     note: Note = ignore
 
-    def run(self) -> None:
-        """Download the missing files; if several processes try at once, one does it and the others wait.
+    def run(self, find: Callable[[], list[Repair]], *, offline: bool = False) -> None:
+        """Do what `find` says is needed; if several processes try at once, one does it and the others wait.
 
-        Raises DataError if no mirror delivers a file or the folder cannot be written.
+        Raises DataError if no mirror delivers a file, the folder cannot be written or the time limit is over.
         """
+        needed = find()
+        if not needed:
+            return
+        if offline and any(repair.download for repair in needed):
+            raise DataError(f"{self._state(needed)}, and --offline forbids downloads\n{self._ways_out(needed)}")
+        limit = Limit(LIMIT_S)
         folder = self.raw.parent.parent
         try:
+            if blocked := next((path for path in (folder, self.raw.parent, self.raw) if _is_no_folder(path)), None):
+                raise NotADirectoryError(errno.ENOTDIR, f"{blocked} is not a folder")
             folder.mkdir(parents=True, exist_ok=True)
-            with _locked(folder / f".{self.dataset}.lock", self.note):
-                missing = [file for file in self.files if file.locate(self.raw) is None]
-                if missing:
-                    _remove_leftovers(folder)
-                    self._download(missing, folder)
+            with self._locked(folder, limit):
+                if needed := find():
+                    for place in (folder, self.raw.parent, self.raw):
+                        _remove_leftovers(place)
+                    self._repair(needed, limit)
         except OSError as error:
             raise DataError(
-                f"{folder}: cannot be written ({error.strerror or error}); name another folder with "
-                f"--data-dir or ACTBENCH_DATA_DIR\n{self.ways_out(self.files)}"
+                f"{self._state(needed)}\n{folder}: cannot be written ({error.strerror or error}); name another folder "
+                f"with --data-dir or ACTBENCH_DATA_DIR\n{self._ways_out(needed)}"
             ) from error
 
-    def ways_out(self, files: Sequence[IdxFile]) -> str:
+    def _state(self, needed: Sequence[Repair]) -> str:
+        """Return what is wrong with the stored files."""
+        faults = [f"{path.name} {fault}" for repair in needed for path, fault in repair.faults.items()]
+        absent = [repair.file.archive for repair in needed if not repair.faults]
+        if len(absent) == len(self.entry.files):
+            return f"{self.entry.name}: is not in {self.raw}"
+        return f"{self.raw}: {'; '.join(faults + [f'{name} is missing' for name in absent])}"
+
+    def _ways_out(self, needed: Sequence[Repair]) -> str:
         """Return what you can do without a network or a working mirror, one way per line."""
         return (
             "What you can do:\n"
             "  - name a mirror that serves these files: --mirror URL or ACTBENCH_MIRROR=URL\n"
-            f"  - copy {', '.join(file.archive for file in files)} into {self.raw}\n"
+            f"  - copy {', '.join(repair.file.archive for repair in needed if repair.download)} into {self.raw}\n"
             "  - use `dataset: digits`, which needs no download"
         )
 
-    def _download(self, missing: Sequence[IdxFile], folder: Path) -> None:
-        temporary = Path(tempfile.mkdtemp(prefix=f".download-{os.getpid()}-", dir=folder))
+    def _repair(self, needed: Sequence[Repair], limit: Limit) -> None:
+        """Download what is needed; only then set aside what is wrong and put the new files in place."""
+        place = next(path for path in (self.raw, *self.raw.parents) if path.is_dir())  # on the same file system
+        temporary = Path(tempfile.mkdtemp(prefix=f".download-{os.getpid()}-", dir=place))
         try:
             served_by = None
-            for file in missing:
-                served_by = self._from_any(self._mirrors(served_by), file, temporary / file.archive)
+            downloads = [repair.file for repair in needed if repair.download]
+            for file in downloads:
+                served_by = self._from_any(self._mirrors(served_by), file, temporary / file.archive, limit, needed)
             self.raw.mkdir(parents=True, exist_ok=True)
-            for file in missing:
+            for path, fault in (item for repair in needed for item in repair.faults.items()):
+                self.note(f"{path} {fault}; it is now called {_set_aside(path).name}")
+            for file in downloads:
                 (temporary / file.archive).replace(self.raw / file.archive)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -112,101 +128,84 @@ class Job:
         """
         first = [*([served_by] if served_by else []), *own_mirrors(self.mirror)]
         yield from dict.fromkeys(first)
-        yield from (mirror for mirror in known_mirrors(self.torchvision_class) if mirror not in first)
+        yield from (mirror for mirror in known_mirrors(self.entry.torchvision_class) if mirror not in first)
 
-    def _from_any(self, mirrors: Iterable[str], file: IdxFile, target: Path) -> str:
+    def _from_any(
+        self, mirrors: Iterable[str], file: IdxFile, target: Path, limit: Limit, needed: Sequence[Repair]
+    ) -> str:
         """Fetch `file` from the first mirror that delivers it, and return that mirror."""
         timeout, tried = time_out(), []
         for mirror in mirrors:
             self.note(f"downloading {mirror}{file.archive}")
             try:
-                self._fetch(mirror + file.archive, file, target, timeout)
-            except _MirrorError as error:
+                with target.open("wb") as out:
+                    found = transfer.receive(
+                        mirror + file.archive, out, timeout, limit, lambda *bytes_: self.progress(file.archive, *bytes_)
+                    )
+                if found != file.md5:
+                    raise MirrorError(f"sent the wrong file (MD5 {found}, expected {file.md5})")
+            except MirrorError as error:
                 tried.append(f"  - {mirror}: {error}")
                 self.note(f"{mirror}{file.archive}: {error}")
             else:
                 return mirror
+            if not limit.left():
+                break
         raise DataError(
-            f"{self.dataset}: {file.archive} could not be downloaded\nTried:\n"
+            f"{self._state(needed)}\n{self.entry.name}: {file.archive} could not be downloaded\nTried:\n"
             + "\n".join(tried)
-            + f"\n{self.ways_out(self.files)}"
+            + f"\n{self._ways_out(needed)}"
         )
 
-    def _fetch(self, url: str, file: IdxFile, target: Path, timeout: float) -> None:
-        """Fetch `url` into `target` and check its MD5, or raise _MirrorError."""
-        digest, done, start = hashlib.md5(usedforsecurity=False), 0, time.monotonic()
-        with target.open("wb") as out:
-            for chunk, total in _chunks(url, timeout):
-                out.write(chunk)
-                digest.update(chunk)
-                done += len(chunk)
-                if done > MAX_BYTES:
-                    raise _MirrorError(f"sent more than {MAX_BYTES} bytes")
-                if done < _SLOWEST * (time.monotonic() - start - timeout):
-                    raise _MirrorError(f"sent only {done} bytes in {time.monotonic() - start:.0f} s")
-                self.progress(file.archive, done, total)
-        if total is not None and done < total:
-            raise _MirrorError(f"broke off after {done} of {total} bytes")
-        if digest.hexdigest() != file.md5:
-            raise _MirrorError(f"sent the wrong file (MD5 {digest.hexdigest()}, expected {file.md5})")
+    @contextmanager
+    def _locked(self, folder: Path, limit: Limit) -> Iterator[None]:
+        """Hold the lock of this dataset, or go on without one if the file system has no locks."""
+        import filelock
 
-
-def _chunks(url: str, timeout: float) -> Iterator[tuple[bytes, int | None]]:
-    """Yield what `url` sends, chunk by chunk, with the total size that the server announced.
-
-    No chunk may take longer than `timeout` seconds. Anything the server or the network does wrong is a _MirrorError.
-    """
-    request = urllib.request.Request(url, headers={"User-Agent": "actbench"})
-    with _network(timeout):
-        response = urllib.request.urlopen(request, timeout=timeout)
-    with response:
-        total = response.length
-        with _network(timeout):
-            chunk = response.read(2)
-        if chunk != b"\x1f\x8b":
-            page = response.headers.get_content_type() == "text/html" or chunk.startswith(b"<")
-            raise _MirrorError("sent a web page instead of the file" if page else "sent no gzip file")
-        while chunk:
-            yield chunk, total
-            with _network(timeout):
-                chunk = response.read1(_CHUNK)
-
-
-@contextmanager
-def _network(timeout: float) -> Iterator[None]:
-    """Turn the errors of talking to a server into a _MirrorError with a short reason."""
-    try:
-        yield
-    except urllib.error.HTTPError as error:
-        error.close()
-        meaning = http.client.responses.get(error.code, "")  # not the server's own words, which can be anything
-        raise _MirrorError(f"HTTP {error.code} {meaning}".rstrip()) from error
-    except (OSError, http.client.HTTPException, UnicodeError) as error:
-        cause = error.reason if isinstance(error, urllib.error.URLError) else error
-        if isinstance(cause, TimeoutError):
-            raise _MirrorError(f"no answer for {timeout:g} s") from error
-        raise _MirrorError(getattr(cause, "strerror", None) or f"{type(cause).__name__}: {cause}") from error
-
-
-@contextmanager
-def _locked(path: Path, say: Note) -> Iterator[None]:
-    """Hold the lock at `path`, or go on without one if the file system has no locks."""
-    import filelock
-
-    lock = filelock.FileLock(path)
-    try:
+        path = folder / f".{self.entry.name}.lock"
+        lock = filelock.FileLock(path)
         try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            say("another process is downloading; waiting for it")
-            lock.acquire()
-    except OSError as error:
-        if error.errno not in _NO_LOCKS_HERE:
-            raise
-    try:
-        yield
-    finally:
-        lock.release()
+            try:
+                lock.acquire(timeout=0)
+            except filelock.Timeout:
+                self.note(f"another process is downloading {self.entry.name}; waiting for it, at most {limit.text}")
+                lock.acquire(timeout=limit.left())
+        except filelock.Timeout as error:
+            raise DataError(
+                f"waited {limit.text} for another process that holds {path}: {self._others_state(folder)}\n"
+                f"If it hangs, end it; then run the command again, or name another folder with --data-dir"
+            ) from error
+        except OSError as error:
+            if error.errno not in _NO_LOCKS_HERE:
+                raise
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _others_state(self, folder: Path) -> str:
+        """Return how far the process that holds the lock has come, from its temporary folder."""
+        found = [path for place in (folder, self.raw.parent, self.raw) for path in place.glob(".download-*")]
+        with suppress(OSError, ValueError):
+            newest = max(found, key=lambda path: path.stat().st_mtime)
+            stats = [path.stat() for path in newest.iterdir()]
+            quiet = time.time() - max(stat.st_mtime for stat in stats)
+            return (
+                f"process {newest.name.split('-')[1]} has downloaded {sum(stat.st_size for stat in stats)} bytes in "
+                f"{plural(len(stats), 'file')}, the last of them {duration(quiet)} ago"
+            )
+        return "it has not downloaded anything yet"
+
+
+def _is_no_folder(path: Path) -> bool:
+    """Return whether something other than a folder, or a link to nothing, lies at `path`."""
+    return os.path.lexists(path) and not path.is_dir()
+
+
+def _set_aside(path: Path) -> Path:
+    """Rename what lies at `path` to the first free name such as `path.bad-1`, and return that."""
+    free = next(new for n in itertools.count(1) if not os.path.lexists(new := path.with_name(f"{path.name}.bad-{n}")))
+    return path.rename(free)
 
 
 def _remove_leftovers(folder: Path) -> None:
@@ -236,8 +235,8 @@ def own_mirrors(mirror: str | None) -> list[str]:
         return []
     try:
         parts = urllib.parse.urlsplit(address)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
-    except ValueError:  # brackets without an IPv6 address inside
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets without an IPv6 address inside, or a port that is no number up to 65535
         usable = False
     if not usable:
         raise DataError(f"a mirror must be an address such as https://host/folder/, got {address!r}")

@@ -10,6 +10,7 @@ import hashlib
 import importlib.util
 import math
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,42 +48,48 @@ class IdxFile:
         """The name under which it is published."""
         return f"{self.name}.gz"
 
-    def locate(self, raw: Path) -> Path | None:
-        """Return the file's path in folder `raw`, or None. Raises DataError if the folder cannot be read.
+    def stored(self, raw: Path) -> list[Path]:
+        """Return the file's forms in folder `raw`, preferred first. Raises DataError if the folder cannot be read.
 
-        If both forms exist, take one that can be checked against a hash, preferably the uncompressed one, which is
-        faster to read.
+        Forms that can be checked against a hash go first; of those, the uncompressed one, which is faster to read.
         """
         names = (self.name, self.archive) if self.sha256 else (self.archive, self.name)
         try:
-            return next((raw / name for name in names if (raw / name).is_file()), None)
+            return [raw / name for name in names if (raw / name).is_file()]
         except OSError as error:
             raise DataError(f"{raw}: cannot be read: {error.strerror}") from error
 
 
-def check(path: Path, file: IdxFile) -> NDArray[Any]:
+def check(path: Path, file: IdxFile, owners: Mapping[str, str]) -> NDArray[Any]:
     """Return the content of the IDX file at `path` after making sure that it is `file`.
 
-    That is images, uint8 (N, 28, 28), or labels, int64 (N,), in a writable array with its own memory. Raises
-    ValueError that says what is wrong with the content, DataError if it cannot be read at all.
+    That is images, uint8 (N, 28, 28), or labels, int64 (N,), in a writable array with its own memory. `owners` has the
+    names of other datasets by the hashes of their files. Raises ValueError that says what is wrong.
     """
-    content = _content(path, file)
-    found = hashlib.sha256(content).hexdigest() if file.sha256 else ""
+    content = _content(path, file, owners)
+    found = hashlib.sha256(content).hexdigest()
     try:
+        if found in owners and found != file.sha256:
+            raise ValueError(_difference(found, owners))
         kind, shape, start = _header(content)
         if shape != file.shape:
             raise ValueError(f"holds {_sizes(shape)} values, expected {_sizes(file.shape)}")
         due = start + math.prod(shape) * kind.itemsize
         if len(content) != due:
             raise ValueError(f"is {len(content)} bytes long, but its header says {due}")
-        if found != file.sha256:
+        if file.sha256 and found != file.sha256:
             raise ValueError("has different content")
     except ValueError as error:
-        if found == file.sha256:
+        if file.sha256 in {"", found}:
             raise
         raise ValueError(f"{error}; SHA-256 {found}, expected {file.sha256}") from error
     values = np.frombuffer(content, kind, offset=start).reshape(shape)
     return values.copy() if values.ndim == 3 else _labels(values)
+
+
+def _difference(found: str, owners: Mapping[str, str]) -> str:
+    """Return what is wrong with content that has the hash `found`."""
+    return f"belongs to another dataset ({owners[found]})" if found in owners else "has different content"
 
 
 def _header(content: bytes) -> tuple[np.dtype[Any], tuple[int, ...], int]:
@@ -103,19 +110,19 @@ def _labels(values: NDArray[Any]) -> NDArray[Any]:
     return labels
 
 
-def _content(path: Path, file: IdxFile) -> bytes:
+def _content(path: Path, file: IdxFile, owners: Mapping[str, str]) -> bytes:
     """Return the uncompressed bytes, checking the checksum that a `.gz` carries."""
     try:
         with path.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
         if path.suffix == ".gz":
             if not file.sha256 and (found := md5(content)) != file.md5:
-                raise ValueError(f"has different content; MD5 {found}, expected {file.md5}")
+                raise ValueError(f"{_difference(found, owners)}; MD5 {found}, expected {file.md5}")
             content = _unpacked(content)
     except zlib.error as error:
         raise ValueError(f"is a damaged gzip file ({error})") from error
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+        raise ValueError(f"cannot be read: {error.strerror}") from error
     if len(content) > MAX_BYTES:
         raise ValueError(f"is larger than {MAX_BYTES} bytes")
     return content
