@@ -914,3 +914,31 @@ def test_whatever_runs_hold_there_is_a_table_or_an_error_for_a_person(
                 assert not (row.diverged and contrast.verdict in ("better", "equivalent"))
     for name in FORMATS:
         assert write_comparison(found, name)
+
+
+class CountedRow(dict[str, Any]):
+    """A row that counts how often its cells are read."""
+
+    reads = 0
+
+    def get(self, key: str, default: Any = None) -> Any:
+        type(self).reads += 1
+        return super().get(key, default)
+
+
+def reads_of_comparing(rows: int, columns: int, *, seeds: int) -> float:
+    """How often a cell is read, on average over the rows, when `rows` runs of one variant are compared."""
+    more = {f"column{i}": i for i in range(columns)}
+    CountedRow.reads = 0
+    made = [CountedRow(name="relu", seed=i % seeds, test_accuracy=i / rows, **more) for i in range(rows)]
+    assert compare(made).rows[0].n == rows
+    return CountedRow.reads / rows
+
+
+@pytest.mark.parametrize("seeds", [1, 10, 4000])
+def test_the_work_of_a_comparison_grows_with_its_rows_and_not_faster(seeds: int) -> None:
+    assert reads_of_comparing(4000, 3, seeds=seeds) <= 1.1 * reads_of_comparing(400, 3, seeds=min(seeds, 400))
+
+
+def test_columns_that_are_not_asked_for_cost_nothing_but_their_reading() -> None:
+    assert reads_of_comparing(50, 1000, seeds=50) == reads_of_comparing(50, 10, seeds=50)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ from hypothesis import strategies as st
 
 import actbench
 from actbench.comparison import compare
+from actbench.config import Run, Variant
+from actbench.config.variant import KEYS
 from actbench.errors import ActbenchError, UsageError
-from actbench.store import Store
+from actbench.store import Store, index
 from actbench.store.read import read_csv, read_results, read_rows
+from actbench.store.run import LABELS
 
 
 def written(folder: Path, text: str | bytes, name: str = "runs.csv") -> Path:
@@ -77,6 +81,92 @@ def test_what_pandas_and_spreadsheets_add_does_no_harm(tmp_path: Path) -> None:
         {"name": "relu", "seed": 0, "batch_norm": True, "hidden": "512"},
         {"name": "=1+1", "seed": 1, "batch_norm": False, "hidden": "1e3"},
     ]
+
+
+LABELS_OF_ALL_KINDS = [
+    "none",
+    "NA",
+    "nan",
+    "null",
+    "None",
+    "true",
+    "True",
+    "1",
+    "1.0",
+    "01",
+    "1e3",
+    ".5",
+    "n/a",
+    "-",
+    "inf",
+]
+
+
+@pytest.mark.parametrize("column", ["name", "variant", "activation", "init", "optimizer", "hidden", "schedule", "tags"])
+def test_a_label_is_text_whatever_it_looks_like(tmp_path: Path, column: str) -> None:
+    first = "" if column in ("name", "variant", "activation") else "activation,"
+    lines = [f"{first and 'relu,'}{label},{seed}" for seed, label in enumerate(LABELS_OF_ALL_KINDS)]
+    rows = read_csv(written(tmp_path, "\n".join([f"{first}{column},seed", *lines])))
+    assert [row["name" if column == "variant" else column] for row in rows] == LABELS_OF_ALL_KINDS
+
+
+def test_an_empty_label_is_missing_and_has_a_row_beside_the_text_none(tmp_path: Path) -> None:
+    text = "name,seed,test_accuracy\n,0,0.5\nnone,0,0.6\n',0,0.7\n  ,1,0.5\n"
+    rows = read_csv(written(tmp_path, text))
+    assert [row["name"] for row in rows] == [None, "none", "", None]
+    assert {row.label: row.n for row in compare(rows).rows} == {"(missing)": 2, "none": 1, "": 1}
+
+
+@pytest.mark.parametrize(
+    ("cells", "values"),
+    [
+        (["1", "1.0", "", "NA", "2e3"], [1, 1.0, None, None, 2000.0]),
+        (["true", "False", ""], [True, False, None]),
+        (["1", "true"], ["1", "true"]),
+        (["1", "1.0", "01", "a", "", "NA"], ["1", "1.0", "01", "a", None, "NA"]),
+        (["'1", "2"], ["1", "2"]),
+        (["", "NA"], [None, None]),
+    ],
+)
+def test_a_column_of_your_own_holds_numbers_or_truth_values_or_labels(
+    tmp_path: Path, cells: list[str], values: list[Any]
+) -> None:
+    lines = [f"a,{seed},{cell}" for seed, cell in enumerate(cells)]
+    rows = read_csv(written(tmp_path, "\n".join(["name,seed,mine", *lines])))
+    assert [repr(row["mine"]) for row in rows] == [repr(value) for value in values]
+
+
+awkward = [" a", "a ", "'a", "''a", "=1+1", "a,b", 'a"b', "a\nb", "\t", "a"]
+hostile_names = st.sampled_from([*LABELS_OF_ALL_KINDS, *awkward]) | st.text(
+    st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8
+)
+
+
+@settings(derandomize=True, deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(hostile_names, min_size=1, max_size=5, unique=True), st.sampled_from(["train", "test", 100]))
+def test_a_folder_and_its_runs_csv_give_the_same_comparison(tmp_path: Path, names: list[str], probe: Any) -> None:
+    results = Path(tempfile.mkdtemp(dir=tmp_path))
+    for i, name in enumerate(names):
+        others: dict[str, Any] = {"hidden": [], "batch_norm": True, "augment": {"shift": 2}, "tags": ["NA"]}
+        variant = Variant(name=name, **(others if i % 2 else {"probe": probe}))
+        run = Run(variant, 0)
+        made = record(0, run_id=run.run_id, flat=variant.flat(), metrics={"test_accuracy": 0.9 + i / 100})
+        (results / run.run_id).mkdir()
+        for file, data in made.files().items():
+            (results / run.run_id / file).write_bytes(data)
+    index.update(results)
+    rows, _ = Store(results).rows()
+    table = read_csv(results / "runs.csv")
+    assert [list(map(repr, row.items())) for row in table] == [list(map(repr, row.items())) for row in rows]
+    folder, file = compare(rows), compare(table)
+    assert {row.label for row in file.rows} == set(names)
+    assert (file.rows, file.columns, file.footnotes) == (folder.rows, folder.columns, folder.footnotes)
+
+
+def test_the_columns_of_labels_are_the_keys_whose_cells_are_text() -> None:
+    variants = [Variant(activation="tanh"), Variant(hidden=(), augment={"shift": 1}, tags=["1"], probe=5)]  # type: ignore[arg-type]
+    cells = {key: {type(variant.flat()[key]) for variant in variants} - {type(None)} for key in KEYS}
+    assert {key for key, kinds in cells.items() if kinds == {str}} - {"augment"} == LABELS & set(KEYS)
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,14 @@ def test_above_twenty_pairs_p_is_drawn_close_to_the_exact_one_and_never_zero() -
     assert stats.sign_flip(np.ones(40)) == 1 / (stats.SIGN_DRAWS + 1)
 
 
+@pytest.mark.parametrize("n", [21, 24, 100, 1003])
+def test_drawn_signs_give_the_p_of_their_plain_products(n: int) -> None:
+    d = drawn(n, n) + 1 / math.sqrt(n)
+    signs = 1 - 2 * np.random.default_rng(n).integers(0, 2, size=(stats.SIGN_DRAWS, n), dtype=np.int8)
+    hits = int((np.abs(signs @ np.sort(np.abs(d))) >= abs(d.sum()) - 1e-9).sum())
+    assert stats.sign_flip(d) == (hits + 1) / (stats.SIGN_DRAWS + 1)
+
+
 @pytest.mark.parametrize("n", [2, 6, 20])
 @pytest.mark.parametrize("confidence", [0.5, 0.95, 0.999])
 def test_the_t_interval_is_scipys(n: int, confidence: float) -> None:

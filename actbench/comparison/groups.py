@@ -93,8 +93,27 @@ def columns_of(rows: Iterable[Row]) -> tuple[str, ...]:
 
 def varying(rows: Sequence[Row], keys: Iterable[str]) -> dict[str, tuple[Any, ...]]:
     """Return the keys that have several values in `rows`, with their values in order."""
-    values = {key: dict.fromkeys(setting(row, key) for row in rows) for key in keys}
-    return {key: tuple(sorted(found, key=order)) for key, found in values.items() if len(found) > 1}
+    keys = tuple(keys)
+    columns = zip(*dict.fromkeys(settings_of(rows, keys)), strict=True)
+    values = {key: dict.fromkeys(column) for key, column in zip(keys, columns, strict=bool(rows))}
+    return {key: tuple(sorted(column, key=order)) for key, column in values.items() if len(column) > 1}
+
+
+def settings_of(rows: Sequence[Row], keys: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Return the `setting` of each of `keys`, for each row. Rows with the same cells share the work."""
+    known: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+    found: list[tuple[Any, ...]] = []
+    for row in rows:
+        cells = tuple(map(row.get, keys))
+        try:
+            values = known.get(cells)
+        except TypeError:  # a list among them, which cannot be a key
+            found.append(tuple(setting(row, key) for key in keys))
+            continue
+        if values is None:
+            values = known[cells] = tuple(setting(row, key) for key in keys)
+        found.append(values)
+    return found
 
 
 def setting(row: Row, key: str) -> Any:
@@ -127,11 +146,11 @@ def group_runs(rows: Sequence[Row], by: Sequence[str] | None = None) -> Grouping
     keys = [key for key in dict.fromkeys(by or ()) if key != "dataset"] if by is not None else config
     unique, copies, again = distinct(rows, ["dataset", *config])
     buckets: dict[tuple[Any, ...], list[Row]] = {}
-    for row in unique:
-        buckets.setdefault(tuple(setting(row, key) for key in ("dataset", *keys)), []).append(row)
+    for row, values in zip(unique, settings_of(unique, ["dataset", *keys]), strict=True):
+        buckets.setdefault(values, []).append(row)
     labels = _labels(keys, [bucket[1:] for bucket in buckets], told_apart=by is None)
     groups: list[Group] = []
-    mixed: dict[str, tuple[Any, ...]] = {}
+    mixed: dict[str, dict[Any, None]] = {}
     for label, (values, bucket) in zip(labels, buckets.items(), strict=True):
         ended = tuple(row for row in bucket if not has_failed(row))
         keyed = dict(zip(keys, values[1:], strict=True))
@@ -140,13 +159,16 @@ def group_runs(rows: Sequence[Row], by: Sequence[str] | None = None) -> Grouping
         if by is not None:
             rest = [key for key in config if key != "name" and key not in keys]
             for key, found in varying(ended, rest).items():
-                mixed[key] = tuple(sorted({*mixed.get(key, ()), *found}, key=order))
-    in_order = {key: mixed[key] for key in config if key in mixed}
+                mixed.setdefault(key, {}).update(dict.fromkeys(found))
+    in_order = {key: tuple(sorted(mixed[key], key=order)) for key in config if key in mixed}
     return Grouping(tuple(groups), tuple(keys), in_order, copies, again)
 
 
 def _labels(keys: Sequence[str], values: Sequence[tuple[Any, ...]], *, told_apart: bool) -> list[str]:
-    """Return labels `first key=value ...`; with `told_apart`, only with keys that tell labels apart."""
+    """Return labels `first key=value ...`; with `told_apart`, only with keys that tell labels apart.
+
+    A missing first value is `none`, or `(missing)` beside the text "none".
+    """
     if not keys:
         return ["all runs"] * len(values)
     alike: dict[Any, list[tuple[Any, ...]]] = {}
@@ -156,8 +178,11 @@ def _labels(keys: Sequence[str], values: Sequence[tuple[Any, ...]], *, told_apar
         first: [i for i in range(1, len(keys)) if not told_apart or len({v[i] for v in same}) > 1]
         for first, same in alike.items()
     }
+    firsts = {first: value_text(first) for first in alike}
+    if None in alike and "none" in alike:
+        firsts[None] = "(missing)"
     return [
-        " ".join([value_text(value[0]), *(f"{keys[i]}={value_text(value[i])}" for i in needed[value[0]])])
+        " ".join([firsts[value[0]], *(f"{keys[i]}={value_text(value[i])}" for i in needed[value[0]])])
         for value in values
     ]
 
@@ -171,24 +196,54 @@ def distinct(rows: Sequence[Row], config: Sequence[str]) -> tuple[list[Row], int
     have other results, see `contrasts.sample`.
     """
     kept: dict[Any, list[Row]] = {}
+    repeats: dict[Any, _Repeats] = {}
     copies = again = 0
-    for position, row in enumerate(sorted(rows, key=has_failed)):
+    in_order = sorted(rows, key=has_failed)
+    for position, (row, values) in enumerate(zip(in_order, settings_of(in_order, config), strict=True)):
         if row.get("run_id") is not None:
             identity: Any = row["run_id"]
         elif row.get("seed") is not None:
-            identity = (*(setting(row, key) for key in config), row["seed"])
+            identity = (*values, row["seed"])
         else:
             identity = position  # without a seed, nothing says that two rows are the same run
         known = kept.setdefault(identity, [])
-        if known and (has_failed(row) or any(_agree(row, other) for other in known)):
+        if not known:
+            known.append(row)
+        elif has_failed(row) or repeats.setdefault(identity, _Repeats(known[0])).has_copy_of(row):
             copies += 1
         else:
-            again += bool(known)
+            again += 1
             known.append(row)
+            repeats[identity].add(row)
     return [row for same_run in kept.values() for row in same_run], copies, again
 
 
-def _agree(one: Row, other: Row) -> bool:
-    """Whether two rows agree wherever both have a value."""
-    pairs = ((setting(one, key), setting(other, key)) for key in one if key in other)
-    return all(a == b for a, b in pairs if a is not None and b is not None)
+class _Repeats:
+    """The rows of one run that differ, found by their values: comparing each with each would take too long."""
+
+    def __init__(self, first: Row) -> None:
+        self._rows: dict[tuple[str, ...], list[Row]] = {}  # by the columns in which they have values
+        self._seen: dict[tuple[tuple[str, ...], tuple[str, ...]], set[tuple[Any, ...]]] = {}  # ... and some of them
+        self.add(first)
+
+    def add(self, row: Row) -> None:
+        filled = _filled(row)
+        self._rows.setdefault(filled, []).append(row)
+        for (columns, shared), seen in self._seen.items():
+            if columns == filled:
+                seen.update(settings_of([row], shared))
+
+    def has_copy_of(self, row: Row) -> bool:
+        """Whether `row` agrees with one of the rows wherever both have a value."""
+        filled = set(_filled(row))
+        for columns, rows in self._rows.items():
+            shared = tuple(column for column in columns if column in filled)
+            if (columns, shared) not in self._seen:
+                self._seen[columns, shared] = set(settings_of(rows, shared))
+            if settings_of([row], shared)[0] in self._seen[columns, shared]:
+                return True
+        return False
+
+
+def _filled(row: Row) -> tuple[str, ...]:
+    return tuple(sorted(column for column in row if setting(row, column) is not None))

@@ -18,9 +18,7 @@ _WORDS: dict[str, Cell] = {
 }  # fmt: skip
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?", re.ASCII)
 # What spreadsheets and pandas write in addition, in any case: `True`, `NA`, `1E-3`, `.5`, `1.`
-_LOOSE_WORDS: dict[str, Cell] = {
-    "true": True, "false": False, **dict.fromkeys(("nan", "na", "n/a", "null", "none")),
-}  # fmt: skip
+_LOOSE_WORDS: dict[str, Cell] = {**_WORDS, **dict.fromkeys(("nan", "na", "n/a", "null", "none"))}
 _LOOSE_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
 _LONGEST_NUMBER = 400  # characters; anything longer is text
 # What a spreadsheet takes for a formula, even after spaces or in full-width letters, and our own apostrophe.
@@ -32,12 +30,12 @@ def format_cell(value: Cell) -> str:
     """Return the text of a cell; `parse_cell` turns it back into the same value.
 
     None is empty, booleans are `true` and `false`, and numbers are written exactly. Text that a spreadsheet could
-    execute, or that would read back as something else, gets a leading apostrophe.
+    execute, or that would read back as something else or without its outer spaces, gets a leading apostrophe.
     """
     if (item := getattr(value, "item", None)) is not None:  # a scalar of numpy or torch
         return format_cell(item())
     if isinstance(value, str):
-        guarded = _GUARDED.match(value) or not isinstance(parse_cell(value), str)
+        guarded = _GUARDED.match(value) or value != value.strip() or not isinstance(parse_cell(value), str)
         return f"'{value}" if guarded else value
     if value is None:
         return ""
@@ -52,14 +50,15 @@ def parse_cell(text: str, *, loose: bool = False) -> Cell:
         text = text.strip()
     if text.startswith("'"):
         return text[1:]
-    if loose and text.casefold() in _LOOSE_WORDS:
-        return _LOOSE_WORDS[text.casefold()]
-    if text in _WORDS:
-        return _WORDS[text]
-    number = _LOOSE_NUMBER if loose else _NUMBER
-    if len(text) > _LONGEST_NUMBER or not number.fullmatch(text):
-        return text
-    return float(text) if any(sign in text for sign in ".eE") else int(text)
+    if len(text) <= _LONGEST_NUMBER and (_LOOSE_NUMBER if loose else _NUMBER).fullmatch(text):
+        return int(text) if text.lstrip("+-").isdigit() else float(text)
+    words = _LOOSE_WORDS if loose else _WORDS
+    return words.get(text.casefold() if loose else text, text)
+
+
+def parse_label(text: str) -> str | None:
+    """Return the text of a cell that names something, whatever it looks like; None if it is empty."""
+    return text[1:] if text.startswith("'") else text.strip() or None
 
 
 def format_line(cells: Iterable[Cell]) -> str:

@@ -1,8 +1,8 @@
 """Reading whatever a person points at: results folders, run folders, globs, and CSV tables that others wrote.
 
-A CSV table needs a column `seed` and one that names the variants; all other columns of runs.csv are optional. A cell
-that cannot be what its column holds is reported with its line, and then nothing of the file is used, because half a
-table is worse than none.
+A CSV table needs a column `seed` and one that names the variants; all other columns of runs.csv are optional. Cells
+that name something are text, whatever they look like; only an empty cell is missing. A cell that cannot be what its
+column holds is reported with its line, and then nothing of the file is used, because half a table is worse than none.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ import io
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import getitem
 from pathlib import Path
 
 from actbench.errors import StoreError, UsageError, suggestion
 from actbench.metrics import METRICS
 from actbench.store import Store, files, index
-from actbench.store.csv import Cell, Row, parse_cell
-from actbench.store.run import OUTCOMES, RESULT, StoredProblem, StoredRun, read_run
+from actbench.store.csv import Cell, Row, parse_cell, parse_label
+from actbench.store.run import COLUMNS, ENVIRONMENT, LABELS, OUTCOMES, RESULT, StoredProblem, StoredRun, read_run
 from actbench.text import comma_list
 
 MAX_CSV_BYTES = 256 * 2**20
@@ -29,6 +31,8 @@ _NAMING = ("name", "variant", "activation")  # a table needs one of these; `vari
 _SIGNED = ("accuracy_gap",)  # fractions that may be negative
 _LARGEST = 1e100
 _MOST_PROBLEMS = 5
+_KNOWN_TEXTS = 10_000  # texts whose value each column remembers
+_TYPED = {*METRICS, *COLUMNS, *ENVIRONMENT, "probe"} - LABELS  # "probe" may be a word or a number
 
 
 def find_one(name: str, results: Path) -> StoredRun:
@@ -124,19 +128,19 @@ def _unreadable(path: Path) -> str:
 
 def read_csv(path: Path) -> list[Row]:
     """Return the typed rows of a CSV file, one per run. Raises UsageError that lists what is wrong, line by line."""
-    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+    reader = csv.reader(io.TextIOWrapper(io.BytesIO(_utf8(path)), "utf-8-sig", newline=""), strict=True)
     problems: list[str] = []
-    rows: list[Row] = []
+    rows: list[dict[str, Cell]] = []
     try:
         names = _names(path, next(reader, []))
+        columns = [_Column(name) for name in names]
+        wrong = [column.problems for column in columns if column.is_checked]
         for line in filter(None, reader):
-            where = f"{path}:{reader.line_num}"
             if len(line) != len(names):
-                problems.append(f"{where}: has {len(line)} cells, but the header has {len(names)}")
+                problems.append(f"{path}:{reader.line_num}: has {len(line)} cells, but the header has {len(names)}")
                 continue
-            row = {name: parse_cell(text, loose=True) for name, text in zip(names, line, strict=True) if name}
-            problems += (f"{where}: {problem}" for problem in _problems(row))
-            rows.append(row)
+            rows.append(dict(zip(names, map(getitem, columns, line), strict=True)))
+            problems += (f"{path}:{reader.line_num}: {told.pop()}" for told in wrong if told)
     except csv.Error as error:
         raise UsageError(f"{path}:{reader.line_num}: is not valid CSV: {error}") from None
     if problems:
@@ -144,33 +148,75 @@ def read_csv(path: Path) -> list[Row]:
         raise UsageError("\n".join([*problems[:_MOST_PROBLEMS], *more]))
     if not rows:
         raise UsageError(f"{path}: has no rows below its header")
-    return rows
+    for name in set(names) - _TYPED - LABELS:
+        _settle(rows, name)
+    return list[Row](rows)
 
 
-def _text(path: Path) -> str:
+class _Column(dict[str, Cell]):
+    """The cells of a column by their text. Each text is read once; `problems` gets what is wrong with the last one."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name, self.problems = name, list[str]()
+        self.is_checked = name in ("seed", "status") or name in METRICS
+        self._read = parse_label if name in LABELS else _parsed if name in _TYPED else str
+
+    def __missing__(self, text: str) -> Cell:
+        value = self._read(text)
+        if self.is_checked and (problem := _problem(self.name, value)):
+            self.problems.append(problem)
+        elif len(self) < _KNOWN_TEXTS:
+            self[text] = value
+        return value
+
+
+def _parsed(text: str) -> Cell:
+    return parse_cell(text, loose=True)
+
+
+def _settle(rows: Sequence[dict[str, Cell]], name: str) -> None:
+    """Type a column that actbench does not know: numbers or truth values if all of its cells are, else labels.
+
+    A column without a name, such as the index that pandas writes, is dropped.
+    """
+    if not name:
+        for row in rows:
+            del row[name]
+        return
+    texts = [str(row[name]) for row in rows]
+    cells = [*map(_parsed, texts)]
+    kinds = {type(cell) for cell in cells if cell is not None}
+    typed = kinds <= {int, float} or kinds <= {bool}
+    for row, cell in zip(rows, cells if typed else map(parse_label, texts), strict=True):
+        row[name] = cell
+
+
+def _utf8(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_CSV_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if len(data) > MAX_CSV_BYTES:
         raise UsageError(f"{path}: is larger than {MAX_CSV_BYTES // 2**20} MiB; is it a table of runs?")
     try:
-        return data.decode("utf-8-sig")
+        data.decode()
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise UsageError(f"{path}:{line}: is not UTF-8 text; save it as CSV in UTF-8") from None
+    return data
 
 
 def _names(path: Path, header: list[str]) -> list[str]:
-    """Return the column names; a column without one (the index that pandas writes) gets an empty name."""
-    names = [str(parse_cell(name.strip())) if name.strip() else "" for name in header]
+    """Return the column names; a column without one gets an empty name."""
+    names = [parse_label(name.strip()) or "" for name in header]
     if not any(names):
         raise UsageError(f"{path}: is empty; a table of runs has a header with seed and name")
     if len(names) == 1 and (sign := next((s for s in ";\t|" if s in names[0]), None)):
         what = {";": "semicolons", "\t": "tabs", "|": "bars"}[sign]
         raise UsageError(f"{path}: has {what} between its cells; save it with commas")
-    if twice := sorted({name for name in names if name and names.count(name) > 1}):
+    if twice := sorted(name for name, count in Counter(names).items() if name and count > 1):
         raise UsageError(f"{path}:1: has the column {twice[0]!r} more than once")
     if not set(_NAMING) & set(names):
         raise UsageError(f"{path}:1: has no column that names the variants; add one of {', '.join(_NAMING)}")
@@ -181,24 +227,24 @@ def _names(path: Path, header: list[str]) -> list[str]:
     return ["name" if name == "variant" and "name" not in names else name for name in names]
 
 
-def _problems(row: Row) -> Iterator[str]:
-    """Say which cells cannot be what their column holds; inf and nan count as missing numbers."""
-    seed, status = row.get("seed"), row.get("status")
-    if isinstance(seed, bool | str) or (isinstance(seed, float) and not seed.is_integer()):
-        yield f"seed: must be a whole number or empty, got {seed!r}"
-    if status not in (None, *OUTCOMES):
-        yield f"status: must be {', '.join(OUTCOMES)} or empty, got {status!r}"
-    for name in filter(row.__contains__, METRICS):
-        value = row[name]
-        if isinstance(value, bool | str):
-            yield f"{name}: must be a number or empty, got {value!r}{_hint(value)}"
-        elif value is None or (isinstance(value, float) and not math.isfinite(value)):
-            continue
-        elif METRICS[name].kind == "fraction" and not (-1 if name in _SIGNED else 0) <= value <= 1:
-            yield f"{name}: must be a fraction from 0 to 1, got {value:g}; divide percents by 100"
-        elif abs(value) > _LARGEST:
-            size = f"one of {len(str(value))} digits" if isinstance(value, int) else f"{value:g}"
-            yield f"{name}: must be a number up to {_LARGEST:g}, got {size}"
+def _problem(column: str, value: Cell) -> str | None:
+    """Say why a cell cannot be what its column holds; inf and nan count as missing numbers."""
+    if column == "seed":
+        whole = value is None or type(value) is int or (isinstance(value, float) and value.is_integer())
+        return None if whole else f"seed: must be a whole number or empty, got {value!r}"
+    if column == "status":
+        known = value is None or value in OUTCOMES
+        return None if known else f"status: must be {', '.join(OUTCOMES)} or empty, got {value!r}"
+    if isinstance(value, bool | str):
+        return f"{column}: must be a number or empty, got {value!r}{_hint(value)}"
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    if METRICS[column].kind == "fraction" and not (-1 if column in _SIGNED else 0) <= value <= 1:
+        return f"{column}: must be a fraction from 0 to 1, got {value:g}; divide percents by 100"
+    if abs(value) > _LARGEST:
+        size = f"one of {len(str(value))} digits" if isinstance(value, int) else f"{value:g}"
+        return f"{column}: must be a number up to {_LARGEST:g}, got {size}"
+    return None
 
 
 def _hint(value: Cell) -> str:

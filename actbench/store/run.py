@@ -40,6 +40,12 @@ COLUMNS = (
 ENVIRONMENT = ("device", "threads", "torch_version", "actbench_version")
 """Columns that say where a run was trained; "device" is the one that `auto` chose."""
 
+LABELS = frozenset((
+    "run_id", "name", "variant", "dataset", "network", "activation", "init", "optimizer", "hidden", "schedule", "tags",
+    "status", "device", "torch_version", "actbench_version",
+))  # fmt: skip
+"""Columns whose cells are text in every table, even `none`, `1` or `true`."""
+
 _RESULT_LIMIT = 64 * 2**20
 _TIMES = ("wall_s", "images_per_s")
 _SHAPE: dict[str, type | tuple[type, ...]] = {
