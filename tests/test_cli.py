@@ -106,6 +106,8 @@ def loaded_by(*arguments: object, first: str = "") -> str:
         ["list", "optimizers"],
         ["list", "schedules"],
         ["list", "metrics"],
+        ["list", "configs"],
+        ["init", "--help"],
     ],
     ids=lambda arguments: " ".join(map(str, arguments[:2])).replace(str(ROOT), ""),
 )

@@ -32,7 +32,7 @@ __all__ = ["Comparison", "Runs", "Table", "compare", "sweep", "train"]
 
 FilePath: TypeAlias = str | os.PathLike[str]
 Source: TypeAlias = FilePath | Mapping[str, Any] | Config | Variant
-"""What can be trained: the path of a YAML file, its keys as a mapping, or a config that was loaded."""
+"""What can be trained: the path of a YAML file, a built-in config's name, keys as a mapping, or a loaded config."""
 
 
 def train(
@@ -91,7 +91,7 @@ def sweep(
 ) -> Runs:
     """Train every variant of the `sweep` key of the files, or of `grid` and `zip`, and return the stored runs.
 
-        runs = sweep("configs/relu.yaml", grid={"activation": ["relu", "tanh"], "lr": [1e-3, 1e-2]}, seeds=6)
+        runs = sweep("relu", grid={"activation": ["relu", "tanh"], "lr": [1e-3, 1e-2]}, seeds=6)
 
     grid: every combination of these values. zip: the first value of each key together, then the second, and so on.
     Everything else is as in `train`.

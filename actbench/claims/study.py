@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import actbench
 from actbench import sweeps
 from actbench.claims import evidence, verdict
 from actbench.claims.evidence import ArmMean, RunCache
@@ -19,6 +18,7 @@ from actbench.claims.model import Claim, Reading
 from actbench.claims.verdict import JudgedPart, Verdict
 from actbench.comparison.groups import varying
 from actbench.comparison.quantities import Quantity
+from actbench.config import builtin
 from actbench.errors import UnknownNameError, UsageError
 from actbench.store import Store
 from actbench.store.run import ENVIRONMENT
@@ -32,10 +32,8 @@ _CORES = 2
 
 
 def folder() -> Path:
-    """Return the folder of the claim files: in the checkout, or in the installed package."""
-    package = Path(actbench.__file__).parent
-    checkout = package.parent / "configs" / "claims"
-    return checkout if checkout.is_dir() else package / "claims" / "studies"
+    """Return the folder of the claim files that come with actbench."""
+    return builtin.folder() / "claims"
 
 
 def claim_files(where: Path) -> list[Path]:

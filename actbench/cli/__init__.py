@@ -23,6 +23,7 @@ from actbench.cli import (
     cost,
     data,
     doctor,
+    init,
     pivot,
     plot,
     report,
@@ -40,7 +41,7 @@ from actbench.errors import ActbenchError
 app = typer.Typer(
     name="actbench",
     help="Compare activation functions on MNIST: accuracy, speed of learning and dead neurons, paired by seed.",
-    epilog="Start with: actbench train --config configs/quickstart.yaml",
+    epilog="Start with: actbench train -c quickstart",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -77,6 +78,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "schema": schema.schema,
     "doctor": doctor.doctor,
     "cost": cost.cost,
+    "init": init.init,
 }
 for name, command in COMMANDS.items():
     app.command(name)(command)

@@ -33,6 +33,14 @@ def column(incomplete: str) -> Candidates:
     return _setting(incomplete, lambda key, typed: _after_comma(typed, dict(_values(key, typed.rpartition(",")[2]))))
 
 
+def config_file(incomplete: str) -> Candidates:
+    """Complete the name of a built-in config, with the files that begin alike; leave anything else to the shell."""
+    names = _starting(incomplete, dict.fromkeys(config.builtin_configs(), "built-in"))
+    folders = [f"{path.name}/" for path in sorted(Path().iterdir()) if path.is_dir()] if names else []
+    files = [*config.local_configs(), *folders] if names else []
+    return [*names, *_starting(incomplete, dict.fromkeys(files, ""))]
+
+
 def key(incomplete: str) -> Candidates:
     """Complete a comma-separated list of config keys, as in `--by`."""
     keys = _keys()

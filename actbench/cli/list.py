@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from actbench import config
 from actbench.activations import ACTIVATIONS
 from actbench.cli import options
 from actbench.cli.console import streams
@@ -20,7 +21,7 @@ from actbench.schedules import SCHEDULES
 from actbench.tables import Column
 from actbench.text import value_text
 
-Topic = Literal["activations", "inits", "datasets", "optimizers", "schedules", "metrics"]
+Topic = Literal["activations", "inits", "datasets", "optimizers", "schedules", "metrics", "configs"]
 
 
 def list_entries(
@@ -83,6 +84,15 @@ def _activations() -> list[dict[str, Any]]:
     return rows
 
 
+def _configs() -> list[dict[str, Any]]:
+    """Take the description of each built-in config from its first line, as in "# Description.   Run: ..."."""
+    rows = []
+    for name, path in config.builtin_configs().items():
+        about, _, _ = path.read_text(encoding="utf-8").removeprefix("# ").partition("   Run: ")
+        rows.append({"name": name, "for": "sweep" if path.parent.name == "sweeps" else "train", "about": about})
+    return rows
+
+
 def _described(registry: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
         {
@@ -105,6 +115,7 @@ _LISTS: dict[Topic, Callable[[], list[dict[str, Any]]]] = {
         {key: getattr(entry, key) for key in ("name", "title", "train", "test", "licence", "source")}
         for entry in DATASETS.values()
     ],
+    "configs": _configs,
     "metrics": lambda: [
         {"name": entry.name, "better": entry.better, "kind": entry.kind, "meaning": entry.doc}
         for entry in METRICS.values()

@@ -18,7 +18,16 @@ from actbench.tables import FORMATS
 
 # --- what to train ---------------------------------------------------------------------------------------------
 
-Configs = Annotated[list[Path], typer.Option("--config", "-c", metavar="FILE", help="Config file (repeatable).")]
+Configs = Annotated[
+    list[Path],
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE|NAME",
+        help="Config file, or the name of a built-in config (repeatable).",
+        autocompletion=completion.config_file,
+    ),
+]
 Changes = Annotated[
     list[str] | None,
     typer.Option(

@@ -47,7 +47,7 @@ def sweep(
 
     The variants come from the `sweep` key of the files, from --grid, or from both.
 
-    Example: actbench sweep -c configs/relu.yaml -g activation=relu,tanh -g lr=1e-4,1e-3 --seeds 6
+    Example: actbench sweep -c relu -g activation=relu,tanh -g lr=1e-4,1e-3 --seeds 6
     """
     variants = config.load_sweep(configs, changes or (), grids or (), seeds=seeds, seed=seed, device=device)
     chosen = chosen_executor(executor, ray_address)

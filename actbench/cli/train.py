@@ -49,7 +49,7 @@ def train(
     Finished runs are skipped, interrupted runs continue and failed runs are retried: to resume, run the same command
     again. Progress goes to stderr, the table to stdout.
 
-    Example: actbench train --config configs/relu.yaml --set lr=0.01 --seeds 10
+    Example: actbench train -c relu --set lr=0.01 --seeds 10
     """
     variants = config.load_all(configs, changes or (), seeds=seeds, seed=seed, device=device)
     if print_config:

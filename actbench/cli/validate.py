@@ -8,19 +8,22 @@ from typing import Annotated
 import typer
 
 from actbench import config
-from actbench.cli import options
+from actbench.cli import completion, options
 from actbench.cli.console import streams
 from actbench.errors import ConfigError, Problem
 from actbench.text import plural, readable
 
 
 def validate(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Config and sweep files.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE", help="Config and sweep files.", autocompletion=completion.config_file),
+    ],
     changes: options.Changes = None,
 ) -> None:
     """Check config and sweep files. Every problem is reported with its file, line and column.
 
-    Example: actbench validate configs/*.yaml
+    Example: actbench validate *.yaml
     """
     to = streams()
     problems: list[Problem] = []

@@ -7,12 +7,14 @@ choices    the values that are more than a number or a text
 yaml       the values in a file, each with its place
 scalars    what a YAML scalar means, and writing YAML
 load       files and flags -> `Config`
+builtin    the configs that come with actbench, by name
 sweep      `sweep:` -> one `Config` per variant
 schema     the JSON Schema of config files
 """
 
 from __future__ import annotations
 
+from actbench.config.builtin import builtin_configs, find_config, local_configs
 from actbench.config.choices import REGISTRIES, Augment, Choice
 from actbench.config.load import (
     FILE_KEYS,
@@ -37,8 +39,8 @@ from actbench.config.variant import RECIPE, SETTINGS, Run, Variant
 from actbench.config.yaml import Document, Path, Place, parse, parse_value, read
 
 __all__ = [
-    "FILE_KEYS", "RECIPE", "REGISTRIES", "SETTINGS", "Augment", "Choice", "Config", "Document", "Path", "Place", "Run",
-    "Setting", "Variant", "apply", "check", "collect", "expand", "from_mapping", "json_schema", "load", "load_all",
-    "load_sweep", "open_config", "parse", "parse_seeds", "parse_value", "read", "resolved", "settings", "single",
-    "to_yaml", "with_flags",
+    "FILE_KEYS", "RECIPE", "REGISTRIES", "SETTINGS", "Augment", "Choice", "Config", "Document", "Path", "Place",
+    "Run", "Setting", "Variant", "apply", "builtin_configs", "check", "collect", "expand", "find_config",
+    "from_mapping", "json_schema", "load", "load_all", "load_sweep", "local_configs", "open_config", "parse",
+    "parse_seeds", "parse_value", "read", "resolved", "settings", "single", "to_yaml", "with_flags",
 ]  # fmt: skip

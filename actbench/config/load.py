@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple, TypedDict, TypeVar, Unpack
 
+from actbench.config.builtin import find_config
 from actbench.config.choices import DEFAULT_SEEDS, REGISTRIES, SEEDS
 from actbench.config.rules import BadValueError, Flaw
 from actbench.config.scalars import dump
@@ -97,8 +98,11 @@ def from_mapping(values: Mapping[str, Any], source: str = "config") -> Config:
 
 
 def open_config(path: str | FilePath, changes: Sequence[Setting] = ()) -> Document:
-    """Return the unchecked values of the file `path` with the `changes` made; raises ConfigError."""
-    document = read(path)
+    """Return the unchecked values of a file, or of a built-in config by its name, with the `changes` made.
+
+    Raises ConfigError.
+    """
+    document = read(find_config(path))
     for change in changes:
         apply(document, change)
     return document

@@ -1,0 +1,63 @@
+"""The command init: two files to start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from actbench import config
+from actbench.cli.console import streams
+from actbench.config import Variant
+from actbench.errors import UsageError
+from actbench.store import files
+
+NETWORK, SWEEP = Path("network.yaml"), Path("relu_or.yaml")
+
+_NETWORK_HEAD = f"""\
+# One network, with every config key.   Run: actbench train -c {NETWORK}
+# To change a key that is commented out, remove its "# ".
+# For the names you can use: actbench list activations (or inits, optimizers, schedules, datasets)
+"""
+_OPEN = ("dataset", "activation", "init", "lr", "optimizer", "epochs", "batch_size", "hidden", "seeds")
+"""The keys that are not commented out."""
+
+_SWEEP = f"""\
+# ReLU or ...? Five activations, eight seeds each, in seconds.   Run: actbench sweep -c {SWEEP}
+# Then: actbench compare --by activation --baseline relu
+dataset: digits           # comes with actbench; the real thing is mnist, which the first run downloads
+seeds: 8                  # the fewest with which compare can tell four others from relu
+sweep:
+  grid:                   # every combination of the values below
+    activation: [relu, leaky_relu, gelu, silu, tanh]
+    # lr: [1e-4, 1e-3, 1e-2]
+"""
+
+_NEXT = f"""\
+wrote {NETWORK} and {SWEEP}; now run:
+  actbench train -c {NETWORK}   # one network, five seeds
+  actbench sweep -c {SWEEP}   # ReLU or ...? Five activations, eight seeds each
+  actbench list configs            # more configs, to use by name: actbench train -c relu"""
+
+
+def init() -> None:
+    """Write a config and a sweep to start from into this folder. Existing files are never overwritten.
+
+    Example: actbench init
+    """
+    new = {NETWORK: network_text(), SWEEP: _SWEEP}
+    if taken := [str(path) for path in new if path.is_symlink() or path.exists()]:
+        exist = f"{' and '.join(taken)} already exist{'s' if len(taken) == 1 else ''} here"
+        raise UsageError(f"{exist}, so nothing was written; run this in another folder")
+    for path, text in new.items():
+        with files.explained("write", path), path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    streams().result(_NEXT)
+
+
+def network_text() -> str:
+    """Return a config on the digits that has every key with its meaning, most of them commented out."""
+    meanings = config.json_schema()["properties"]
+    lines = []
+    for line in config.to_yaml(Variant(name="mine", dataset="digits"), range(5)).splitlines():
+        key = line.partition(":")[0]
+        lines.append(f"{line if key in _OPEN else f'# {line}':<25} # {meanings[key]['description']}\n")
+    return _NETWORK_HEAD + "".join(lines)
