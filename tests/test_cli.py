@@ -477,7 +477,7 @@ def test_a_hostile_name_stays_a_name(
     assert "\x1b" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_keeps_a_checkpoint_and_the_same_command_continues_to_the_same_bits(
     number: signal.Signals, code: int, config: Path, results: Path, tmp_path: Path
 ) -> None:

@@ -7,7 +7,6 @@ commands in a shell loop pay for torch only if they train.
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -35,7 +34,7 @@ from actbench.cli import (
     validate,
 )
 from actbench.cli import list as listing
-from actbench.cli.console import streams
+from actbench.cli.console import open_streams, streams
 from actbench.errors import ActbenchError
 
 app = typer.Typer(
@@ -87,22 +86,23 @@ for group in (plot.app, data.app):
 
 
 def main() -> None:
-    """Run the command line and end the process with its exit code, as listed in `errors`."""
-    sys.exit(run())
+    """Run the command line and end the process with its exit code, as listed in `errors`.
+
+    A reader that has read enough (`| head`) changes nothing. Results that cannot be written are an error.
+    """
+    stdout = open_streams()
+    code = run()
+    sys.stdout.flush()
+    if stdout.error is not None and not isinstance(stdout.error, BrokenPipeError):
+        streams().note(f"error: the results could not be written to stdout: {stdout.error.strerror}")
+        code = code or 1
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; only a bug shows a traceback."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal that lacks a character shows another
     try:
-        code = app(args=arguments, prog_name="actbench", standalone_mode=False)
-        sys.stdout.flush()
-        return int(code or 0)
-    except BrokenPipeError:  # `| head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return int(app(args=arguments, prog_name="actbench", standalone_mode=False) or 0)
     except KeyboardInterrupt:
         return 130
     except ActbenchError as error:

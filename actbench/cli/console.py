@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,6 +73,41 @@ class Streams:
             self.note(f"skipped {problem}")
         if len(problems) > _SKIPPED_SHOWN:
             self.note(f"skipped {len(problems) - _SKIPPED_SHOWN} more")
+
+
+class Output(io.FileIO):
+    """A standard stream that no write can fail on. `error` is the first error; what follows it is lost."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number, "wb", closefd=False)
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write `data`, or lose it."""
+        if self.error is None:
+            try:
+                return super().write(data)
+            except OSError as error:
+                self.error = error
+        return len(data)
+
+
+def open_streams() -> Output:
+    """Replace the standard streams of this process by ones that no write can fail on; return that of stdout.
+
+    A stream that was closed leads nowhere: otherwise, the next file to be opened would take its number and its text.
+    A terminal that lacks a character shows another.
+    """
+    while (spare := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(spare)
+    out, err = Output(1), Output(2)
+    for name, raw in (("stdout", out), ("stderr", err)):
+        encoding = getattr(getattr(sys, name), "encoding", "utf-8")
+        lines = raw is err or raw.isatty()
+        text = io.TextIOWrapper(io.BufferedWriter(raw), encoding, errors="replace", line_buffering=lines)
+        setattr(sys, name, text)
+    return out
 
 
 def is_ascii_only(console: Console) -> bool:

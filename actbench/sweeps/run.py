@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import torch
 
 _POLL_S = 0.2
+_STOPPING = [signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 def run(plan: Plan, store: Store, options: Options, events: Events, stop: Callable[[], bool] = lambda: False) -> Report:
@@ -122,11 +123,12 @@ def local_groups(runs: Sequence[Run], options: Options) -> Iterator[tuple[torch.
 
 
 class Interrupts(AbstractContextManager["Interrupts"]):
-    """Lets Ctrl-C and SIGTERM end training after an epoch, with a checkpoint. It is itself the `stop` of `run`.
+    """Lets Ctrl-C, SIGTERM and SIGHUP end training after an epoch, with a checkpoint. It is itself the `stop` of `run`.
 
-    The first signal is announced through `say`, and the second one ends the process at once. Without `say`, training
-    is part of someone else's program: only Ctrl-C is handled, and a second one goes to the program's own handler.
-    Only the main thread can handle signals; elsewhere this does nothing.
+    The first signal is announced through `say`, and the second one ends the process at once. A signal that the process
+    ignores, such as SIGHUP under nohup, stays ignored. Without `say`, training is part of someone else's program: only
+    Ctrl-C is handled, and a second one goes to the program's own handler. Only the main thread can handle signals;
+    elsewhere this does nothing.
     """
 
     def __init__(
@@ -149,8 +151,10 @@ class Interrupts(AbstractContextManager["Interrupts"]):
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM) if self._say else (signal.SIGINT,):
-                self._before[number] = signal.signal(number, self._handle)
+            for number in _STOPPING if self._say else (signal.SIGINT,):
+                if (handler := signal.getsignal(number)) is not signal.SIG_IGN:
+                    self._before[number] = handler
+                    signal.signal(number, self._handle)
         return self
 
     def __exit__(
