@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 _MAX_QUOTED = 60
+_MINUS = "\N{MINUS SIGN}"
 
 
 def readable(text: str) -> str:
@@ -34,6 +35,25 @@ def value_text(value: object) -> str:
     if value is None or isinstance(value, bool):
         return str(value).lower()
     return repr(value) if isinstance(value, float) else str(value)
+
+
+def number_text(value: float | str, form: str = "") -> str:
+    """Return a measured number in the format `form` as a person reads it: with a true minus sign.
+
+    What can be typed again (settings, bounds, options) and files for programs keep the hyphen.
+    """
+    return format(value, form).replace("-", _MINUS)
+
+
+def with_hyphens(text: str) -> str:
+    """Return `text` with hyphens for the minus signs of `number_text`, for files that programs read."""
+    return text.replace(_MINUS, "-")
+
+
+def ascii_text(text: str) -> str:
+    """Return `text` for a terminal that shows only ASCII: similar signs where there are any, else `?`."""
+    plain = with_hyphens(text).replace("±", "+-").replace("–", "-").replace("×", "x")
+    return plain.encode("ascii", "replace").decode()
 
 
 def comma_list(texts: Sequence[str], most: int = 6) -> str:

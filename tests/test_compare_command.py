@@ -134,7 +134,7 @@ def test_a_table_can_be_worked_out_by_hand_from_runs_csv(results: Path, capsys: 
         low, high = interval_by_hand(values)
         assert f"{100 * statistics.mean(values):.2f} ±{50 * (high - low):.2f}" in table
         if name != "relu":
-            assert f"{100 * statistics.mean(differences[name]):+.2f}" in table
+            assert f"{100 * statistics.mean(differences[name]):+.2f}".replace("-", "\N{MINUS SIGN}") in table
             assert f"{holm[name]:.3f}" in table
 
 
@@ -283,6 +283,9 @@ def test_an_ascii_pipe_gets_ascii(results: Path) -> None:
     assert done.stdout.isascii()
     assert b"\x1b" not in done.stdout
     assert b"+-" in done.stdout
+    compared = printed(results, "compare", "--by", "activation", PYTHONIOENCODING="ascii", COLUMNS="120").stdout
+    assert re.search(rb" -[0-9.]+ \+-[0-9.]+ ", compared)
+    assert "\N{MINUS SIGN}" in printed(results, "compare", "--by", "activation", PYTHONUTF8="1").stdout.decode()
 
 
 def test_a_note_names_the_columns_hidden_from_a_narrow_table(results: Path) -> None:

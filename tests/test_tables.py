@@ -17,11 +17,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from rich.console import Console
 
 from actbench import tables
 from actbench.comparison import Comparison, Pivot, compare, pivot
 from actbench.errors import UnknownNameError
+from actbench.metrics import Kind
 from actbench.store.csv import parse_table
 from actbench.tables import (
     FORMATS,
@@ -35,6 +37,7 @@ from actbench.tables import (
     write_comparison,
     write_pivot,
 )
+from actbench.text import readable, with_hyphens
 
 STEPS = (0, 1, -1, 2, -2, 3, -3, 0)
 
@@ -217,6 +220,7 @@ NASTY = [
     "a|b", "a\nb", "a\r\n\nb", "<script>alert(1)</script>", "[x](http://x)", "**b**", "`c`", "a\\", "&amp;", "~~s~~",
     "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", " =1", "'q", "1e3", "true", "nan", "", "a,b", 'say "hi"',
     "$x$", r"\input{/etc/passwd}", "50% {off}_^~#&", "[2pt]", "*", "[red]bold[/red]", "[/]", ":smile:",
+    "a--b---c", "<<x>>,,y", "``q''", "https://x.org", "www.x.org", "- x", "1. x", "# x", "\N{MINUS SIGN}1",
     "\x1b[31mred\x1b]0;title\x07", "\x9b31m", "\u202eevil", "\x00", "é±–", "\ud800",
 ]  # fmt: skip
 labels = st.sampled_from(NASTY) | st.text(max_size=12) | st.lists(st.sampled_from(NASTY), max_size=3).map("".join)
@@ -239,22 +243,93 @@ def test_no_label_breaks_a_markdown_table(label: str) -> None:
         bare = re.sub(r"\\.", "", line)  # what is not escaped
         assert line.isprintable()
         assert bare.count("|") == (0 if line == note else 3)
-        assert not set("`*_{}[]#!~<>") & set(bare)
+        assert not set("`*_{}[]#!~<>$") & set(bare)
+        assert not re.search(r"://|\bwww\.", bare, re.IGNORECASE)
 
 
 @quick
 @given(labels)
-def test_no_label_is_a_command_in_latex(label: str) -> None:
+def test_markdown_shows_a_label_as_it_is(label: str) -> None:
+    tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(tables.markdown(*hostile(label)))
+    inline = [token for token in tokens if token.type == "inline"]
+    assert [part.type for token in inline for part in token.children or [] if part.type != "text"] == []
+    shown = ["".join(part.content for part in token.children or []) for token in inline]
+    name = readable(label).strip()
+    assert shown == [name, "x", name, "1", *([name] if name else [])]
+    assert {token.type for token in tokens} <= {
+        "table_open", "table_close", "thead_open", "thead_close", "tbody_open", "tbody_close", "tr_open", "tr_close",
+        "th_open", "th_close", "td_open", "td_close", "inline", "ordered_list_open", "ordered_list_close",
+        "list_item_open", "list_item_close", "paragraph_open", "paragraph_close",
+    }  # fmt: skip
+
+
+LATEX_SIGNS = {
+    r"\textbackslash{}": "\\", r"\textasciicircum{}": "^", r"\textasciitilde{}": "~", r"\textless{}": "<",
+    r"\textgreater{}": ">", r"\textbar{}": "|", r"\textquotesingle{}": "'", r"\textasciigrave{}": "`",
+    r"\texttt{\symbol{34}}": '"', r"$\pm$": "±", "$-$": "\N{MINUS SIGN}", "{[}": "[", "{]}": "]", "{*}": "*", "{}": "",
+    **{"\\" + sign: sign for sign in "{}$&#%_"},
+}  # fmt: skip
+LATEX_TOKENS = re.compile(
+    "|".join([*map(re.escape, sorted(LATEX_SIGNS, key=len, reverse=True)), r"[^\\{}$&#%_^~|<>'`\"]"])
+)
+
+
+def read_latex(source: str) -> str:
+    """Return the text that LaTeX prints for `source`. Fails for what it would obey, or print as another sign."""
+    found, end = [], 0
+    while end < len(source):
+        token = LATEX_TOKENS.match(source, end)
+        assert token is not None, source[end:]
+        assert not re.match("--|,,", source[end:]), "a ligature"
+        found.append(LATEX_SIGNS.get(token[0], token[0]))
+        end = token.end()
+    return "".join(found)
+
+
+@quick
+@given(labels)
+def test_latex_prints_a_label_as_it_is(label: str) -> None:
     text = tables.latex(*hostile(label))
     lines = text.split("\n")
     assert len(lines) == 8
     assert all(line.isprintable() for line in lines)
     assert lines[-1].startswith("% 1. ")
-    known = r"\\(textbackslash\{\}|textasciicircum\{\}|textasciitilde\{\}|[{}$&#%_])|\$(\\pm|<|>)\$|\{(\[|\]|\*)\}"
-    for line in (lines[2], lines[4]):
-        cell = line.removesuffix(" & x \\\\").removesuffix(" & 1 \\\\")
-        assert cell != line
-        assert not set("\\{}$&#%_^~[]*") & set(re.sub(known, "", cell))
+    assert read_latex(lines[-1].removeprefix("% 1. ")) == readable(label)
+    for line, other in ((lines[2], "x"), (lines[4], "1")):
+        end = f" & {other} \\\\"
+        assert line.endswith(end)
+        assert not line.startswith(("[", "*"))  # an argument of the \\ above
+        assert read_latex(line.removesuffix(end)) == readable(label)
+
+
+@pytest.mark.parametrize(
+    "source", ["a--b", "a,,b", "a|b", "``a''", 'a"b', "<<a>>", "$x$", r"\input{x}", "a%b", "{a", "a_b"]
+)
+def test_what_latex_would_not_print_as_it_is_cannot_be_read_back(source: str) -> None:
+    with pytest.raises(AssertionError):
+        read_latex(source)
+
+
+numbers = st.floats(-1e6, 1e6) | st.floats(-1e-4, 1e-4)
+
+
+@quick
+@given(numbers, st.sampled_from(sorted(tables.SHOW)))
+def test_a_number_for_people_has_true_minus_signs_and_reads_back(value: float, kind: Kind) -> None:
+    text = tables.SHOW[kind](value)
+    column = [Column("x", "x", tables.SHOW[kind])]
+    assert "-" not in text
+    assert float(text.replace("\N{MINUS SIGN}", "-").replace(",", "")) == pytest.approx(
+        100 * value if kind == "fraction" else value, rel=1e-3, abs=0.5
+    )
+    assert text.count("\N{MINUS SIGN}") == printed(column, [{"x": value}], ascii_only=True).splitlines()[-1].count("-")
+    assert tables.latex(column, [{"x": value}]).count("$-$") == text.count("\N{MINUS SIGN}")
+    assert text in tables.markdown(column, [{"x": value}])
+    assert "\N{MINUS SIGN}" not in tables.csv(column, [{"x": value}]) + tables.json(column, [{"x": value}])
+
+
+def test_footnotes_in_json_have_plain_hyphens() -> None:
+    assert json.loads(tables.json([], [], ["below \N{MINUS SIGN}1"]))["footnotes"] == ["below -1"]
 
 
 @quick
@@ -274,7 +349,7 @@ def test_json_holds_a_label_as_it_is_in_plain_ascii(label: str) -> None:
     text = tables.json(*hostile(label))
     found = json.loads(text)
     assert found["rows"] == [{"label": label, "x": 1}]
-    assert found["footnotes"] == [label]
+    assert found["footnotes"] == [with_hyphens(label)]
     assert text.replace("\n", "").isascii()
     assert text.replace("\n", "").isprintable()
 

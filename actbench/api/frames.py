@@ -17,7 +17,7 @@ from actbench.errors import UsageError
 from actbench.store import StoredRun
 from actbench.store.run import LAYERS
 from actbench.tables import Column
-from actbench.text import plural, readable, value_text
+from actbench.text import number_text, plural, readable, value_text
 
 if TYPE_CHECKING:
     import pandas
@@ -230,7 +230,7 @@ def _one_type(values: list[Any]) -> list[Any]:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else value_text(value)
+    return number_text(value, ".6g") if isinstance(value, float) else value_text(value)
 
 
 def _library(name: str) -> Any:

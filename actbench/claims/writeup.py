@@ -21,7 +21,7 @@ from actbench.datasets import Dataset
 from actbench.metrics import UNITS, Kind
 from actbench.store import Store, files
 from actbench.tables import FORMATS, Column, show_fraction
-from actbench.text import p_value, plural, readable
+from actbench.text import number_text, p_value, plural, readable, with_hyphens
 
 FORMAT_VERSION = 1
 COLUMNS = (
@@ -119,7 +119,7 @@ def _difference_text(one: JudgedPart) -> str:
 
 def _ratio(logarithm: float) -> str:
     try:
-        return f"{math.exp(logarithm):.3g}"
+        return number_text(math.exp(logarithm), ".3g")
     except OverflowError:
         return "inf"
 
@@ -129,7 +129,7 @@ def _number(value: float | None, kind: Kind) -> str:
         return "-"
     if kind == "fraction":
         return show_fraction(value)
-    return f"{value:.3g}" if kind == "number" else f"{value:.2f}"
+    return number_text(value, ".3g" if kind == "number" else ".2f")
 
 
 def footnotes(study: Study) -> list[str]:
@@ -185,7 +185,10 @@ def stored_verdicts(store: Store) -> list[dict[str, Any]]:
 def write(study: Study, name: str) -> str:
     """Write a study in one of `tables.FORMATS`. Raises UnknownNameError for another format."""
     form = FORMATS[name]
-    return _json(study) if name == "json" else form.write(COLUMNS, reading_rows(study), footnotes(study))
+    rows = reading_rows(study)
+    if form.raw:
+        rows = [{**row, "evidence": with_hyphens(row["evidence"])} for row in rows]
+    return _json(study) if name == "json" else form.write(COLUMNS, rows, footnotes(study))
 
 
 def _json(study: Study) -> str:
@@ -221,7 +224,7 @@ def _part_json(one: JudgedPart) -> dict[str, Any]:
         **{key: getattr(finding, key) for key in ("n", "lost", "never", "untrained", "means")},
         "verdict": one.verdict,
         "why": one.why,
-        "evidence": evidence_text(one),
+        "evidence": with_hyphens(evidence_text(one)),
         "ladders": [_means_json(means) for means in finding.ladders],
     }
     if found is not None:

@@ -19,7 +19,7 @@ from actbench.events import PlainProgress, run_label
 from actbench.store import RunRecord, Store
 from actbench.store.csv import Row
 from actbench.tables import Column
-from actbench.text import duration, plural
+from actbench.text import ascii_text, duration, plural
 
 QUICK_FOLDER = "claims-quick"
 """Subfolder of the results for the runs of a demonstration, which do not count."""
@@ -97,7 +97,7 @@ def _show_plan(to: Streams, plan: claims.StudyPlan, output: str) -> None:
 
 def _show(to: Streams, study: claims.Study) -> None:
     for line in writeup.terminal_lines(study, to.out.width):
-        to.result(line.encode("ascii", "replace").decode() if to.ascii_only else line)
+        to.result(ascii_text(line) if to.ascii_only else line)
     for note in writeup.footnotes(study):
         to.result(note)
 

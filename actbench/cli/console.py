@@ -16,7 +16,7 @@ from actbench.store import files
 from actbench.store.csv import Row
 from actbench.store.run import StoredProblem
 from actbench.tables import FORMATS, Column, terminal_table
-from actbench.text import readable_lines
+from actbench.text import ascii_text, readable_lines
 
 _SKIPPED_SHOWN = 5
 
@@ -58,7 +58,8 @@ class Streams:
         """Print a table on stdout, as wide as the terminal allows, with its footnotes below."""
         self.out.print(terminal_table(columns, rows, width=self.out.width, ascii_only=self.ascii_only, wide=wide))
         for number, note in enumerate(notes, 1):
-            self.out.print(Text(f"[{number}] {note}"), highlight=False)
+            text = f"[{number}] {note}"
+            self.out.print(Text(ascii_text(text) if self.ascii_only else text), highlight=False)
 
     def rows(self, output: str, columns: Sequence[Column], rows: Sequence[Row], notes: Sequence[str] = ()) -> None:
         """Print a table in the format `output`."""

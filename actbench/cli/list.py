@@ -19,7 +19,7 @@ from actbench.optimizers import OPTIMIZERS
 from actbench.registry import Parameter
 from actbench.schedules import SCHEDULES
 from actbench.tables import Column
-from actbench.text import value_text
+from actbench.text import ascii_text, number_text, value_text
 
 Topic = Literal["activations", "inits", "datasets", "optimizers", "schedules", "metrics", "configs"]
 
@@ -38,7 +38,7 @@ def list_entries(
     elif "formula" in rows[0]:
         for row in rows:
             for line in _block(row):
-                to.result(line)
+                to.result(ascii_text(line) if to.ascii_only else line)
     else:
         to.table([Column(key, key) for key in rows[0]], rows, wide=True)
 
@@ -46,6 +46,7 @@ def list_entries(
 def _block(row: Mapping[str, Any]) -> Iterator[str]:
     """Lay out one entry in a few lines of at most 80 columns: name and formula, facts, parameters, source."""
     yield f"{row['name']:<18}{row['formula']}"
+    row = row if "range" not in row else {**row, "range": number_text(row["range"])}
     facts = [f"{key.replace('_', ' ')} {value}" for key, value in row.items() if key in ("range", "sup_slope", "gain")]
     for text in ("; ".join(facts), row.get("traits", ""), *row["parameters"], f"source: {row['source']}"):
         yield from textwrap.wrap(text, 80, initial_indent=" " * 18, subsequent_indent=" " * 20)

@@ -17,6 +17,7 @@ from actbench.reproduce import Reproduction, explain, run_of
 from actbench.reproduce import reproduce as train_again
 from actbench.store.read import find_one
 from actbench.tables import Column
+from actbench.text import number_text
 
 
 def reproduce(
@@ -77,7 +78,7 @@ def _show(to: Streams, found: Reproduction) -> None:
         if found.status[0] != found.status[1]:
             to.result(f"it ended as {found.status[0]}, this time as {found.status[1]}")
         if found.largest_weight is not None and not found.parts["weights"]:
-            to.result(f"largest difference in a weight: {found.largest_weight:.3g}")
+            to.result(f"largest difference in a weight: {number_text(found.largest_weight, '.3g')}")
         _show_differences(to, found)
         if found.verdict != "different":
             to.result(f"why: {explain(found)}")
@@ -92,7 +93,7 @@ def _show_differences(to: Streams, found: Reproduction) -> None:
             "where": one.where,
             "stored": _value(one.metric, one.stored),
             "again": _value(one.metric, one.again),
-            "difference": f"{one.size:.3g}",
+            "difference": number_text(one.size, ".3g"),
             "allowed": f"{'' if one.within else 'not '}{one.allowed:g}",
         }
         for one in found.differences
@@ -107,4 +108,4 @@ def _value(metric: str, value: float | None) -> str | None:
     if value is None:
         return None
     is_fraction = metric in METRICS and METRICS[metric].kind == "fraction"
-    return f"{tables.show_fraction(value)} %" if is_fraction else f"{value:.5g}"
+    return f"{tables.show_fraction(value)} %" if is_fraction else number_text(value, ".5g")

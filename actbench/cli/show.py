@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from actbench import tables
 from actbench.cli import options
@@ -48,7 +47,7 @@ def _show_epochs(to: Streams, epochs: Sequence[Row]) -> None:
     columns = [Column("epoch", "epoch", right=True)]
     for i, name in enumerate(present):
         needed = 0 if i < _ALWAYS_SHOWN else 1
-        columns.append(Column(name, METRICS[name].heading, _number_format(name), right=True, needed=needed))
+        columns.append(Column(name, METRICS[name].heading, tables.SHOW[METRICS[name].kind], right=True, needed=needed))
     if epochs:
         to.table(columns, epochs)
 
@@ -61,11 +60,7 @@ def _show_layers(to: Streams, stored: StoredRun) -> None:
     rows = []
     for metric in (name for name in stored.layers[0] if name in METRICS):
         numbers = [layer.get(metric) for layer in stored.layers]
-        texts = {str(k): None if x is None else _number_format(metric)(x) for k, x in enumerate(numbers)}
+        texts = {str(k): None if x is None else tables.SHOW[METRICS[metric].kind](x) for k, x in enumerate(numbers)}
         rows.append({"metric": METRICS[metric].heading, **texts, "meaning": METRICS[metric].doc})
     to.result(f"\nlayers after the last epoch, {stored.row.get('parameters')} parameters")
     to.table([Column("metric", "neurons"), *columns, Column("meaning", "meaning", needed=1)], rows)
-
-
-def _number_format(metric: str) -> Callable[[Any], str]:
-    return tables.show_fraction if METRICS[metric].kind == "fraction" else lambda value: f"{value:.4g}"

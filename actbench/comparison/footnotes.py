@@ -12,7 +12,7 @@ from actbench.comparison.quantities import Quantity
 from actbench.config import SETTINGS
 from actbench.metrics import UNITS
 from actbench.store.run import ENVIRONMENT
-from actbench.text import comma_list, plural, value_text
+from actbench.text import comma_list, number_text, plural, value_text
 
 
 def on_row(one: Quantity, found: Estimate, contrast: Contrast | None, group: Group, alpha: float) -> Iterator[str]:
@@ -57,7 +57,7 @@ def on_method(contrasts: Sequence[Contrast], quantities: int) -> list[str]:
     if any(one.found.method == "paired" and one.found.n > stats.EXACT_PAIRS for one in contrasts):
         texts.append(
             f"Above {stats.EXACT_PAIRS} pairs, p is estimated from {stats.SIGN_DRAWS:,} random sign patterns "
-            f"and is never below {1 / (stats.SIGN_DRAWS + 1):.2g}."
+            f"and is never below {number_text(1 / (stats.SIGN_DRAWS + 1), '.5f')}."
         )
     return texts
 
@@ -82,10 +82,11 @@ def on_power(contrasts: Sequence[Contrast], alpha: float) -> list[str]:
     for (unpaired, k), one in sorted(fewest.items()):
         runs = f"{plural(one.found.n, 'run')} per side" if unpaired else plural(one.found.n, "seed")
         least = one.found.smallest_p
-        adjusted = f", {min(1.0, k * least):.3g} after Holm over {k} rows" if k > 1 else ""
+        adjusted = f", {number_text(min(1.0, k * least), '.3g')} after Holm over {k} rows" if k > 1 else ""
         needed = stats.seeds_needed(k, alpha, paired=not unpaired)
         texts.append(
-            f"{runs} cannot give a p below {least:.3g}{adjusted}; a verdict at {alpha:g} needs >= {needed} seeds."
+            f"{runs} cannot give a p below {number_text(least, '.3g')}{adjusted}; "
+            f"a verdict at {alpha:g} needs >= {needed} seeds."
         )
     return texts
 

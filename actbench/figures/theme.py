@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 from actbench.comparison.quantities import Quantity
 from actbench.metrics import METRICS, Kind
 from actbench.registry import LazyModule
-from actbench.text import readable
+from actbench.text import number_text, readable
 
 alt: Any = LazyModule("altair")  # its own types are too narrow for encodings assembled from parts
 Chart: TypeAlias = Any
@@ -133,7 +133,8 @@ def exact_format(kind: Kind) -> str:
 
 def cell_text(value: float, kind: Kind) -> str:
     """Return a number as a cell shows it: percent with one decimal, others with three significant digits."""
-    return f"{100 * value:.1f}%" if kind == "fraction" else f"{value:,.0f}" if kind == "rate" else f"{value:.3g}"
+    form = {"fraction": ".1%", "rate": ",.0f"}.get(kind, ".3g")
+    return number_text(value, form)
 
 
 def spans_decades(values: Sequence[float], kind: Kind) -> bool:

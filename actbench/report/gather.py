@@ -260,7 +260,7 @@ def _health(group: Group, grouping: Grouping, epochs: Curve) -> list[str]:
     for name in HEALTH_METRICS:
         metric = quantity(name, columns_of(group.runs))
         mean = estimate(sample(group, metric, epochs, tuple(grouping.mixed)), metric, 0.95).mean
-        cells.append("" if mean is None else f"{100 * mean:.2f}" if metric.kind == "fraction" else f"{mean:.1f}")
+        cells.append("" if mean is None else tables.SHOW[metric.kind](mean))
     return cells
 
 
@@ -279,7 +279,9 @@ def _heat_tables(rows: Sequence[Row], groups: Sequence[Group]) -> list[HeatTable
             continue
         cells = {
             (cell["down"], cell["across"]): (
-                cell["text"] if cell["mean"] is None else f"{100 * cell['mean']:.2f}" + "*" * bool(cell["diverged"]),
+                cell["text"]
+                if cell["mean"] is None
+                else tables.show_fraction(cell["mean"]) + "*" * bool(cell["diverged"]),
                 None if cell["mean"] is None else round((_SHADES - 1) * found.share(cell["mean"])),
                 plural(cell["runs"], "run") + f", {cell['diverged']} diverged" * bool(cell["diverged"]),
             )

@@ -100,7 +100,8 @@
     for (let t = Math.ceil(low / step) * step; t <= high + step * 1e-9; t += step) found.push(Number(t.toPrecision(12)));
     return found;
   };
-  const short = (value) => (value === null ? "" : Number(value.toPrecision(4)).toString());
+  const shown = (value) => String(value).replaceAll("-", "\u2212");
+  const short = (value) => (value === null ? "" : shown(Number(value.toPrecision(4))));
 
   let place = null; // how the chart drawn last maps epochs to pixels
   function draw() {
@@ -129,7 +130,7 @@
     place = { x, first, last, left, right, width, top, bottom, height, svg };
     for (const t of ticks(low, high, 5)) {
       svg.append(svgNode("line", { class: "grid", x1: left, x2: width - right, y1: y(t), y2: y(t) }));
-      svg.append(svgNode("text", { x: left - 8, y: y(t) + 4, "text-anchor": "end" }, String(t)));
+      svg.append(svgNode("text", { x: left - 8, y: y(t) + 4, "text-anchor": "end" }, shown(t)));
     }
     for (const t of ticks(first, last, Math.min(10, width / 60)).filter(Number.isInteger)) {
       svg.append(svgNode("text", { x: x(t), y: height - bottom + 18, "text-anchor": "middle" }, String(t)));

@@ -9,6 +9,7 @@ from actbench.tables.columns import ROOMY, Column, blocks, fitting, terminal_tab
 from actbench.tables.formats import FORMAT_VERSION, FORMATS, Format, csv, json, latex, markdown, markdown_text
 from actbench.tables.tabulate import (
     REPEATED,
+    SHOW,
     comparison_table,
     pivot_table,
     show_fraction,
@@ -17,7 +18,7 @@ from actbench.tables.tabulate import (
 )
 
 __all__ = [
-    "FORMATS", "FORMAT_VERSION", "REPEATED", "ROOMY", "Column", "Format", "blocks", "comparison_table", "csv",
+    "FORMATS", "FORMAT_VERSION", "REPEATED", "ROOMY", "SHOW", "Column", "Format", "blocks", "comparison_table", "csv",
     "fitting", "json", "latex", "markdown", "markdown_text", "pivot_table", "show_fraction", "terminal_table",
     "write_comparison", "write_pivot",
 ]  # fmt: skip

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from actbench.store.csv import Row
-from actbench.text import readable, value_text
+from actbench.text import ascii_text, readable, value_text
 
 ROOMY = 6
 """`needed` of columns for wide terminals only: Markdown and LaTeX leave them out too."""
@@ -117,7 +117,4 @@ def _widest_cell(column: Column, rows: Sequence[Row], ascii_only: bool) -> int:
 
 
 def _plain(text: str, ascii_only: bool) -> str:
-    """Replace signs that a plain terminal lacks."""
-    if not ascii_only:
-        return text
-    return text.replace("±", "+-").replace("–", "-").encode("ascii", "replace").decode()
+    return ascii_text(text) if ascii_only else text

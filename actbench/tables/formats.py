@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,7 @@ from actbench.registry import Parameter, Registry
 from actbench.store import files
 from actbench.store.csv import Cell, Row, format_table
 from actbench.tables.columns import Column
-from actbench.text import readable
+from actbench.text import readable, with_hyphens
 
 FORMAT_VERSION = 1
 
@@ -31,13 +32,18 @@ def markdown(columns: Sequence[Column], rows: Sequence[Row], notes: Sequence[str
     lines.append(["---:" if column.right else "---" for column in columns])
     lines += [[markdown_text(column.text(row)) for column in columns] for row in rows]
     text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return text + "".join(f"\n\n{i}. {markdown_text(readable(note))}" for i, note in enumerate(notes, 1))
+    shown = [_LIST_ITEM.sub(r"\1\\", markdown_text(readable(note))) for note in notes]
+    return text + "".join(f"\n\n{i}. {note}" for i, note in enumerate(shown, 1))
+
+
+_MARKDOWN = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", **{sign: "\\" + sign for sign in r"\`*_{}[]#!|~$"}})
+_LINKS = re.compile(r":(?=//)|(?<=\bwww)\.", re.IGNORECASE)
+_LIST_ITEM = re.compile(r"^(\d*)(?=[-+.)])")
 
 
 def markdown_text(text: str) -> str:
-    """Escape a text for a cell: GitHub's Markdown shows it literally."""
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return "".join("\\" + sign if sign in r"\`*_{}[]()#+!|~" and sign not in "()+" else sign for sign in text)
+    """Escape a text for a cell: GitHub's Markdown, with its formulas and links, shows it literally."""
+    return _LINKS.sub(r"\\\g<0>", text.translate(_MARKDOWN))
 
 
 def latex(columns: Sequence[Column], rows: Sequence[Row], notes: Sequence[str] = ()) -> str:
@@ -62,15 +68,19 @@ def latex(columns: Sequence[Column], rows: Sequence[Row], notes: Sequence[str] =
     return "\n".join(lines)
 
 
-_LATEX = {
+_LATEX = str.maketrans({
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
-    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "±": r"$\pm$", "<": r"$<$", ">": r"$>$",
+    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "±": r"$\pm$", "\N{MINUS SIGN}": "$-$",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+    "'": r"\textquotesingle{}", "`": r"\textasciigrave{}", '"': r"\texttt{\symbol{34}}",
     "[": "{[}", "]": "{]}", "*": "{*}",  # at the start of a line they would be arguments of the \\ above
-}  # fmt: skip
+})  # fmt: skip
+_LIGATURES = re.compile(r"-(?=-)|,(?=,)")
 
 
 def _latex(text: str) -> str:
-    return "".join(_LATEX.get(sign, sign) for sign in text)
+    """Escape a text: nothing in it is a command, and every sign is printed as it is, in any font encoding."""
+    return _LIGATURES.sub(r"\g<0>{}", text.translate(_LATEX))
 
 
 def csv(columns: Sequence[Column], rows: Sequence[Row], notes: Sequence[str] = ()) -> str:
@@ -89,7 +99,7 @@ def _cell(value: Any) -> Cell:
 def json(columns: Sequence[Column], rows: Sequence[Row], notes: Sequence[str] = ()) -> str:
     """Write raw values as strict JSON with a format version."""
     plain = [{column.key: row.get(column.key) for column in columns} for row in rows]
-    return files.dump_json({"format_version": FORMAT_VERSION, "rows": plain, "footnotes": list(notes)})
+    return files.dump_json({"format_version": FORMAT_VERSION, "rows": plain, "footnotes": [*map(with_hyphens, notes)]})
 
 
 FORMATS: Registry[Format] = Registry(

@@ -14,7 +14,7 @@ from actbench.metrics import Kind
 from actbench.stats import Interval
 from actbench.tables.columns import ROOMY, Column
 from actbench.tables.formats import FORMATS
-from actbench.text import p_value, value_text
+from actbench.text import number_text, p_value, value_text
 
 REPEATED = 5
 """`needed` of a column that only repeats part of a label: the first to go."""
@@ -22,16 +22,17 @@ REPEATED = 5
 
 def show_fraction(value: float) -> str:
     """Return a fraction in percent with two decimals, 97.93 for 0.9793; the heading has the sign."""
-    return f"{100 * value:.2f}"
+    return number_text(100 * value, ".2f")
 
 
 SHOW: dict[Kind, Callable[[float], str]] = {
     "fraction": show_fraction,
-    "seconds": lambda value: f"{value:.1f}",
-    "count": lambda value: f"{value:.1f}".removesuffix(".0"),
-    "number": lambda value: f"{value:.4g}",
-    "rate": lambda value: f"{value:,.0f}",
+    "seconds": lambda value: number_text(value, ".1f"),
+    "count": lambda value: number_text(value, ".1f").removesuffix(".0"),
+    "number": lambda value: number_text(value, ".4g"),
+    "rate": lambda value: number_text(value, ",.0f"),
 }
+"""How a metric of each kind is shown without its unit, which is in the heading."""
 
 
 def _with_interval(mean: float, interval: Interval | None, kind: Kind, *, signed: bool = False) -> str:
@@ -50,7 +51,7 @@ def _to_digits(half: float) -> Callable[[float], str]:
     if not 1e-6 < half < 1e6:
         return SHOW["number"]
     decimals = max(0, 1 - math.floor(math.log10(half)))
-    return lambda value: f"{value:.{decimals}f}"
+    return lambda value: number_text(value, f".{decimals}f")
 
 
 def comparison_table(comparison: Comparison, *, raw: bool = False) -> tuple[list[Column], list[dict[str, Any]]]:
@@ -126,7 +127,7 @@ def _shown_contrast(one: Quantity, contrast: Contrast, marks: str) -> Iterator[t
     found, name = contrast.found, one.name
     yield f"{name}:difference", _with_interval(found.difference, found.interval, one.kind, signed=True)
     if found.effect is not None:
-        yield f"{name}:effect", f"{found.effect:+.2f}"
+        yield f"{name}:effect", number_text(found.effect, "+.2f")
     yield f"{name}:superiority", f"{contrast.superiority:.2f}"
     yield f"{name}:p", p_value(contrast.adjusted_p)
     yield f"{name}:verdict", contrast.verdict + marks
