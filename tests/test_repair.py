@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import filelock
 import idx_server
 import numpy as np
 import pytest
@@ -182,6 +184,27 @@ def test_a_second_repair_does_not_overwrite_what_the_first_kept(
     assert [(raw / f"{IMAGES}.gz.bad-{n}").read_bytes() for n in (1, 2)] == [b"one", b"two"]
 
 
+def test_what_another_process_has_repaired_meanwhile_is_not_set_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_lock(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    def other_process(_: str, done: int, total: int | None) -> None:
+        if done == total and not (raw / f"{IMAGES}.gz.bad-1").exists():
+            datasets.fetch("mnist", tmp_path, mirror=server.url)
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", no_lock)
+    contents = publish(monkeypatch)
+    raw = put(tmp_path, contents)
+    (raw / f"{IMAGES}.gz").write_bytes(b"bad")
+    with serving(served(contents)) as server:
+        datasets.fetch("mnist", tmp_path, mirror=server.url, progress=other_process)
+        assert server.asked == [f"{IMAGES}.gz"] * 2
+    assert faults("mnist", tmp_path) == {}
+    assert [path.name for path in raw.glob("*.bad-*")] == [f"{IMAGES}.gz.bad-1"]
+
+
 @pytest.mark.parametrize("bad_form", [IMAGES, f"{IMAGES}.gz"])
 def test_a_good_form_beside_a_bad_one_needs_no_download(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad_form: str
@@ -266,6 +289,8 @@ def test_a_repair_without_a_working_mirror_changes_nothing_and_says_what_was_wro
         told = str(failed.value)
         assert told.startswith(f"{raw}: {IMAGES}.gz is a damaged gzip file")
         assert "; t10k-labels-idx1-ubyte.gz is missing" in told
+        both = f"{IMAGES}.gz, t10k-labels-idx1-ubyte.gz"
+        assert f"  - move {IMAGES}.gz away, then copy {both} into {raw}" in told.splitlines()
         assert "dataset: digits" in told
         assert ("--offline" in told) == offline
         assert listing(tmp_path) == before

@@ -80,7 +80,7 @@ class Job:
                 if needed := find():
                     for place in (folder, self.raw.parent, self.raw):
                         _remove_leftovers(place)
-                    self._repair(needed, limit)
+                    self._repair(needed, find, limit)
         except OSError as error:
             raise DataError(
                 f"{self._state(needed)}\n{folder}: cannot be written ({error.strerror or error}); name another folder "
@@ -92,19 +92,22 @@ class Job:
         faults = [f"{path.name} {fault}" for repair in needed for path, fault in repair.faults.items()]
         absent = [repair.file.archive for repair in needed if not repair.faults]
         if len(absent) == len(self.entry.files):
-            return f"{self.entry.name}: is not in {self.raw}"
+            return f"{self.entry.name} is not in {self.raw}"
         return f"{self.raw}: {'; '.join(faults + [f'{name} is missing' for name in absent])}"
 
     def _ways_out(self, needed: Sequence[Repair]) -> str:
         """Return what you can do without a network or a working mirror, one way per line."""
+        bad = ", ".join(path.name for repair in needed for path in repair.faults)
+        first = f"move {bad} away, then " if bad else ""
+        archives = ", ".join(repair.file.archive for repair in needed if repair.download)
         return (
             "What you can do:\n"
             "  - name a mirror that serves these files: --mirror URL or ACTBENCH_MIRROR=URL\n"
-            f"  - copy {', '.join(repair.file.archive for repair in needed if repair.download)} into {self.raw}\n"
+            f"  - {first}copy {archives} into {self.raw}\n"
             "  - use `dataset: digits`, which needs no download"
         )
 
-    def _repair(self, needed: Sequence[Repair], limit: Limit) -> None:
+    def _repair(self, needed: Sequence[Repair], find: Callable[[], list[Repair]], limit: Limit) -> None:
         """Download what is needed; only then set aside what is wrong and put the new files in place."""
         place = next(path for path in (self.raw, *self.raw.parents) if path.is_dir())  # on the same file system
         temporary = Path(tempfile.mkdtemp(prefix=f".download-{os.getpid()}-", dir=place))
@@ -114,7 +117,8 @@ class Job:
             for file in downloads:
                 served_by = self._from_any(self._mirrors(served_by), file, temporary / file.archive, limit, needed)
             self.raw.mkdir(parents=True, exist_ok=True)
-            for path, fault in (item for repair in needed for item in repair.faults.items()):
+            still = needed if not downloads else find()  # where there are no locks, others may have been faster
+            for path, fault in (item for repair in still for item in repair.faults.items()):
                 self.note(f"{path} {fault}; it is now called {_set_aside(path).name}")
             for file in downloads:
                 (temporary / file.archive).replace(self.raw / file.archive)
@@ -152,7 +156,7 @@ class Job:
             if not limit.left():
                 break
         raise DataError(
-            f"{self._state(needed)}\n{self.entry.name}: {file.archive} could not be downloaded\nTried:\n"
+            f"{self._state(needed)}\n{file.archive} could not be downloaded\nTried:\n"
             + "\n".join(tried)
             + f"\n{self._ways_out(needed)}"
         )
@@ -235,7 +239,9 @@ def own_mirrors(mirror: str | None) -> list[str]:
         return []
     try:
         parts = urllib.parse.urlsplit(address)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        usable = (
+            parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0 and address.isprintable()
+        )
     except ValueError:  # brackets without an IPv6 address inside, or a port that is no number up to 65535
         usable = False
     if not usable:
