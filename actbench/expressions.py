@@ -1,10 +1,10 @@
 r"""One small, safe language of expressions: the conditions of `--filter` and `--fail-if`, and any later use.
 
-`parse` turns a text into a checked tree of Python's `ast`; an evaluator, such as that of `condition`, gives the tree a
+`parse` turns a text into a checked tree of Python's `ast`; an evaluator, such as that of `Condition`, gives the tree a
 meaning. A `Language` lists what a text may contain: another language is another table and another evaluator.
 
-Python's parser never sees what a person typed. Every token is rewritten in ASCII first, names and literals as
-placeholders, so this grammar is the same on every version of Python, and every error has a column:
+Python's parser only decides what belongs together. It never sees what a person typed: `_tokens` has checked and
+rewritten every token, so this grammar is the same on every version of Python, and every error has a column:
 
     lr  dormant_0.1_ratio  [epochs_to:test_accuracy>=0.97]   names; in square brackets with any signs
     1  -2.5  1e-3  'text'  "text"  true  false  none          literals; in a text, \ quotes the next sign
@@ -21,10 +21,8 @@ import ast
 import math
 import operator
 import re
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 from actbench.errors import UsageError, suggestion
@@ -34,7 +32,6 @@ MAX_DEPTH = 50
 """How deep brackets and `not` may nest. A sum of many terms nests too, in the tree: up to four levels for each."""
 
 Literal: TypeAlias = str | int | float | bool | None
-Values: TypeAlias = Mapping[str, Any]
 
 _ORDER: dict[type[ast.AST], tuple[str, Callable[[Any, Any], bool]]] = {
     ast.Lt: ("<", operator.lt), ast.LtE: ("<=", operator.le), ast.Gt: (">", operator.gt), ast.GtE: (">=", operator.ge),
@@ -74,7 +71,7 @@ CONDITIONS = Language(
 
 
 class Parsed(NamedTuple):
-    """A checked tree, its text, and the names used, in order of first use. `col_offset` is a place in the text."""
+    """A text, its checked tree, and the names used, in order of first use; `col_offset` is a column of the text."""
 
     text: str
     tree: ast.expr
@@ -89,19 +86,16 @@ def parse(text: str, names: Collection[str], language: Language) -> Parsed:
     """
     if len(text) > MAX_LENGTH:
         raise UsageError(f"the expression has {len(text)} characters; at most {MAX_LENGTH} are allowed")
-    tokens: list[_Token] = []
+    tokens = _tokens(text, language)
+    source = ""
+    for token in tokens:  # every column is doubled, so that no two tokens touch
+        source = source.ljust(2 * (token.start - tokens[0].start)) + token.piece
     try:
-        for token in _tokens(text, language):
-            tokens.append(token)  # noqa: PERF402 - the tokens before a refused one are needed
-    except UsageError:
-        _check_syntax(text, tokens, language)  # there may be an earlier mistake
-        raise
-    tree = _python(tokens)
-    if tree is None:
-        _check_syntax(text, tokens, language)
-        refuse(text, 0, "cannot read this")
-    used = tuple(dict.fromkeys(token.value for token in tokens if token.kind == "name"))
-    return Parsed(text, _Checker(text, tokens, names, language).visit(tree), used)
+        tree = ast.parse(source, mode="eval").body
+    except (RecursionError, MemoryError):
+        refuse(text, 0, f"nested deeper than {MAX_DEPTH} levels")
+    used = dict.fromkeys(token.value for token in tokens if token.kind == "name")
+    return Parsed(text, _Checker(text, tokens, names, language).visit(tree), tuple(used))
 
 
 def refuse(text: str, column: int, message: str) -> NoReturn:
@@ -123,10 +117,10 @@ _TOKEN = re.compile(
 
 
 class _Token(NamedTuple):
-    kind: str  # name, literal, sign or end
+    kind: str  # name, literal or sign
     text: str
     start: int
-    piece: str = ""  # its rewriting for Python's parser; an operand becomes a placeholder, `_3` for the token at 3
+    piece: str = "_"  # what Python's parser sees instead: every name and literal is the same name
     value: Any = None  # of a literal; of a name, the name
     open: str = ""  # the brackets that are open after it, as Python closes them
 
@@ -135,18 +129,16 @@ class _Token(NamedTuple):
         return self.kind in ("name", "literal") or self.text == ")"
 
 
-_START = _Token("start", "", 0)
-
-
-def _tokens(text: str, language: Language) -> Iterator[_Token]:
-    """Divide `text` into tokens, the last of which is the end. The brackets after `in` become those of a list."""
-    last, count, end, nots = _START, 0, 0, 0
+def _tokens(text: str, language: Language) -> list[_Token]:
+    """Divide `text` into tokens; refuse the first that cannot continue an expression. `in (...)` becomes a list."""
+    tokens: list[_Token] = []
+    last, end, nots = _Token("start", "", 0), 0, 0
     while match := _TOKEN.match(text, end):
         kind = str(match.lastgroup)
         start, end = match.span(kind)
         if kind == "number" and text[start] in "+-" and (last.ends_value or text[start] in language.signs):
             kind, end = "sign", start + 1  # an operator, no part of the number
-        found, piece, opened, value = text[start:end], f"_{count}", last.open, None
+        found, piece, opened, value = text[start:end], "_", last.open, None
         if kind == "sign":
             found = piece = " ".join(found.split())  # `not  in` may have any space
             if found not in language.signs or (found == "," and not opened):
@@ -159,21 +151,41 @@ def _tokens(text: str, language: Language) -> Iterator[_Token]:
             refuse(text, start, f"expected '(' after 'in', got {found!r}")
         if opened.endswith("]") and kind != "literal" and (last.piece == "[" or found not in (",", ")")):
             refuse(text, start, f"expected a number, 'text', true, false or none, got {found!r}")
+        if last.ends_value:  # what may follow is an operator, a comma or a bracket
+            fits = kind == "sign" and found != "not" and (found != ")" or opened != "")
+        elif found == "not":
+            fits = last.text in ("", "(", ",", "and", "or", "not")
+        elif found == ")":
+            fits = last.text == ","  # a list may end with a comma
+        else:
+            fits = kind != "sign" or found in ("(", "+", "-")
+        if not fits:
+            _refuse_misplaced(text, start, found, last, language)
         if found == "(":
             piece, closing = "[]" if last.text in _MEMBERSHIP else "()"
             opened += closing
         elif found == ")":
-            piece, opened = opened[-1:] or ")", opened[:-1]
+            piece, opened = opened[-1], opened[:-1]
         nots = nots + 1 if found == "not" else 0
         if len(opened) + nots > MAX_DEPTH:
             refuse(text, start, f"nested deeper than {MAX_DEPTH} levels")
-        last, count = _Token(kind, found, start, piece, value, opened), count + 1
-        yield last
+        last = _Token(kind, found, start, piece, value, opened)
+        tokens.append(last)
     rest = text[end:].lstrip()
     if rest:
         what = "a text that is never closed" if rest[0] in "'\"" else f"unexpected {rest[0]!r}"
         refuse(text, len(text) - len(rest), what + (" (use '==' to compare)" if rest[0] == "=" else ""))
-    yield _Token("end", "", len(text), open=last.open)
+    if last.open or not last.ends_value:
+        _refuse_misplaced(text, len(text), "", last, language)
+    return tokens
+
+
+def _refuse_misplaced(text: str, column: int, found: str, last: _Token, language: Language) -> NoReturn:
+    """Refuse a sign, a name or a literal (or the end, "") that cannot follow the token `last`."""
+    ends = {"": f"the end, {language.joint}", ")": f"')', {language.joint}", "]": "',' or ')'"}
+    wanted = ends[last.open[-1:]] if last.ends_value else language.value
+    hint = " (did you mean 'not in'?)" if found == "not" and last.ends_value else ""
+    refuse(text, column, f"expected {wanted}, got {repr(found) if found else 'the end'}{hint}")
 
 
 def _literal(text: str, start: int, found: str, language: Language) -> Literal:
@@ -186,46 +198,20 @@ def _literal(text: str, start: int, found: str, language: Language) -> Literal:
     return float(found) if re.search(r"[.eE]", found) else int(found)
 
 
-def _python(tokens: Sequence[_Token], completion: str = "") -> ast.expr | None:
-    """Return what Python's parser makes of tokens and what completes them; None if that is no expression."""
-    try:
-        return ast.parse(" ".join([token.piece for token in tokens] + [completion]), mode="eval").body
-    except (SyntaxError, RecursionError, MemoryError):
-        return None
-
-
-def _check_syntax(text: str, tokens: Sequence[_Token], language: Language) -> None:
-    """Refuse the first token that must be wrong: what is before it could still become an expression."""
-
-    def is_wrong(count: int) -> bool:
-        last = tokens[count - 1]
-        completion = "" if last.ends_value or last.kind == "end" else "_ "
-        return _python(tokens[:count], completion + (last.open[::-1] if last.kind != "end" else "")) is None
-
-    wrong = bisect_left(range(1, len(tokens) + 1), True, key=is_wrong)
-    if wrong == len(tokens):
-        return
-    token, last = tokens[wrong], tokens[wrong - 1] if wrong else _START
-    ends = {"": f"the end, {language.joint}", ")": f"')', {language.joint}", "]": "',' or ')'"}
-    wanted = ends[last.open[-1:]] if last.ends_value else language.value
-    hint = " (did you mean 'not in'?)" if token.text == "not" and last.ends_value else ""
-    refuse(text, token.start, f"expected {wanted}, got {repr(token.text) if token.text else 'the end'}{hint}")
-
-
 class _Checker(ast.NodeTransformer):
     """Refuses nodes that the language lacks; puts names and literals in place, and says where each node stands."""
 
     def __init__(self, text: str, tokens: Sequence[_Token], names: Collection[str], language: Language) -> None:
-        self.text, self.tokens, self.names, self.language = text, tokens, names, language
-        self.offsets = list(accumulate((len(token.piece) + 1 for token in tokens[:-1]), initial=0))
-        self.depth = self.column = 0
+        self.text, self.names, self.language = text, names, language
+        self.tokens = {token.start: token for token in tokens}
+        self.first, self.depth, self.column = tokens[0].start, 0, 0
 
     def visit(self, node: ast.AST) -> Any:
         """Check a node and what is below it."""
         if isinstance(node, ast.expr_context):
             return node
         if isinstance(node, ast.expr):
-            node.col_offset = self.column = self.tokens[bisect_right(self.offsets, node.col_offset) - 1].start
+            node.col_offset = self.column = self.first + node.col_offset // 2
         if type(node) not in self.language.nodes:
             refuse(self.text, self.column, f"{_WORDS.get(type(node), type(node).__name__)} is not allowed")
         self.depth += 1
@@ -236,8 +222,8 @@ class _Checker(ast.NodeTransformer):
         return checked
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
-        """Put a name or a literal in the place of its placeholder."""
-        token = self.tokens[int(node.id[1:])]
+        """Put a name or a literal in its place."""
+        token = self.tokens[node.col_offset]
         if token.kind == "literal":
             return ast.copy_location(ast.Constant(token.value), node)
         if token.value not in self.names:
@@ -251,126 +237,101 @@ class _Checker(ast.NodeTransformer):
         self.generic_visit(node)
         if len(node.ops) > 1:
             third = node.comparators[1].col_offset
-            column = max(t.start for t in self.tokens if t.text in _COMPARISONS and t.start < third)
+            column = max(c for c, token in self.tokens.items() if token.text in _COMPARISONS and c < third)
             refuse(self.text, column, "comparisons cannot be chained (join comparisons with 'and')")
         return node
 
 
-@dataclass(frozen=True)
-class Condition:
-    """A condition over the named values of a row; `names` are those it uses, in order of first use."""
+Values: TypeAlias = Mapping[str, Any]
+"""The values of a row by name; one is missing if it is absent, None or nan."""
 
-    text: str
-    names: tuple[str, ...]
-    _root: _Node
+
+class Condition(Parsed):
+    """A condition over the named values of a row."""
 
     def decide(self, values: Values) -> bool | None:
         """Return whether the condition holds for `values`, or None if a missing value leaves it open.
 
-        A value is missing if it is absent, None or nan. Raises `UsageError` for an order between values that have
-        none, and for a number or a text where a condition is needed.
+        Raises `UsageError` for an order between values that have none, and for a number or a text where a condition
+        is needed.
         """
-        return _truth(self._root(values), self.text)
+        return self._truth(self.tree, values)
 
     def holds(self, values: Values) -> bool:
         """Return whether the condition is known to hold for `values`."""
         return self.decide(values) is True
 
+    def _truth(self, node: ast.expr, values: Values) -> bool | None:
+        value = self._value(node, values)
+        if value is None or value is _Nothing:
+            return None
+        if not isinstance(value, bool):
+            raise UsageError(f"{self.text!r} uses {_kind(value)} ({value!r}) as a condition; compare it with something")
+        return value
+
+    def _value(self, node: ast.expr, values: Values) -> Any:
+        """Return the value of a node: None if it is missing or unknown, `_Nothing` for the literal `none`."""
+        match node:
+            case ast.Constant(value=literal):
+                return _Nothing if literal is None else literal
+            case ast.Name(id=name):
+                value = values.get(name)
+                return None if isinstance(value, float) and math.isnan(value) else value
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                return _negated(self._truth(operand, values))
+            case ast.BoolOp(op=op, values=parts):
+                return _joined((self._truth(part, values) for part in parts), decisive=isinstance(op, ast.Or))
+            case ast.Compare(left=left, ops=[op], comparators=[right]):
+                return self._compare(self._value(left, values), op, right, values)
+        raise TypeError(f"a condition cannot hold {type(node).__name__}")
+
+    def _compare(self, left: Any, op: ast.cmpop, right: ast.expr, values: Values) -> bool | None:
+        if isinstance(right, ast.List):
+            found = _joined((_same(left, self._value(option, values)) for option in right.elts), decisive=True)
+            return found if isinstance(op, ast.In) else _negated(found)
+        other = self._value(right, values)
+        if type(op) not in _ORDER:
+            return _same(left, other) if isinstance(op, ast.Eq) else _negated(_same(left, other))
+        if left is None or other is None or left is _Nothing or other is _Nothing:
+            return None
+        sign, compare = _ORDER[type(op)]
+        kinds = _kind(left), _kind(other)
+        if kinds not in (("text", "text"), ("a number", "a number")):
+            raise UsageError(f"{self.text!r}: cannot order {kinds[0]} ({left!r}) {sign} {kinds[1]} ({other!r})")
+        return bool(compare(left, other))
+
 
 def condition(text: str, names: Collection[str]) -> Condition:
     """Read `text` as a condition in which only `names` may be used. Raises `UsageError` as `parse` does."""
-    parsed = parse(text, names, CONDITIONS)
-    return Condition(text, parsed.names, _evaluator(parsed.tree, text))
-
-
-_Node: TypeAlias = Callable[[Values], Any]
-"""Gives the value of one node for the values of a row."""
+    return Condition(*parse(text, names, CONDITIONS))
 
 
 class _Nothing:
     """The literal `none`: unlike a missing value, it can be compared."""
 
 
-def _evaluator(tree: ast.expr, text: str) -> _Node:
-    match tree:
-        case ast.Constant(value=literal):
-            constant: Any = _Nothing if literal is None else literal
-            return lambda _: constant
-        case ast.Name(id=name):
-            return lambda values: _known(values.get(name))
-        case ast.UnaryOp(op=ast.Not(), operand=operand):
-            return _not(_evaluator(operand, text), text)
-        case ast.BoolOp(op=op, values=parts):
-            return _joined([_evaluator(part, text) for part in parts], isinstance(op, ast.Or), text)
-        case ast.Compare(left=left, ops=[ast.In() | ast.NotIn() as op], comparators=[ast.List(elts=elements)]):
-            a, options = _evaluator(left, text), [_evaluator(element, text) for element in elements]
-            found = _joined([_equal(a, option) for option in options], True, text)
-            return found if isinstance(op, ast.In) else _not(found, text)
-        case ast.Compare(left=left, ops=[op], comparators=[right]):
-            a, b = _evaluator(left, text), _evaluator(right, text)
-            if type(op) in _ORDER:
-                sign, compare = _ORDER[type(op)]
-                return lambda values: _ordered(a(values), b(values), sign, compare, text)
-            return _equal(a, b) if isinstance(op, ast.Eq) else _not(_equal(a, b), text)
-    raise TypeError(f"a condition cannot hold {type(tree).__name__}")
+def _negated(truth: bool | None) -> bool | None:
+    return None if truth is None else not truth
 
 
-def _known(value: Any) -> Any:
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _equal(left: _Node, right: _Node) -> _Node:
-    return lambda values: _same(left(values), right(values))
-
-
-def _not(node: _Node, text: str) -> _Node:
-    def opposite(values: Values) -> bool | None:
-        truth = _truth(node(values), text)
-        return None if truth is None else not truth
-
-    return opposite
-
-
-def _joined(nodes: Sequence[_Node], decisive: bool, text: str) -> _Node:
-    """Join nodes with `or`, which a true one decides, or with `and`, which a false one decides."""
-
-    def joined(values: Values) -> bool | None:
-        unknown = False
-        for node in nodes:
-            truth = _truth(node(values), text)
-            if truth is decisive:
-                return decisive
-            unknown = unknown or truth is None
-        return None if unknown else not decisive
-
-    return joined
+def _joined(truths: Iterable[bool | None], decisive: bool) -> bool | None:
+    """Join truths with `or`, which a true one decides, or with `and`, which a false one decides."""
+    unknown = False
+    for truth in truths:
+        if truth is decisive:
+            return decisive
+        unknown = unknown or truth is None
+    return None if unknown else not decisive
 
 
 def _same(left: Any, right: Any) -> bool | None:
     """Compare two values: `none` equals a missing value; compared with anything else, a missing value is unknown."""
     if left is _Nothing or right is _Nothing:
-        return (left is None or left is _Nothing) and (right is None or right is _Nothing)
+        return left in (None, _Nothing) and right in (None, _Nothing)
     if left is None or right is None:
         return None
     alike = isinstance(left, bool) == isinstance(right, bool) and isinstance(left, str) == isinstance(right, str)
     return alike and bool(left == right)
-
-
-def _ordered(left: Any, right: Any, sign: str, compare: Callable[[Any, Any], bool], text: str) -> bool | None:
-    if left is None or right is None or left is _Nothing or right is _Nothing:
-        return None
-    kinds = _kind(left), _kind(right)
-    if kinds not in (("text", "text"), ("a number", "a number")):
-        raise UsageError(f"{text!r}: cannot order {kinds[0]} ({left!r}) {sign} {kinds[1]} ({right!r})")
-    return bool(compare(left, right))
-
-
-def _truth(value: Any, text: str) -> bool | None:
-    if value is None or value is _Nothing:
-        return None
-    if not isinstance(value, bool):
-        raise UsageError(f"{text!r} uses {_kind(value)} ({value!r}) as a condition; compare it with something")
-    return value
 
 
 def _kind(value: Any) -> str:
