@@ -287,8 +287,8 @@ def test_a_repair_without_a_working_mirror_changes_nothing_and_says_what_was_wro
         with pytest.raises(DataError) as failed:
             datasets.fetch("mnist", tmp_path, offline=offline)
         told = str(failed.value)
-        assert told.startswith(f"{raw}: {IMAGES}.gz is a damaged gzip file")
-        assert "; t10k-labels-idx1-ubyte.gz is missing" in told
+        assert told.startswith(f"mnist in {raw} is damaged or incomplete:\n  - {IMAGES}.gz is a damaged gzip file")
+        assert "\n  - t10k-labels-idx1-ubyte.gz is missing\n" in told
         both = f"{IMAGES}.gz, t10k-labels-idx1-ubyte.gz"
         assert f"  - move {IMAGES}.gz away, then copy {both} into {raw}" in told.splitlines()
         assert "dataset: digits" in told
@@ -296,14 +296,32 @@ def test_a_repair_without_a_working_mirror_changes_nothing_and_says_what_was_wro
         assert listing(tmp_path) == before
 
 
+@pytest.mark.parametrize("target", ["unmounted", "MNIST"])
 def test_what_stands_where_a_folder_should_be_is_named_and_left_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:
     publish(monkeypatch)
-    (tmp_path / "MNIST").symlink_to("unmounted")
+    (tmp_path / "MNIST").symlink_to(target)
     with pytest.raises(DataError, match=f"{tmp_path / 'MNIST'} is not a folder"):
         datasets.fetch("mnist", tmp_path)
     assert (tmp_path / "MNIST").is_symlink()
+
+
+@pytest.mark.parametrize("link", ["FashionMNIST", "FashionMNIST/raw"])
+@pytest.mark.parametrize("missing", [False, True])
+def test_the_files_of_a_dataset_are_safe_from_another_one_that_links_to_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, link: str, missing: bool
+) -> None:
+    raw = put(tmp_path, publish(monkeypatch))
+    if missing:
+        (raw / f"{IMAGES}.gz").unlink()
+    (tmp_path / link).parent.mkdir(exist_ok=True)
+    (tmp_path / link).symlink_to(raw if link.endswith("raw") else raw.parent)
+    before = listing(tmp_path)
+    for use in (datasets.fetch, datasets.load) if missing else (datasets.fetch,):
+        with pytest.raises(DataError, match=r"is a link to the folder of mnist .*; remove the link"):
+            use("fashion_mnist", tmp_path)
+    assert listing(tmp_path) == before
 
 
 def test_a_link_to_another_file_system_can_hold_the_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -230,8 +231,12 @@ def _folder(entry: DatasetEntry, folder: Path | None) -> Path:
 def _job(
     entry: DatasetEntry, folder: Path, mirror: str | None, progress: Progress | None, note: Note | None
 ) -> download.Job:
+    raw = entry.raw(folder)
+    home = Path(os.path.realpath(raw)).parts[-2:]  # unlike resolve(), it takes links in a circle
+    classes = {other.torchvision_class: other.name for other in DATASETS.values() if other.name != entry.name}
+    other = classes.get(home[0], "") if home[1:] == ("raw",) and entry.files else ""
     ignore = download.ignore
-    return download.Job(entry, entry.raw(folder), mirror, progress or ignore, note or ignore)
+    return download.Job(entry, raw, mirror, progress or ignore, note or ignore, other)
 
 
 def _owners(entry: DatasetEntry) -> dict[str, str]:

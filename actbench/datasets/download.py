@@ -51,7 +51,8 @@ def ignore(*_: object) -> None:
 class Job:
     """Making the files of a dataset right in the folder `raw`.
 
-    `mirror` is the address of a folder that serves the files; it is tried first.
+    `mirror` is the address of a folder that serves the files; it is tried first. `other` names the dataset to whose
+    folder `raw` leads through a link, if it does: nothing is changed there.
     """
 
     entry: DatasetEntry
@@ -59,6 +60,7 @@ class Job:
     mirror: str | None = None
     progress: Progress = ignore
     note: Note = ignore
+    other: str = ""
 
     def run(self, find: Callable[[], list[Repair]], *, offline: bool = False) -> None:
         """Do what `find` says is needed; if several processes try at once, one does it and the others wait.
@@ -68,8 +70,13 @@ class Job:
         needed = find()
         if not needed:
             return
+        if self.other:
+            raise DataError(
+                f"{self._state(needed)}\n{self.raw} is a link to the folder of {self.other} ({self.raw.resolve()}), "
+                "which stays as it is; remove the link or name another folder with --data-dir"
+            )
         if offline and any(repair.download for repair in needed):
-            raise DataError(f"{self._state(needed)}, and --offline forbids downloads\n{self._ways_out(needed)}")
+            raise DataError(f"{self._state(needed)}\n--offline forbids downloads\n{self._ways_out(needed)}")
         limit = Limit(LIMIT_S)
         folder = self.raw.parent.parent
         try:
@@ -93,7 +100,8 @@ class Job:
         absent = [repair.file.archive for repair in needed if not repair.faults]
         if len(absent) == len(self.entry.files):
             return f"{self.entry.name} is not in {self.raw}"
-        return f"{self.raw}: {'; '.join(faults + [f'{name} is missing' for name in absent])}"
+        faults += [f"{name} is missing" for name in absent]
+        return "\n  - ".join([f"{self.entry.name} in {self.raw} is damaged or incomplete:", *faults])
 
     def _ways_out(self, needed: Sequence[Repair]) -> str:
         """Return what you can do without a network or a working mirror, one way per line."""
