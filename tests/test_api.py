@@ -159,7 +159,7 @@ def test_what_is_wrong_with_a_config_is_told_before_anything_is_trained(
 def test_a_wrong_column_of_a_sweep_is_named(results: Path) -> None:
     for grid, told in (
         ({"lr": [1e-3, -1]}, "grid lr: lr: must be"),
-        ({"seed": [1]}, "grid seed: sweep.grid: unknown key"),
+        ({"seed": [1]}, "grid seed: sweep.grid.seed: unknown key"),
         ({"lr": "abc"}, "grid lr: sweep.grid.lr: must be a list"),
     ):
         with pytest.raises(ConfigError) as caught:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from actbench.config import Config, Variant, load, load_all, parse_seeds, resolved, to_yaml
+from actbench import config
+from actbench.config import Config, Variant, collect, parse_seeds, resolved, settings, to_yaml
 from actbench.errors import ConfigError
 from configs import loaded, problems
 
@@ -28,6 +29,10 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path
         return Path(name)
 
     return written
+
+
+def load(path: Path, overrides: Sequence[str] = (), **flags: Any) -> Config:
+    return config.load(path, settings(overrides, **flags))
 
 
 def refused(*args: Any, **flags: Any) -> list[str]:
@@ -87,7 +92,7 @@ def test_the_problems_of_all_files_come_at_once(write: Write) -> None:
     write("epochs: 0\n", "b.yaml")
     write("lr: [\n", "c.yaml")
     with pytest.raises(ConfigError) as caught:
-        load_all(["a.yaml", "b.yaml", "c.yaml", "d.yaml"], ["batch_size=0"])
+        collect(lambda name: load(Path(name), ["batch_size=0"]), ["a.yaml", "b.yaml", "c.yaml", "d.yaml"])
     assert [str(problem).split(" ")[0] for problem in caught.value.problems] == [
         "a.yaml:1:5:", "--set", "b.yaml:1:9:", "c.yaml:2:1:", "d.yaml:",
     ]  # fmt: skip
@@ -101,7 +106,7 @@ def test_a_sweep_is_sent_to_the_other_command(write: Write) -> None:
 
 def test_hundreds_of_problems_are_cut_short() -> None:
     with pytest.raises(ConfigError) as caught:
-        load_all([f"missing_{k}.yaml" for k in range(80)])
+        collect(config.load, [f"missing_{k}.yaml" for k in range(80)])
     assert len(caught.value.problems) == 51
     assert str(caught.value).endswith("and more; these are the first 50 problems")
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from actbench.config import Config, Document, Run, expand, load_sweep, parse
+from actbench.config import Config, Document, Run, expand, load_sweep, parse, settings
 from actbench.config.sweep import parse_grid
 from actbench.errors import ConfigError
 
@@ -33,7 +34,7 @@ def refused(text: str) -> list[str]:
 def swept(folder: Path, text: str, grids: Sequence[str] = (), **flags: Any) -> list[Config]:
     path = folder / "x.yaml"
     path.write_text(text)
-    return load_sweep([path], grids=grids, **flags)
+    return load_sweep([path], settings(**flags), grids)
 
 
 def test_a_grid_is_every_combination_with_the_last_key_fastest() -> None:
@@ -117,7 +118,7 @@ def test_flags_set_keys_of_the_grid(tmp_path: Path) -> None:
 def test_several_files_are_swept_one_after_the_other(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("name: a\n")
     (tmp_path / "b.yaml").write_text("name: b\nsweep: {grid: {lr: [1, 2]}}\n")
-    found = load_sweep([tmp_path / "a.yaml", tmp_path / "b.yaml"], ["epochs=2"], ["epochs=3,4"])
+    found = load_sweep([tmp_path / "a.yaml", tmp_path / "b.yaml"], settings(["epochs=2"]), ["epochs=3,4"])
     assert [config.variant.name for config in found] == [
         "a epochs=3", "a epochs=4", "b lr=1 epochs=3", "b lr=1 epochs=4", "b lr=2 epochs=3", "b lr=2 epochs=4",
     ]  # fmt: skip
@@ -125,10 +126,8 @@ def test_several_files_are_swept_one_after_the_other(tmp_path: Path) -> None:
 
 def test_set_can_replace_a_part_of_the_sweep(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("sweep: {grid: {lr: [1, 2]}}")
-    assert [c.variant.lr for c in load_sweep([tmp_path / "x.yaml"], ["sweep.grid.lr=[1e-3,1e-2]"])] == [
-        0.001,
-        0.01,
-    ]
+    changes = settings(["sweep.grid.lr=[1e-3,1e-2]"])
+    assert [c.variant.lr for c in load_sweep([tmp_path / "x.yaml"], changes)] == [0.001, 0.01]
 
 
 def test_a_wrong_value_is_reported_once_at_its_place_in_the_list() -> None:
@@ -160,10 +159,10 @@ def test_values_that_do_not_go_together_are_found_in_the_combination() -> None:
         ("sweep: {}", "1:8: sweep: must hold grid, zip or both, got {}"),
         ("sweep:", "1:7: sweep: must hold grid, zip or both, got nothing"),
         ("sweep: {grid: }", "1:14: sweep.grid: must hold keys, each with a list of values, got nothing"),
-        ("sweep: {grd: {lr: [1]}}", "1:9: sweep: unknown key 'grd'; did you mean 'grid'?"),
-        ("sweep: {x: {lr: [1]}}", "1:9: sweep: unknown key 'x'; it has grid and zip"),
-        ("sweep: {grid: {lrr: [1]}}", "1:16: sweep.grid: unknown key 'lrr'; did you mean 'lr'?"),
-        ("sweep: {grid: {seeds: [1]}}", "1:16: sweep.grid: seeds is not part of a variant; take it out"),
+        ("sweep: {grd: {lr: [1]}}", "1:9: sweep.grd: unknown key 'grd'; did you mean 'grid'?"),
+        ("sweep: {x: {lr: [1]}}", "1:9: sweep.x: unknown key 'x'; it has grid, zip"),
+        ("sweep: {grid: {lrr: [1]}}", "1:16: sweep.grid.lrr: unknown key 'lrr'; did you mean 'lr'?"),
+        ("sweep: {grid: {seeds: [1]}}", "1:16: sweep.grid.seeds: seeds is not part of a variant; take it out"),
         ("sweep: {grid: {lr: 1}}", "1:20: sweep.grid.lr: must be a list of values such as [a, b], got 1"),
         ("sweep: {grid: {lr: []}}", "1:20: sweep.grid.lr: must be a list of values such as [a, b], got []"),
         ("sweep: {grid: {lr.x: [1]}}", "1:23: lr: has no parts; write lr=..."),
@@ -172,10 +171,10 @@ def test_values_that_do_not_go_together_are_found_in_the_combination() -> None:
             "sweep: {grid: {optimizer.momentum: [0.5]}}",
             "1:37: optimizer.momentum: unknown parameter 'momentum' of",
         ),
-        ("sweep: {zip: {lr: [1, 2], epochs: [1]}}", "1:27: sweep.zip.epochs: has 1 values, but lr has 2"),
+        ("sweep: {zip: {lr: [1, 2], epochs: [1]}}", "1:27: sweep.zip.epochs: has 1 value, but lr has 2"),
         (
             "sweep: {grid: {lr: [1]}, zip: {lr: [2]}}",
-            "1:32: sweep.zip: lr is in grid, too; take it out of one",
+            "1:32: sweep.zip.lr: is in grid, too; take it out of one",
         ),
     ],
 )
@@ -241,7 +240,7 @@ AXES = st.fixed_dictionaries(
 )
 
 
-@settings(derandomize=True, max_examples=60, deadline=None)
+@hypothesis_settings(derandomize=True, max_examples=60, deadline=None)
 @given(AXES.filter(len))
 def test_the_variants_are_as_many_as_the_combinations_and_all_different(grid: dict[str, list[Any]]) -> None:
     configs = expand(Document("x", {"seeds": 1, "sweep": {"grid": grid}}))
@@ -254,7 +253,7 @@ def test_the_variants_are_as_many_as_the_combinations_and_all_different(grid: di
         assert [flat[key] for key in grid] == list(point)
 
 
-@settings(derandomize=True, max_examples=200, deadline=None)
+@hypothesis_settings(derandomize=True, max_examples=200, deadline=None)
 @given(
     st.recursive(
         st.none() | st.integers() | st.sampled_from(["relu", "lr", "grid", ""]),

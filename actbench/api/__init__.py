@@ -6,13 +6,11 @@ convert to pandas or polars. Unless told to be quiet, they report progress on st
 
 from __future__ import annotations
 
-import copy
 import itertools
 import os
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -64,7 +62,7 @@ def train(
     Ctrl-C was pressed.
     """
     changes = _changes(set, seeds, device)
-    variants = config.collect([partial(_variant, source, changes) for source in _sources(configs)])
+    variants = config.collect(lambda source: config.check(_document(source, changes)), _sources(configs))
     folder = Path(data_dir) if data_dir is not None else None
     how = sweeps.Options(threads, lanes, folder, offline, None, force, False, executor, ray_address)
     return _run(variants, how, results, track, quiet=quiet)
@@ -97,7 +95,7 @@ def sweep(
     Everything else is as in `train`.
     """
     changes, columns = _changes(set, seeds, device), [*_columns("grid", grid), *_columns("zip", zip)]
-    expanded = config.collect([partial(_variants, source, changes, columns) for source in _sources(configs)])
+    expanded = config.collect(lambda source: config.expand(_document(source, changes), columns), _sources(configs))
     folder = Path(data_dir) if data_dir is not None else None
     how = sweeps.Options(threads, lanes, folder, offline, None, force, False, executor, ray_address)
     return _run(list(itertools.chain(*expanded)), how, results, track, quiet=quiet)
@@ -180,23 +178,13 @@ def _document(source: Source, changes: Sequence[Setting]) -> Document:
     elif isinstance(source, Variant):
         document = Document("config", source.plain())
     elif isinstance(source, Mapping):
-        document = Document("config", {str(key): copy.deepcopy(value) for key, value in source.items()})
+        document = Document("config", {str(key): value for key, value in source.items()})
     elif isinstance(source, str | os.PathLike):
         document = config.open_config(Path(source))
     else:
         kind = type(source).__name__
         raise UsageError(f"a config is a path, a mapping of its keys, a Config or a Variant, not {kind}")
-    for change in changes:
-        config.apply(document, copy.deepcopy(change))
-    return document
-
-
-def _variant(source: Source, changes: Sequence[Setting]) -> Config:
-    return config.single(_document(source, changes))
-
-
-def _variants(source: Source, changes: Sequence[Setting], columns: Sequence[Setting]) -> list[Config]:
-    return config.with_flags(_document(source, changes), columns)
+    return config.changed(document, changes)
 
 
 def _changes(keys: Mapping[str, Any] | None, seeds: int | Sequence[int] | None, device: str | None) -> list[Setting]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from actbench import config
-from actbench.config import Document, Path, Place, Setting, Variant
-from actbench.errors import ConfigError, Problem
+from actbench.config import Document, Place, Setting, Variant
+from actbench.config.yaml import Path
+from actbench.errors import ConfigError
 from actbench.text import quoted, readable
 
 QUICK = {"dataset": "digits", "epochs": 5, "train_limit": None}
@@ -26,8 +26,8 @@ class Arms:
     """The arms of one file.
 
     variants: the sound arms by name. names: all arms. ladders: the rungs of each arm that has some, as names of arms.
-    problems: what is wrong with config values, each at the place where it was written. `parse` checks the form of the
-    file; what has the wrong form counts as empty here.
+    Wrong config values become problems of the document. `parse` checks the form of the file; what has the wrong form
+    counts as empty here.
     """
 
     def __init__(self, document: Document, *, quick: bool, device: Sequence[Setting]) -> None:
@@ -35,7 +35,6 @@ class Arms:
         self.variants: dict[str, Variant] = {}
         self.names: list[str] = []
         self.ladders: dict[str, tuple[str, ...]] = {}
-        self.problems: list[Problem] = []
         for name, own in _mapping(document, ("arms",)).items():
             ladder: Path = ("arms", name, "ladder") if isinstance(own, dict) and "ladder" in own else ("ladder",)
             rungs: dict[str, list[Path]] = {f"{name} {rung}": [(*ladder, rung)] for rung in _mapping(document, ladder)}
@@ -44,7 +43,7 @@ class Arms:
             for arm, rung in (rungs or {name: []}).items():
                 if arm in self.names:
                     place = document.place(("arms", name), at_key=True)
-                    self.problems.append(place.problem(f"arms: there are two arms {quoted(arm)}"))
+                    document.problems.append(place.problem(f"arms: there are two arms {quoted(arm)}"))
                 self.names.append(arm)
                 self._add(document, arm, [("base",), ("arms", name), *rung], device)
 
@@ -54,20 +53,17 @@ class Arms:
         for path in paths:
             _merge(document, path, merged)
         if self.quick:
-            for key, value in QUICK.items():
-                merged.put((key,), value, Place("--quick"))
+            config.changed(merged, [Setting((key,), value, Place("--quick")) for key, value in QUICK.items()])
             _merge(document, ("quick",), merged)
-        for change in device:
-            config.apply(merged, change)
         try:
-            variant = config.check(merged).variant
+            variant = config.check(config.changed(merged, device)).variant
         except ConfigError as error:
-            self.problems += error.problems
+            document.problems += error.problems
             return
         self.variants[arm] = variant
         if self.measured and (len(variant.activation) > 1 or variant.activation[0].changed):
             message = f"arms: {readable(arm)}: the cost of an activation is known only for its default parameters"
-            self.problems.append(document.place(("arms", arm)).problem(message))
+            document.problems.append(document.place(("arms", arm)).problem(message))
 
 
 def _mapping(document: Document, path: Path) -> Mapping[str, Any]:
@@ -79,9 +75,6 @@ def _mapping(document: Document, path: Path) -> Mapping[str, Any]:
 
 def _merge(document: Document, path: Path, into: Document) -> None:
     """Put the config keys at `path` into a document of their own, with their places."""
-    depth = len(path)
     for key, value in _mapping(document, path).items():
         if key not in NOT_IN_ARMS and not (key == "ladder" and path[0] == "arms"):
-            into.put((key,), copy.deepcopy(value), document.place((*path, key)))
-    for table, target in ((document.places, into.places), (document.key_places, into.key_places)):
-        target.update({p[depth:]: at for p, at in table.items() if p[:depth] == path and len(p) > depth})
+            into.put((key,), value, document.place((*path, key)))

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -33,7 +32,7 @@ from actbench.claims.model import Claim, Part, Reading, Side
 from actbench.comparison.quantities import Quantity
 from actbench.config import Document, Setting
 from actbench.config.choices import SEEDS
-from actbench.config.load import file_order, problem_at
+from actbench.config.load import checked
 from actbench.config.rules import (
     BadValueError,
     Flaw,
@@ -44,6 +43,7 @@ from actbench.config.rules import (
     integer,
     list_of,
     mapping_of,
+    named,
     number,
     one_of,
     text,
@@ -70,7 +70,7 @@ def load_all(paths: Sequence[FilePath], flags: Flags = Flags()) -> list[Claim]:
     """Return the claims in the files at `paths`, by number; raises one ConfigError with every problem."""
     seeds = config.parse_seeds(flags.seeds) if flags.seeds is not None else None
     device = config.settings(device=flags.device)
-    claims = config.collect([partial(_load, path, flags.quick, seeds, device) for path in paths])
+    claims = config.collect(lambda path: _load(path, flags.quick, seeds, device), paths)
     first: dict[int, Claim] = {}
     for claim in claims:
         if first.setdefault(claim.number, claim) is not claim:
@@ -83,12 +83,7 @@ def _load(path: FilePath, quick: bool, seeds: tuple[int, ...] | None, device: Se
     """Return the claim in one file; raises ConfigError with every problem in it."""
     document = config.read(path)
     arms = Arms(document, quick=quick, device=device)
-    try:
-        found = _claim_rule(arms).check(document.values)
-    except BadValueError as bad:
-        arms.problems += [problem_at(document, flaw) for flaw in bad.flaws]
-    if arms.problems:
-        raise ConfigError(sorted(dict.fromkeys(arms.problems), key=file_order))
+    found = checked(document, _claim_rule(arms).check)
     return Claim(
         number=found["id"],
         slug=path.stem.lstrip("0123456789_-") or path.stem,
@@ -124,7 +119,7 @@ def json_schema() -> Schema:
             **{key: schema for key, schema in whole["$defs"].items() if key != "columns"},
             "variant": variant,
             "arm": arm,
-            "ladder": _named(_VARIANT, "rungs").schema,
+            "ladder": _RUNGS.schema,
             "side": _SIDE.schema,
         },
     }
@@ -139,7 +134,7 @@ def _claim_rule(arms: Arms) -> Rule:
         "source": described(text(), "the kind of text that makes the claim"),
         "note": described(text(), "what to know before you believe the verdict"),
         "base": described(_VARIANT, "config keys of all arms"),
-        "arms": described(_named(_ARM, "arms"), "what is trained"),
+        "arms": described(_ARMS, "what is trained"),
         "ladder": _LADDER,
         "seeds": described(Rule(SEEDS.check, {**SEEDS.schema, "default": DEFAULT_SEEDS}), "how many seeds, or which"),
         "measured": described(one_of("measurement", ("cost",)), "time the arms' activations instead of training them"),
@@ -163,21 +158,11 @@ def _check_arm(value: Any) -> Any:
     return check_each({key: value[key] for key in ("ladder",) if key in value}, lambda _, ladder: _LADDER.check(ladder))
 
 
-def _named(item: Rule, what: str) -> Rule:
-    """Return the rule for a mapping of free names to `item`s."""
-
-    def check(value: Any) -> Any:
-        if not isinstance(value, dict) or not value:
-            raise BadValueError(f"must hold {what}, each with config keys, got {quoted(value)}")
-        return check_each(value, lambda _, part: item.check(part))
-
-    return Rule(check, {"type": "object", "minProperties": 1, "additionalProperties": item.schema})
-
-
 _VARIANT = Rule(_check_config_keys, {"$ref": "#/$defs/variant"})
-_ARM = Rule(_check_arm, {"$ref": "#/$defs/arm"})
+_RUNGS = named("rungs, each with config keys", lambda _, keys: _check_config_keys(keys), _VARIANT.schema)
+_ARMS = named("arms, each with config keys", lambda _, keys: _check_arm(keys), {"$ref": "#/$defs/arm"})
 _LADDER = described(
-    Rule(_named(_VARIANT, "rungs").check, {"$ref": "#/$defs/ladder"}),
+    Rule(_RUNGS.check, {"$ref": "#/$defs/ladder"}),
     "rungs with config keys; they turn an arm into one arm per rung, named `<arm> <rung>`",
 )
 

@@ -49,7 +49,8 @@ def sweep(
 
     Example: actbench sweep -c relu -g activation=relu,tanh -g lr=1e-4,1e-3 --seeds 6
     """
-    variants = config.load_sweep(configs, changes or (), grids or (), seeds=seeds, seed=seed, device=device)
+    settings = config.settings(changes or (), seeds=seeds, seed=seed, device=device)
+    variants = config.load_sweep(configs, settings, grids or ())
     chosen = chosen_executor(executor, ray_address)
     how = sweeps.Options(threads, lanes, data_dir, offline, mirror, force, fail_fast, chosen, ray_address, tf32)
     train_variants(variants, how, results, track or (), dry_run=dry_run, quiet=quiet, output=output)

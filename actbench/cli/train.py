@@ -51,7 +51,8 @@ def train(
 
     Example: actbench train -c relu --set lr=0.01 --seeds 10
     """
-    variants = config.load_all(configs, changes or (), seeds=seeds, seed=seed, device=device)
+    settings = config.settings(changes or (), seeds=seeds, seed=seed, device=device)
+    variants = config.collect(lambda path: config.load(path, settings), configs)
     if print_config:
         _print_config(variants)
         return

@@ -26,10 +26,11 @@ def validate(
     Example: actbench validate *.yaml
     """
     to = streams()
+    settings = config.settings(changes or ())
     problems: list[Problem] = []
     for file in files:
         try:
-            found = config.load_sweep([file], changes or ())
+            found = config.load_sweep([file], settings)
         except ConfigError as error:
             problems += error.problems
         else:

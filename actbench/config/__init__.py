@@ -1,7 +1,6 @@
 """Config files and flags -> variants and runs; and back to YAML.
 
 variant    every config key, defined once; `Variant` and `Run`
-structure  the shapes of a variant's network
 rules      what a value may be
 choices    the values that are more than a number or a text
 yaml       the values in a file, each with its place
@@ -20,27 +19,25 @@ from actbench.config.load import (
     FILE_KEYS,
     Config,
     Setting,
-    apply,
+    changed,
     check,
     collect,
     from_mapping,
     load,
-    load_all,
     open_config,
     parse_seeds,
     resolved,
     settings,
-    single,
     to_yaml,
-)
+)  # fmt: skip
 from actbench.config.schema import json_schema
-from actbench.config.sweep import expand, load_sweep, with_flags
+from actbench.config.sweep import expand, load_sweep
 from actbench.config.variant import RECIPE, SETTINGS, Run, Variant
-from actbench.config.yaml import Document, Path, Place, parse, parse_value, read
+from actbench.config.yaml import Document, Place, parse, parse_value, read
 
 __all__ = [
-    "FILE_KEYS", "RECIPE", "REGISTRIES", "SETTINGS", "Augment", "Choice", "Config", "Document", "Path", "Place",
-    "Run", "Setting", "Variant", "apply", "builtin_configs", "check", "collect", "expand", "find_config",
-    "from_mapping", "json_schema", "load", "load_all", "load_sweep", "local_configs", "open_config", "parse",
-    "parse_seeds", "parse_value", "read", "resolved", "settings", "single", "to_yaml", "with_flags",
+    "FILE_KEYS", "RECIPE", "REGISTRIES", "SETTINGS", "Augment", "Choice", "Config", "Document", "Place", "Run",
+    "Setting", "Variant", "builtin_configs", "changed", "check", "collect", "expand", "find_config", "from_mapping",
+    "json_schema", "load", "load_sweep", "local_configs", "open_config", "parse", "parse_seeds", "parse_value", "read",
+    "resolved", "settings", "to_yaml",
 ]  # fmt: skip

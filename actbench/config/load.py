@@ -9,13 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path as FilePath
-from typing import Any, NamedTuple, TypedDict, TypeVar, Unpack
+from typing import Any, NamedTuple, TypeVar
 
 from actbench.config.builtin import find_config
 from actbench.config.choices import DEFAULT_SEEDS, REGISTRIES, SEEDS
-from actbench.config.rules import BadValueError, Flaw
+from actbench.config.rules import BadValueError, Flaw, sort_out
 from actbench.config.scalars import dump
 from actbench.config.variant import KEYS, RECIPE, Run, Variant, plain_value
 from actbench.config.yaml import Document, Path, Place, parse_value, read
@@ -32,6 +31,7 @@ _MEANT = {
 }  # fmt: skip
 MAX_PROBLEMS = 50
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -48,72 +48,49 @@ class Config:
 
 
 class Setting(NamedTuple):
-    """A value from a flag, which replaces what a file says."""
+    """A value that replaces what a file says, from a flag or a sweep."""
 
     path: Path
     value: Any
     place: Place
 
 
-class FlagValues(TypedDict, total=False):
-    """The values of the flags `--seeds`, `--seed` and `--device`."""
-
-    seeds: str | None
-    seed: int | None
-    device: str | None
+def load(path: str | FilePath, changes: Iterable[Setting] = ()) -> Config:
+    """Return the config in the file `path`, with the changes made. Raises ConfigError, also if the file is a sweep."""
+    return check(open_config(path, changes))
 
 
-def load(path: str | FilePath, overrides: Sequence[str] = (), **flags: Unpack[FlagValues]) -> Config:
-    """Return the config in the file `path`, changed by `overrides` (`key=value`) and the flags of the same names.
-
-    Raises ConfigError with every problem, also if the file is a sweep.
-    """
-    return load_all([path], overrides, **flags)[0]
-
-
-def load_all(
-    paths: Sequence[str | FilePath], overrides: Sequence[str] = (), **flags: Unpack[FlagValues]
-) -> list[Config]:
-    """Return one config per file, like `load`; raises one ConfigError with the problems in all files."""
-    changes = settings(overrides, **flags)
-
-    def config(path: str | FilePath) -> Config:
-        return single(open_config(path, changes))
-
-    return collect([partial(config, path) for path in paths])
-
-
-def single(document: Document) -> Config:
-    """Return the config of the one variant that `document` holds; raises ConfigError, also for a sweep."""
-    if "sweep" in document.values:
-        place = document.place(("sweep",), at_key=True)
-        message = f"this file is a sweep; run it with: actbench sweep -c {document.source}"
-        raise ConfigError([place.problem(message)])
-    return check(document)
-
-
-def from_mapping(values: Mapping[str, Any], source: str = "config") -> Config:
-    """Return the config that plain `values` hold, as `resolved` gives them; raises ConfigError."""
-    return check(Document(source, dict(values)))
-
-
-def open_config(path: str | FilePath, changes: Sequence[Setting] = ()) -> Document:
-    """Return the unchecked values of a file, or of a built-in config by its name, with the `changes` made.
+def open_config(path: str | FilePath, changes: Iterable[Setting] = ()) -> Document:
+    """Return the unchecked values of a file, or of a built-in config by its name, with the changes made.
 
     Raises ConfigError.
     """
-    document = read(find_config(path))
-    for change in changes:
-        apply(document, change)
+    return changed(read(find_config(path)), changes)
+
+
+def changed(document: Document, changes: Iterable[Setting]) -> Document:
+    """Make the changes in `document` and return it. `optimizer.momentum` turns a name into a mapping.
+
+    A change that is impossible becomes one of the document's problems.
+    """
+    for path, value, place in changes:
+        key = str(path[0])
+        held = document.values.get(key)
+        if len(path) > 1 and key in REGISTRIES and not isinstance(held, Mapping):
+            if isinstance(held, list):
+                document.problems.append(place.problem(f"{key}: is a chain; set all of it: {key}=[relu, sigmoid]"))
+                continue
+            start = document.place((key,)) if key in document.values else place
+            document.put((key,), {"name": plain_value(key, RECIPE[key]) if held is None else held}, start)
+        elif len(path) > 1 and key in FILE_KEYS and key not in (*REGISTRIES, "augment", "sweep"):
+            document.problems.append(place.problem(f"{key}: has no parts; write {key}=..."))
+            continue
+        document.put(path, value, place)
     return document
 
 
 def settings(
-    overrides: Sequence[str] = (),
-    *,
-    seeds: str | None = None,
-    seed: int | None = None,
-    device: str | None = None,
+    overrides: Sequence[str] = (), *, seeds: str | None = None, seed: int | None = None, device: str | None = None
 ) -> list[Setting]:
     """Return what the flags `--set key=value ...`, `--seeds`, `--seed` and `--device` change.
 
@@ -121,10 +98,11 @@ def settings(
     """
     if seeds is not None and seed is not None:
         raise ConfigError([Problem(f"--seed {seed}", "cannot be combined with --seeds; give one of them")])
-    found = collect([partial(parse_setting, text) for text in overrides])
+    found = collect(_parse_setting, overrides)
     if seeds is not None:
-        source = readable(f"--seeds {seeds}")
-        found.append(Setting(("seeds",), _seeds_value(seeds, source), Place(source)))
+        place = Place(readable(f"--seeds {seeds}"))
+        is_list = "," in seeds and not seeds.lstrip().startswith("[")
+        found.append(Setting(("seeds",), parse_value(f"[{seeds}]" if is_list else seeds, place.source), place))
     if seed is not None:
         found.append(Setting(("seeds",), [seed], Place(f"--seed {seed}")))
     if device is not None:
@@ -132,64 +110,71 @@ def settings(
     return found
 
 
-def parse_seeds(text: str) -> tuple[int, ...]:
-    """Return the seeds that `--seeds` names: "5" means 0 to 4, "3,7" those two. Raises ConfigError."""
-    source = readable(f"--seeds {text}")
-    try:
-        seeds: tuple[int, ...] = SEEDS.check(_seeds_value(text, source))
-    except BadValueError as bad:
-        raise ConfigError([Problem(source, flaw.message) for flaw in bad.flaws]) from None
-    return seeds
-
-
-def _seeds_value(text: str, source: str) -> Any:
-    is_list = "," in text and not text.lstrip().startswith("[")
-    return parse_value(f"[{text}]" if is_list else text, source)
-
-
-def parse_setting(text: str) -> Setting:
+def _parse_setting(text: str) -> Setting:
     """Return what one `--set key=value` says; raises ConfigError."""
-    source = readable(f"--set {text}")
+    place = Place(readable(f"--set {text}"))
     key, equals, value = text.partition("=")
     path = tuple(part.strip() for part in key.split("."))
     if not equals or not all(path):
-        raise ConfigError([Problem(source, "must be key=value, such as lr=0.01 or optimizer.momentum=0.9")])
-    return Setting(path, parse_value(value, source), Place(source))
+        raise ConfigError([place.problem("must be key=value, such as lr=0.01 or optimizer.momentum=0.9")])
+    return Setting(path, parse_value(value, place.source), place)
 
 
-def apply(document: Document, change: Setting) -> None:
-    """Make one change, or note why it is impossible; `optimizer.momentum` turns a name into a mapping."""
-    path, value, place = change
-    key = str(path[0])
-    held = document.values.get(key)
-    if len(path) > 1 and key in REGISTRIES and not isinstance(held, dict):
-        if isinstance(held, list):
-            document.problems.append(place.problem(f"{key}: is a chain; set all of it: {key}=[relu, sigmoid]"))
-            return
-        start = document.place((key,)) if key in document.values else place
-        document.put((key,), {"name": plain_value(key, RECIPE[key]) if held is None else held}, start)
-    elif len(path) > 1 and key in FILE_KEYS and key not in (*REGISTRIES, "augment", "sweep"):
-        document.problems.append(place.problem(f"{key}: has no parts; write {key}=..."))
-        return
-    document.put(path, value, place)
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Return the seeds that `--seeds` names: "5" means 0 to 4, "3,7" those two. Raises ConfigError."""
+    return check(changed(Document("config"), settings(seeds=text))).seeds
+
+
+def from_mapping(values: Mapping[str, Any]) -> Config:
+    """Return the config that plain `values` hold, as `resolved` gives them; raises ConfigError."""
+    return check(Document("config", values))
 
 
 def check(document: Document) -> Config:
-    """Return the config that `document` holds (its `sweep` aside); raises ConfigError with every problem."""
-    given = {key: value for key, value in document.values.items() if key in KEYS}
-    unknown = [key for key in document.values if key not in FILE_KEYS]
-    flaws = [Flaw((key,), unknown_key(key), at_key=True) for key in unknown]
+    """Return the config of the one variant that `document` holds; raises ConfigError with every problem."""
+    if "sweep" in document.values:
+        message = f"this file is a sweep; run it with: actbench sweep -c {document.source}"
+        raise ConfigError([document.place(("sweep",), at_key=True).problem(message)])
+    return checked(document, _config)
+
+
+def _config(values: Mapping[str, Any]) -> Config:
+    """Return the config that `values` hold; raises `BadValueError` with every flaw."""
+    seeds, flaws = sort_out({"seeds": values.get("seeds", DEFAULT_SEEDS)}, lambda _, value: SEEDS.check(value))
+    flaws += [Flaw((key,), unknown_key(key), at_key=True) for key in values if key not in FILE_KEYS]
     try:
-        seeds = SEEDS.check(document.values.get("seeds", DEFAULT_SEEDS))
+        variant = Variant(**{key: value for key, value in values.items() if key in KEYS})
     except BadValueError as bad:
-        flaws += bad.inside("seeds")
+        raise BadValueError([*flaws, *bad.flaws]) from None
+    if flaws:
+        raise BadValueError(flaws)
+    return Config(variant, **seeds)
+
+
+def checked(document: Document, check: Callable[[Mapping[str, Any]], T]) -> T:
+    """Return what `check` makes of the document's values. Raises ConfigError with its flaws and earlier problems.
+
+    They are in the order of the file; those of flags come last.
+    """
+    flaws: Sequence[Flaw] = ()
     try:
-        variant = Variant(**given)
+        found = check(document.values)
     except BadValueError as bad:
-        flaws += bad.flaws
-    if problems := [*document.problems, *(problem_at(document, flaw) for flaw in flaws)]:
-        raise ConfigError(sorted(problems, key=file_order))
-    return Config(variant, seeds)
+        flaws = bad.flaws
+    if problems := dict.fromkeys([*document.problems, *(_problem(document, flaw) for flaw in flaws)]):
+        in_order = sorted(problems, key=lambda one: (math.inf if one.line is None else one.line, one.column or 0))
+        raise ConfigError(in_order)
+    return found
+
+
+def _problem(document: Document, flaw: Flaw) -> Problem:
+    """Return the flaw with its place; a contradiction is shown at the first of its keys that was given."""
+    given = next((key for key in flaw.keys if key in document.values), None)
+    path = flaw.path if not flaw.keys or flaw.path[0] == given or given is None else (given,)
+    dotted = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in flaw.path).lstrip(".")
+    is_top_key = flaw.at_key and len(flaw.path) == 1
+    message = flaw.message if is_top_key else f"{readable(dotted)}: {flaw.message}"
+    return document.place(path, at_key=flaw.at_key).problem(message)
 
 
 def unknown_key(key: str) -> str:
@@ -199,41 +184,22 @@ def unknown_key(key: str) -> str:
     return f"unknown key {quoted(key)}{near or '; see: actbench schema'}"
 
 
-def problem_at(document: Document, flaw: Flaw) -> Problem:
-    """Return the flaw with its place; a contradiction is shown at the first of its keys that was given."""
-    given = next((key for key in flaw.keys if key in document.values), None)
-    path = flaw.path if not flaw.keys or flaw.path[0] == given or given is None else (given,)
-    top_key = flaw.at_key and len(flaw.path) == 1
-    message = flaw.message if top_key else f"{dotted(flaw.path)}: {flaw.message}"
-    return document.place(path, at_key=flaw.at_key).problem(message)
+def collect(make: Callable[[S], T], sources: Iterable[S]) -> list[T]:
+    """Return what `make` makes of each source, or raise one ConfigError with the problems of those that fail.
 
-
-def dotted(path: Path) -> str:
-    """Return a path as messages show it: `optimizer.momentum`, `hidden[1]`."""
-    return readable("".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip("."))
-
-
-def file_order(problem: Problem) -> tuple[float, int]:
-    """Sort by line and column; problems of flags go last."""
-    return (problem.line if problem.line is not None else math.inf, problem.column or 0)
-
-
-def collect(calls: Iterable[Callable[[], T]]) -> list[T]:
-    """Return what the calls return, or raise one ConfigError with the problems of those that fail.
-
-    No further call is made after `MAX_PROBLEMS` problems.
+    It stops after `MAX_PROBLEMS` problems.
     """
     found: list[T] = []
     problems: dict[Problem, None] = {}  # a flag's mistake comes up again for every file: report it once
-    for call in calls:
+    for source in sources:
         try:
-            found.append(call())
+            found.append(make(source))
         except ConfigError as error:
             problems.update(dict.fromkeys(error.problems))
-            if len(problems) > MAX_PROBLEMS:
-                first = list(problems)[:MAX_PROBLEMS]
-                rest = Problem(first[-1].source, f"and more; these are the first {MAX_PROBLEMS} problems")
-                raise ConfigError([*first, rest]) from None
+        if len(problems) > MAX_PROBLEMS:
+            first = list(problems)[:MAX_PROBLEMS]
+            rest = Problem(first[-1].source, f"and more; these are the first {MAX_PROBLEMS} problems")
+            raise ConfigError([*first, rest])
     if problems:
         raise ConfigError(list(problems))
     return found

@@ -154,6 +154,17 @@ def mapping_of(rules: Mapping[str, Rule], needed: Sequence[str] = (), owner: str
     return Rule(check, {"type": "object", "properties": properties, **required, "additionalProperties": False})
 
 
+def named(what: str, check: Callable[[str, Any], Any], schema: Schema) -> Rule:
+    """Return the rule for a mapping that is not empty, whose values `check` takes together with their keys."""
+
+    def check_all(value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict) or not value:
+            raise BadValueError(f"must hold {what}, got {quoted(value)}")
+        return check_each(value, check)
+
+    return Rule(check_all, {"type": "object", "minProperties": 1, "additionalProperties": schema})
+
+
 def described(rule: Rule, about: str) -> Rule:
     """Return the same rule, with its meaning in its schema."""
     return Rule(rule.check, {**rule.schema, "description": about})

@@ -10,7 +10,8 @@ from __future__ import annotations
 import copy
 import os
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import Any, NoReturn
 
@@ -30,11 +31,16 @@ MAX_VALUES = 50_000
 
 @dataclass(frozen=True)
 class Place:
-    """Where something was written: a file with line and column (from 1), or a flag without them."""
+    """Where a value was written: a file with line and column (from 1), or a flag without them.
+
+    `key` is the place of the value's key, and `parts` holds the places of what is inside it.
+    """
 
     source: str
     line: int | None = None
     column: int | None = None
+    key: Place | None = field(default=None, compare=False)
+    parts: Mapping[str | int, Place] = field(default_factory=dict, compare=False, repr=False)
 
     def problem(self, message: str) -> Problem:
         """Return a problem at this place."""
@@ -43,59 +49,55 @@ class Place:
 
 @dataclass
 class Document:
-    """The values of one file, the place of each key and value, and the problems found so far."""
+    """The values of one file, where they were written, and the problems found so far."""
 
     source: str
-    values: dict[str, Any] = field(default_factory=dict)
-    places: dict[Path, Place] = field(default_factory=dict)
-    key_places: dict[Path, Place] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
+    root: Place | None = None
     problems: list[Problem] = field(default_factory=list)
 
     def place(self, path: Path, *, at_key: bool = False) -> Place:
         """Return the place of the value (or key) at `path`, or of the nearest value that encloses it."""
-        if at_key and path in self.key_places:
-            return self.key_places[path]
-        around = (path[:length] for length in range(len(path), -1, -1))
-        return next((self.places[p] for p in around if p in self.places), Place(self.source))
+        found = self.root or Place(self.source)
+        for step in path:
+            if step not in found.parts:
+                return found
+            found = found.parts[step]
+        return found.key or found if at_key else found
 
     def put(self, path: Path, value: Any, place: Place) -> None:
         """Set the value at `path`, written at `place`; create missing mappings on the way."""
-        parent = self.values
-        for depth, key in enumerate(path[:-1], 1):
-            if not isinstance(parent.get(str(key)), dict):
-                parent[str(key)] = {}
-                self._wrote(path[:depth], place)
-            parent = parent[str(key)]
-        parent[str(path[-1])] = value
-        self._wrote(path, place)
+        self.values, self.root = _with(self.values, self.place(()), path, value, place)
 
-    def _wrote(self, path: Path, place: Place) -> None:
-        for table in (self.places, self.key_places):
-            for old in [p for p in table if p[: len(path)] == path]:
-                del table[old]
-        self.places[path] = place
+
+def _with(
+    values: Mapping[str, Any], place: Place, path: Path, value: Any, written: Place
+) -> tuple[dict[str, Any], Place]:
+    """Return copies of `values` and their `place` in which `path` leads to `value`."""
+    key, *deeper = path
+    if deeper:
+        inner, around = values.get(str(key)), place.parts.get(key, replace(place, parts={}))
+        if not isinstance(inner, Mapping):
+            inner, around = {}, replace(written, parts={}, key=None)
+        value, written = _with(inner, around, tuple(deeper), value, written)
+    return {**values, str(key): value}, replace(place, parts={**place.parts, key: written})
 
 
 def read(path: str | FilePath) -> Document:
     """Return what the YAML file `path` holds; raises ConfigError with every problem in its form."""
     source = readable(str(path))
-    return parse(_decoded(_bytes(FilePath(path), source), source), source)
+    return parse(_text(FilePath(path), source), source)
 
 
 def parse(text: str, source: str) -> Document:
     """Return the mapping that `text` holds; raises ConfigError with every problem in its form."""
-    _check_characters(text, source)
-    composer = _Composer(text, source)
-    root = composer.root()
-    if root is None:
+    values, place = _contents(text, source)
+    if values is None:
         raise ConfigError([Problem(source, "is empty; a config has keys such as `activation: relu`")])
-    if not isinstance(root, yaml.MappingNode):
-        kind = "a list" if isinstance(root, yaml.SequenceNode) else "a single value"
-        place = composer.place(root.start_mark)
+    if not isinstance(values, dict):
+        kind = "a list" if isinstance(values, list) else "a single value"
         raise ConfigError([place.problem(f"holds {kind}, must hold keys such as `activation: relu`")])
-    document = Document(source)
-    document.values = _Expansion(composer, document).value(root, ())
-    return document
+    return Document(source, values, place)
 
 
 def parse_value(text: str, source: str) -> Any:
@@ -103,33 +105,45 @@ def parse_value(text: str, source: str) -> Any:
 
     Raises ConfigError without lines and columns.
     """
-    _check_characters(text, source, in_lines=False)
-    composer = _Composer(text, source, in_lines=False)
-    root = composer.root()
-    return None if root is None else _Expansion(composer, Document(source)).value(root, ())
+    return _contents(text, source, in_lines=False)[0]
 
 
 _CONTROL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _BOMS = {"UTF-32": (b"\xff\xfe\0\0", b"\0\0\xfe\xff"), "UTF-16": (b"\xff\xfe", b"\xfe\xff")}
 
 
-def _bytes(path: FilePath, source: str) -> bytes:
+def _text(path: FilePath, source: str) -> str:
+    """Return the text of a file; raises ConfigError if it cannot be read, is too large or is not UTF-8."""
+    place = Place(source)
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
+        encoding = _other_encoding(raw)
+        if len(raw) > MAX_BYTES:
+            message = f"is larger than {MAX_BYTES:,} bytes; is it a config?"
+        elif encoding:
+            message = f"is {encoding} text; save it as UTF-8"
+        else:
+            return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        found, before = error.object[error.start], error.object[: error.start].decode()
+        message = f"byte 0x{found:02X} is not UTF-8; is it Latin-1? Save the file as UTF-8"
+        place = Place(source, *_end(before))
     except FileNotFoundError:
         message = f"no such file{_nearest_file(path)}"
     except IsADirectoryError:
         message = "is a folder; give a YAML file in it"
     except OSError as error:
         message = f"cannot be read: {error.strerror or error}"
-    except ValueError as error:  # a NUL in the path
-        message = f"is no path: {error}"
-    else:
-        if len(raw) <= MAX_BYTES:
-            return raw
-        message = f"is larger than {MAX_BYTES:,} bytes; is it a config?"
-    raise ConfigError([Problem(source, message)])
+    except ValueError as error:
+        message = f"is not a path: {error}"  # it has a NUL character
+    raise ConfigError([place.problem(message)])
+
+
+def _other_encoding(raw: bytes) -> str | None:
+    half_is_zero = max(raw[::2].count(0), raw[1::2].count(0)) * 4 > len(raw)  # plain English in UTF-16
+    marked = next((name for name, marks in _BOMS.items() if raw.startswith(marks)), None)
+    return marked or ("UTF-16" if half_is_zero else None)
 
 
 def _nearest_file(path: FilePath) -> str:
@@ -141,31 +155,19 @@ def _nearest_file(path: FilePath) -> str:
     return readable(suggestion(path.name, names))
 
 
-def _decoded(raw: bytes, source: str) -> str:
-    encoding = next((name for name, marks in _BOMS.items() if raw.startswith(marks)), None)
-    if encoding is None and max(raw[::2].count(0), raw[1::2].count(0)) * 4 > len(raw):
-        encoding = "UTF-16"  # every second byte of plain English is 0
-    if encoding:
-        raise ConfigError([Problem(source, f"is {encoding} text; save it as UTF-8")])
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        message = f"byte 0x{raw[error.start]:02X} is not UTF-8; is it Latin-1? Save the file as UTF-8"
-        raise ConfigError([Problem(source, message, *_end(raw[: error.start].decode("utf-8-sig")))]) from None
-
-
-def _check_characters(text: str, source: str, *, in_lines: bool = True) -> None:
-    """Raise ConfigError at the first control character (or lone surrogate) in `text`."""
-    if found := _CONTROL.search(text):
-        hint = "is it a text file?" if found[0] == "\0" else "in double quotes it can be written as an escape"
-        message = f"a control character (U+{ord(found[0]):04X}); {hint}"
-        raise ConfigError([Problem(source, message, *(_end(text[: found.start()]) if in_lines else ()))])
-
-
 def _end(text: str) -> tuple[int, int]:
     """Return line and column (from 1) of what follows `text`."""
     lines = re.split(r"\r\n|\r|\n", text)
     return len(lines), len(lines[-1]) + 1
+
+
+def _contents(text: str, source: str, *, in_lines: bool = True) -> tuple[Any, Place]:
+    """Return the value in `text`, None if it is empty, and its place; raises ConfigError with every problem."""
+    if found := _CONTROL.search(text):
+        place = Place(source, *(_end(text[: found.start()]) if in_lines else ()))
+        hint = "is it a text file?" if found[0] == "\0" else "in double quotes it can be written as an escape"
+        raise ConfigError([place.problem(f"a control character (U+{ord(found[0]):04X}); {hint}")])
+    return _Composer(text, source, in_lines=in_lines).contents()
 
 
 class _Composer(yaml.SafeLoader):
@@ -174,7 +176,7 @@ class _Composer(yaml.SafeLoader):
     The node of a plain scalar holds the scalar's meaning as its value.
     """
 
-    def __init__(self, text: str, source: str, *, in_lines: bool = True) -> None:
+    def __init__(self, text: str, source: str, *, in_lines: bool) -> None:
         super().__init__(text)
         self._source, self._in_lines = source, in_lines
         self._problems: list[Problem] = []
@@ -182,37 +184,54 @@ class _Composer(yaml.SafeLoader):
         self._levels: list[dict[str, yaml.Mark]] = []  # the keys so far of each open mapping (or list: none)
         self._count = 0
 
-    def place(self, mark: yaml.Mark) -> Place:
-        """Return the place of one of PyYAML's marks."""
-        return Place(self._source, mark.line + 1, mark.column + 1) if self._in_lines else Place(self._source)
-
-    def root(self) -> yaml.Node | None:
-        """Return the root node, or None if there is none; raises ConfigError with every problem found."""
+    def contents(self) -> tuple[Any, Place]:
+        """Return the value and its place, with aliases expanded; raises ConfigError with every problem found."""
         root = None
         try:
             root = self.get_single_node()
         except yaml.MarkedYAMLError as error:
             self._report(*syntax_problem(error))
         except (ValueError, OverflowError):  # PyYAML does not check the numbers in \U escapes and %YAML
-            self._report("an escape or a version that is no valid number", self.get_mark())
+            self._report("an escape or a version that is not a valid number", self.get_mark())
         if self._problems:
             raise ConfigError(self._problems)
-        return None if root is None or root.value is None else root
+        self._count = 0
+        return (None, Place(self._source)) if root is None else self._expanded(root)
+
+    def _expanded(self, node: yaml.Node, depth: int = 0) -> tuple[Any, Place]:
+        """Return the value of `node` and its place. Each alias becomes a copy, so copies count."""
+        self._check_size(depth, node.start_mark, " after aliases are expanded")
+        place = self._place(node.start_mark)
+        if not isinstance(node, yaml.CollectionNode):
+            return node.value, place
+        values: dict[str | int, Any] = {}
+        parts: dict[str | int, Place] = {}
+        if isinstance(node, yaml.SequenceNode):
+            for k, item in enumerate(node.value):
+                values[k], parts[k] = self._expanded(item, depth + 1)
+            return list(values.values()), replace(place, parts=parts)
+        for key, item in node.value:
+            values[str(key.value)], part = self._expanded(item, depth + 1)
+            parts[str(key.value)] = replace(part, key=self._place(key.start_mark))
+        return values, replace(place, parts=parts)
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> Any:
         """Compose the next node, within the limits; check it if it is a key of `parent`."""
         event = self.peek_event()  # type: ignore[no-untyped-call]
-        self._count += 1
-        if len(self._levels) > MAX_DEPTH:
-            self._stop(f"lists and mappings are nested more than {MAX_DEPTH} deep", event.start_mark)
-        if self._count > MAX_VALUES:
-            self._stop(f"more than {MAX_VALUES:,} values", event.start_mark)
+        self._check_size(len(self._levels), event.start_mark)
         node = self._target() if isinstance(event, yaml.AliasEvent) else self._composed(parent, index, event)
         if isinstance(parent, yaml.MappingNode) and index is None:
             node = copy.copy(node)
             node.start_mark = event.start_mark  # of the alias, if the key is one
             self._check_key(node)
         return node
+
+    def _check_size(self, depth: int, mark: yaml.Mark, when: str = "") -> None:
+        self._count += 1
+        if depth > MAX_DEPTH:
+            self._stop(f"lists and mappings are nested more than {MAX_DEPTH} deep{when}", mark)
+        if self._count > MAX_VALUES:
+            self._stop(f"more than {MAX_VALUES:,} values{when}", mark)
 
     def _composed(self, parent: yaml.Node | None, index: Any, event: Any) -> Any:
         if event.tag is not None:
@@ -259,39 +278,15 @@ class _Composer(yaml.SafeLoader):
         else:
             earlier[key] = node.start_mark
 
+    def _place(self, mark: yaml.Mark) -> Place:
+        return Place(self._source, mark.line + 1, mark.column + 1) if self._in_lines else Place(self._source)
+
     def _report(self, message: str, mark: yaml.Mark) -> None:
-        self._problems.append(self.place(mark).problem(message))
+        self._problems.append(self._place(mark).problem(message))
 
     def _stop(self, message: str, mark: yaml.Mark) -> NoReturn:
         self._report(message, mark)
         raise ConfigError(self._problems)
-
-
-@dataclass
-class _Expansion:
-    """Turns nodes into values and notes their places. Each alias becomes a copy, so copies count."""
-
-    composer: _Composer
-    document: Document
-    count: int = 0
-
-    def value(self, node: yaml.Node, path: Path) -> Any:
-        """Return the value of `node`, which belongs at `path`; raises ConfigError if there are too many."""
-        place = self.composer.place(node.start_mark)
-        self.count += 1
-        if self.count > MAX_VALUES:
-            raise ConfigError([place.problem(f"more than {MAX_VALUES:,} values after its aliases are expanded")])
-        if len(path) > MAX_DEPTH:
-            message = f"nested more than {MAX_DEPTH} deep after its aliases are expanded"
-            raise ConfigError([place.problem(message)])
-        self.document.places[path] = place
-        if isinstance(node, yaml.SequenceNode):
-            return [self.value(item, (*path, k)) for k, item in enumerate(node.value)]
-        if not isinstance(node, yaml.MappingNode):
-            return node.value
-        for key, _ in node.value:
-            self.document.key_places[*path, key.value] = self.composer.place(key.start_mark)
-        return {str(key.value): self.value(item, (*path, str(key.value))) for key, item in node.value}
 
 
 _MISPLACED = "is the indentation right, or are quotes missing?"
