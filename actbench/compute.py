@@ -17,6 +17,8 @@ from typing import TypeVar
 
 import torch
 
+from actbench.text import plural
+
 T = TypeVar("T")
 U = TypeVar("U")
 
@@ -28,6 +30,17 @@ consists of whole vectors."""
 def usable_threads() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def allowed_threads(asked: int | None, note: Callable[[str], object] = lambda _: None) -> int:
+    """Return how many threads to use: as many as `asked`, or all, but at most one per processor that may be used.
+
+    Fewer than asked for are pointed out through `note`.
+    """
+    most = usable_threads()
+    if asked is not None and asked > most:
+        note(f"--threads {asked}: this process may use {plural(most, 'processor')}; using {plural(most, 'thread')}")
+    return min(asked or most, most)
 
 
 def free_memory() -> int | None:

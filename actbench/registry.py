@@ -53,6 +53,13 @@ class Parameter:
         hint = suggestion(value, self.choices) if isinstance(value, str) else ""
         raise ValueError(f"must be {self.allowed}, got {quoted(value)}{hint}")
 
+    def require(self, value: object) -> Any:
+        """Return `value` in the parameter's type. Raises UsageError that says what is allowed."""
+        try:
+            return self.check(value)
+        except ValueError as error:
+            raise UsageError(f"{self.name} {error}") from None
+
     def _takes_number(self, value: int | float) -> bool:
         if isinstance(self.default, str) and not self.or_number:
             return False
@@ -60,7 +67,7 @@ class Parameter:
             return False
         above = value > self.low if self.low_open else value >= self.low
         below = value < self.high if self.high_open else value <= self.high
-        return math.isfinite(value) and above and below
+        return above and below and math.isfinite(value)  # in this order: huge integers are no floats
 
     @property
     def allowed(self) -> str:
@@ -128,13 +135,7 @@ class Registry(Mapping[str, E]):
         for key in given:
             if key not in known:
                 raise UnknownNameError(f"parameter of {name}", key, known)
-        full: dict[str, Value] = {}
-        for key, parameter in known.items():
-            try:
-                full[key] = parameter.check(given[key]) if key in given else parameter.default
-            except ValueError as error:
-                raise UsageError(f"{key} {error}") from None
-        return full
+        return {key: one.require(given[key]) if key in given else one.default for key, one in known.items()}
 
 
 class LazyModule:

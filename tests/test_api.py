@@ -393,3 +393,19 @@ def test_the_example_in_the_readme_runs(example: str, results: Path, monkeypatch
     monkeypatch.setenv("ACTBENCH_RESULTS", str(results))
     monkeypatch.chdir(ROOT)
     exec(compile(example, "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize("value", [0, -1, 10**6, 10**22, 1.5, True, "2"])
+@pytest.mark.parametrize("option", ["threads", "lanes"])
+def test_an_absurd_number_of_threads_or_lanes_is_refused(option: str, value: Any, results: Path) -> None:
+    with pytest.raises(UsageError, match=f"{option} must be an integer >= 1 and <= 100000, got "):
+        api.train(TINY, seeds=1, results=results, **{option: value})
+    assert not results.exists()
+
+
+@pytest.mark.parametrize("value", [-1, 10**22, 1.5, True, "2"])
+@pytest.mark.parametrize("option", ["epoch", "top"])
+def test_an_absurd_epoch_or_number_of_rows_is_refused(option: str, value: Any, tmp_path: Path) -> None:
+    (tmp_path / "runs.csv").write_text("name,seed,test_accuracy\na,0,0.5\na,1,0.5\n")
+    with pytest.raises(UsageError, match=f"{option} must be an integer >= [01] and <= 100000, got "):
+        api.compare(tmp_path / "runs.csv", **{option: value})

@@ -315,7 +315,7 @@ def test_a_wrong_command_line_exits_with_2_and_a_sentence(
     ("arguments", "told"),
     [
         (["list", "foo"], "'foo' is not one of 'activations', 'inits'"),
-        (["train", "-c", "x.yaml", "--threads", "0"], "must be greater than or equal to 1"),
+        (["train", "-c", "x.yaml", "--threads", "0"], "must be an integer >= 1 and <= 100000, got 0"),
         (["train", "-c", "x.yaml", "--seed", "a"], "Invalid value for '--seed': must be a valid integer"),
         (["plot", "curves", "-o", "x.svg", "--theme", "page"], "'page' is not one of 'light', 'dark'"),
         (["trian"], "Did you mean 'train'?"),
@@ -333,6 +333,58 @@ def test_a_usage_error_says_in_plain_words_what_is_allowed(
     assert "Value error" not in shown.err
     assert "Input should" not in shown.err
     assert shown.out == ""
+
+
+INTEGERS = {
+    "train -c {config}": ("threads", "lanes", "seed", "seeds"),
+    "sweep -c {config} -g lr=0.1": ("threads", "lanes", "seed", "seeds"),
+    "claims 1 --dry-run": ("threads", "lanes", "seeds"),
+    "reproduce x": ("threads",),
+    "compare {runs}": ("epoch", "top"),
+    "pivot lr seed {runs}": ("epoch",),
+    "cost relu": ("threads", "rounds"),
+}
+
+
+@pytest.mark.parametrize("value", [-1, 10**22, "9" * 401, "1.5", "1e3", "", "٣", "0x10"])
+@pytest.mark.parametrize(("command", "option"), [(c, option) for c, options in INTEGERS.items() for option in options])
+def test_an_absurd_integer_is_refused_with_the_range_that_is_allowed(
+    command: str, option: str, value: object, config: Path, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (config.parent / "runs.csv").write_text("name,seed,lr,test_accuracy\na,0,0.1,0.5\na,1,0.1,0.5\n")
+    filled = command.format(config=config, runs=config.parent / "runs.csv").split()
+    code = run(*filled, f"--{option}", value)
+    err = capsys.readouterr().err
+    assert not results.exists()
+    if value == "٣" and code == 0:
+        return  # a three, in the digits of another script
+    assert code == 2
+    assert f"--{option}" in err
+    assert re.search(r"must be an? (valid )?(integer|list)|is too long", err)
+    assert "Traceback" not in err
+
+
+def test_every_option_that_takes_an_integer_is_tested_with_absurd_ones() -> None:
+    tested = {(command.split()[0], option) for command, options in INTEGERS.items() for option in options}
+    taken = {
+        (name, option.name)
+        for name, command in all_commands().items()
+        for option in command.params
+        if option.type_descriptor.annotation is int
+    }
+    assert taken
+    assert taken <= tested
+
+
+@pytest.mark.parametrize("threads", [2, 32_768, 99_999])
+def test_threads_are_limited_to_the_processors_and_a_note_says_so(
+    threads: int, config: Path, results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(compute, "usable_threads", lambda: 1)
+    for command in (["train", "-c", config, "--results", results], ["cost", "relu", "--rounds", "2"]):
+        assert run(*command, "--threads", threads) == 0
+        err = capsys.readouterr().err
+        assert err.count(f"--threads {threads}: this process may use 1 processor; using 1 thread") == 1
 
 
 def all_commands() -> dict[str, Any]:

@@ -36,7 +36,10 @@ def compare(
         float | None,
         typer.Option("--equivalence", metavar="M", help="Margin within which two variants count as equivalent."),
     ] = None,
-    top: Annotated[int | None, typer.Option("--top", metavar="N", min=1, help="Show only the first N rows.")] = None,
+    top: Annotated[
+        int | None,
+        typer.Option("--top", metavar="N", callback=options.within(comparison.TOP), help="Show only the first N rows."),
+    ] = None,
     only_changed: Annotated[
         bool, typer.Option("--only-changed", help="Hide columns in which all values are the same.")
     ] = False,

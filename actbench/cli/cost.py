@@ -10,11 +10,15 @@ import typer
 from actbench.activations import ACTIVATIONS
 from actbench.cli import options
 from actbench.cli.console import streams
+from actbench.registry import Parameter
+from actbench.sweeps.plan import THREADS
 from actbench.tables import Column
 from actbench.text import plural
 
 if TYPE_CHECKING:
     from actbench.cost import Cost
+
+_ROUNDS = Parameter("rounds", 10, "interleaved rounds", low=2, high=10_000)
 
 
 def cost(
@@ -26,13 +30,16 @@ def cost(
         typer.Option(
             "--threads",
             metavar="N",
-            min=1,
+            callback=options.within(THREADS),
             help="Threads for the matrix products of the training step. An activation itself takes one thread.",
         ),
     ] = 1,
     elements: Annotated[str, typer.Option("--elements", metavar="BATCHxWIDTH", help="Elements per call.")] = "64x512",
     rounds: Annotated[
-        int, typer.Option("--rounds", metavar="N", min=2, max=10_000, help="Number of interleaved rounds.")
+        int,
+        typer.Option(
+            "--rounds", metavar="N", callback=options.within(_ROUNDS), help="Number of interleaved rounds, at least 2."
+        ),
     ] = 10,
     output: options.Format = "table",
     quiet: options.Quiet = False,
@@ -47,12 +54,14 @@ def cost(
     names = list(dict.fromkeys(["relu", *(activations or ACTIVATIONS)]))
     for name in names:
         ACTIVATIONS[name]  # refuses an unknown name before torch is imported
-    from actbench import cost
+    from actbench import compute, cost
 
     size = cost.Elements.parse(elements)
     to = streams()
+    threads = compute.allowed_threads(threads, to.note)
     if not quiet:
-        to.note(f"timing {len(names)} activations in {rounds} rounds; other programs on this machine disturb the times")
+        what = f"{plural(len(names), 'activation')} in {rounds} rounds"
+        to.note(f"timing {what}; other programs on this machine disturb the times")
     costs = cost.measure(names, size, threads=threads, rounds=rounds)
     if output == "json":
         settings = {"threads": threads, "elements": str(size), "rounds": rounds, "device": "cpu"}

@@ -6,14 +6,17 @@ check and Tab candidates come along.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from actbench.cli import completion
+from actbench.comparison import EPOCH
 from actbench.errors import UsageError, suggestion
+from actbench.registry import Parameter
+from actbench.sweeps.plan import LANES, THREADS
 from actbench.tables import FORMATS
 
 # --- what to train ---------------------------------------------------------------------------------------------
@@ -41,6 +44,20 @@ Changes = Annotated[
 Seeds = Annotated[
     str | None, typer.Option("--seeds", metavar="N|A,B,...", help="Number of seeds (0 to N-1), or a list of seeds.")
 ]
+
+
+def within(limits: Parameter) -> Callable[[int | None], int | None]:
+    """Return the callback of an option that takes only what `limits` allows."""
+
+    def check(value: int | None) -> int | None:
+        try:
+            return value if value is None else int(limits.check(value))
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+
+    return check
+
+
 Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Train only this seed.")]
 Force = Annotated[bool, typer.Option("--force", help="Train finished runs again and replace them.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be trained and how long it may take.")]
@@ -59,11 +76,15 @@ Device = Annotated[
 Threads = Annotated[
     int | None,
     typer.Option(
-        "--threads", metavar="N", min=1, help="Runs that train at once on the CPU. Results do not depend on it."
+        "--threads",
+        metavar="N",
+        callback=within(THREADS),
+        help="Runs that train at once on the CPU. Results do not depend on it.",
     ),
 ]
 Lanes = Annotated[
-    int | None, typer.Option("--lanes", metavar="N", min=1, help="Maximum number of runs in a lane group.")
+    int | None,
+    typer.Option("--lanes", metavar="N", callback=within(LANES), help="Maximum number of runs in a lane group."),
 ]
 ExecutorName = Literal["local", "ray"]
 Executor = Annotated[
@@ -150,7 +171,10 @@ Metrics = Annotated[
         autocompletion=completion.metric,
     ),
 ]
-Epoch = Annotated[int | None, typer.Option("--epoch", metavar="N", min=0, help="Use the metrics after this epoch.")]
+Epoch = Annotated[
+    int | None,
+    typer.Option("--epoch", metavar="N", callback=within(EPOCH), help="Use the metrics after this epoch."),
+]
 Tune = Annotated[
     str | None,
     typer.Option(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from actbench.comparison.compare import (
     EXTRAS,
+    TOP,
     Comparison,
     choose_baseline,
     compare,
@@ -14,9 +15,9 @@ from actbench.comparison.compare import (
     unproven,
 )
 from actbench.comparison.pivot import Pivot, pivot
-from actbench.comparison.rows import ComparisonRow, Result
+from actbench.comparison.rows import EPOCH, ComparisonRow, Result
 
 __all__ = [
-    "EXTRAS", "Comparison", "ComparisonRow", "Pivot", "Result", "choose_baseline", "compare", "failing", "pivot",
-    "unproven",
+    "EPOCH", "EXTRAS", "TOP", "Comparison", "ComparisonRow", "Pivot", "Result", "choose_baseline", "compare", "failing",
+    "pivot", "unproven",
 ]  # fmt: skip

@@ -21,9 +21,11 @@ from actbench.comparison.quantities import Curve, Quantity, number, quantity
 from actbench.comparison.rows import ComparisonRow, RowMaker
 from actbench.errors import UnknownNameError, UsageError
 from actbench.metrics import METRICS
+from actbench.registry import Parameter
 from actbench.store.csv import Row
 from actbench.text import comma_list, value_text
 
+TOP = Parameter("top", 1, "rows to keep", low=1, high=100_000)
 EXTRAS = ("dead_ratio", "wall_s")
 """Shown beside the metrics asked for, with a mean and an interval but no comparison."""
 
@@ -73,6 +75,8 @@ def compare(
     """
     if equivalence is not None and not 0 < equivalence < math.inf:
         raise UsageError(f"--equivalence must be a number > 0, got {equivalence:g}")
+    if top is not None:
+        TOP.require(top)
     maker = RowMaker(rows, by, metrics, filter=filter, epoch=epoch, curve=curve, tune=tune, alpha=alpha)
     grouping, asked, texts = maker.grouping, maker.asked, maker.footnotes
     extras = _extras(maker)

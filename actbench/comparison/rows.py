@@ -13,9 +13,12 @@ from actbench.comparison.quantities import Curve, Quantity, number, quantities
 from actbench.comparison.tuning import tuned
 from actbench.config import SETTINGS
 from actbench.errors import UsageError
+from actbench.registry import Parameter
 from actbench.store.csv import Row
 from actbench.store.run import ENVIRONMENT
 from actbench.text import comma_list, value_text
+
+EPOCH = Parameter("epoch", 0, "epoch after which runs are compared", low=0, high=100_000)
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,8 @@ class RowMaker:
         if tune is not None:
             self.kept, self.footnotes = tuned(self.kept, by, tune)
         self.grouping, self.columns = group_runs(self.kept, by), columns_of(self.kept)
+        if epoch is not None:
+            EPOCH.require(epoch)
         self.asked = quantities(metrics, self.columns, epoch)
         self.epoch, self.alpha = epoch, alpha
         self.samples = Samples(curve, tuple(self.grouping.mixed), alpha)

@@ -12,8 +12,12 @@ from typing import Any, Literal, NamedTuple
 import actbench
 from actbench.config import Run
 from actbench.errors import DeviceError
+from actbench.registry import Parameter
 from actbench.store import Store, StoredRun
 from actbench.text import plural
+
+THREADS = Parameter("threads", 1, "threads that train", low=1, high=100_000)
+LANES = Parameter("lanes", 16, "most runs in a lane group", low=1, high=100_000)
 
 _CPU_LANES = 16
 _TASK_THREADS = 4  # the threads of one process share an interpreter, and many would wait for each other
@@ -22,7 +26,7 @@ _TASK_CUDA_LANES = 128  # the memory of a node's GPU is unknown here; if it is t
 
 @dataclass(frozen=True)
 class Options:
-    """Where and how to train. Nothing here changes the result of a run."""
+    """Where and how to train. Nothing here changes the result of a run. Raises UsageError for absurd numbers."""
 
     threads: int | None = None
     lanes: int | None = None
@@ -34,6 +38,11 @@ class Options:
     executor: Literal["local", "ray"] = "local"
     ray_address: str | None = None
     tf32: bool = False
+
+    def __post_init__(self) -> None:
+        for limit, value in ((THREADS, self.threads), (LANES, self.lanes)):
+            if value is not None:
+                limit.require(value)
 
 
 @dataclass(frozen=True)

@@ -77,8 +77,11 @@ def train_here(runs: Sequence[Run], recorder: RunRecorder) -> list[Run]:
 
     options = recorder.options
     engine.configure(tf32=options.tf32)
-    if not (recorder.report.trained or recorder.report.failed) and any(run.variant.device == "auto" for run in runs):
-        recorder.on_note(f"training on {engine.pick_device('auto')} (device: auto)")
+    threads = threads_of(options)
+    if not (recorder.report.trained or recorder.report.failed):
+        threads_of(options, recorder.on_note)
+        if any(run.variant.device == "auto" for run in runs):
+            recorder.on_note(f"training on {engine.pick_device('auto')} (device: auto)")
     held: list[Run] = []
     for device, group in local_groups(runs, options):
         if recorder.should_stop():
@@ -91,7 +94,7 @@ def train_here(runs: Sequence[Run], recorder: RunRecorder) -> list[Run]:
                     ours,
                     recorder.datasets[ours[0].variant.dataset],
                     device=device,
-                    threads=threads_of(options),
+                    threads=threads,
                     checkpoints=recorder.checkpoints(ours),
                     events=recorder,
                     stop=recorder.should_stop,
@@ -100,11 +103,11 @@ def train_here(runs: Sequence[Run], recorder: RunRecorder) -> list[Run]:
     return held
 
 
-def threads_of(options: Options) -> int:
-    """Return how many threads train in this process."""
+def threads_of(options: Options, note: Callable[[str], object] = lambda _: None) -> int:
+    """Return how many threads train in this process; if they are fewer than asked for, say so through `note`."""
     from actbench import compute
 
-    return options.threads or compute.usable_threads()
+    return compute.allowed_threads(options.threads, note)
 
 
 def local_groups(runs: Sequence[Run], options: Options) -> Iterator[tuple[torch.device, list[Run]]]:
