@@ -166,7 +166,7 @@ def test_a_server_that_hangs_is_abandoned_after_the_time_out_for_all_files(
 def test_a_server_that_sends_single_bytes_is_abandoned_too(
     tmp_path: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ACTBENCH_TIMEOUT", "0.5")
+    monkeypatch.setattr(transfer, "GRACE", 0.02)
     with (
         serving(files, idx_server.trickling) as server,
         pytest.raises(DataError, match=r"sent only \d+ bytes in"),

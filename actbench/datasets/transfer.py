@@ -25,8 +25,9 @@ from actbench.datasets.idx import MAX_BYTES
 from actbench.text import duration, readable
 
 SLOWEST = 10_000
-"""Bytes per second: a mirror that sends less on average is abandoned, after a grace of three time-outs."""
-_GRACE = 3
+"""Bytes per second: a mirror that sends less on average is abandoned after a time of grace."""
+GRACE = 3
+"""The time of grace, in time-outs."""
 _CHUNK = 64 * 1024
 _MAX_REASON = 200
 
@@ -54,9 +55,9 @@ class Limit:
 def receive(url: str, out: BinaryIO, timeout: float, limit: Limit, progress: Callable[[int, int | None], None]) -> str:
     """Write what `url` serves to `out`, and return its MD5 in hex.
 
-    The server must send something every `timeout` seconds, SLOWEST bytes per second on average, and everything within
-    `limit`. `progress(bytes_done, bytes_total or None)` is called after each chunk. Anything that the server or the
-    network does wrong is a MirrorError; an error of `out` is an OSError.
+    The server must send something every `timeout` seconds, SLOWEST bytes per second on average after GRACE time-outs,
+    and everything within `limit`. `progress(bytes_done, bytes_total or None)` is called after each chunk. Anything that
+    the server or the network does wrong is a MirrorError; an error of `out` is an OSError.
     """
     digest = hashlib.md5(usedforsecurity=False)
     with _Watchdog(timeout, limit) as watchdog:
@@ -91,7 +92,7 @@ class _Watchdog:
 
     def __init__(self, timeout: float, limit: Limit) -> None:
         self.done = 0  # bytes of the file
-        self._grace, self._limit = _GRACE * timeout, limit
+        self._grace, self._limit = GRACE * timeout, limit
         self._start = time.monotonic()
         self._late = False
         self._socket: socket.socket | None = None
