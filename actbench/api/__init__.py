@@ -63,7 +63,7 @@ def train(
     """
     changes = _changes(set, seeds, device)
     variants = config.collect(lambda source: config.check(_document(source, changes)), _sources(configs))
-    folder = Path(data_dir) if data_dir is not None else None
+    folder = _path(data_dir, "data_dir") if data_dir is not None else None
     how = sweeps.Options(threads, lanes, folder, offline, None, force, False, executor, ray_address)
     return _run(variants, how, results, track, quiet=quiet)
 
@@ -96,7 +96,7 @@ def sweep(
     """
     changes, columns = _changes(set, seeds, device), [*_columns("grid", grid), *_columns("zip", zip)]
     expanded = config.collect(lambda source: config.expand(_document(source, changes), columns), _sources(configs))
-    folder = Path(data_dir) if data_dir is not None else None
+    folder = _path(data_dir, "data_dir") if data_dir is not None else None
     how = sweeps.Options(threads, lanes, folder, offline, None, force, False, executor, ray_address)
     return _run(list(itertools.chain(*expanded)), how, results, track, quiet=quiet)
 
@@ -229,7 +229,16 @@ def _rows_in(results: Any) -> tuple[list[Row], Curve]:
 
 
 def _results_folder(given: FilePath | None) -> Path:
-    return Path(given if given is not None else os.environ.get("ACTBENCH_RESULTS") or "results")
+    if given is not None:
+        return _path(given, "results")
+    return Path(os.environ.get("ACTBENCH_RESULTS") or "results")
+
+
+def _path(given: FilePath, what: str) -> Path:
+    """Refuse an empty text, which `Path` would take for the current folder."""
+    if not os.fspath(given):
+        raise UsageError(f"{what} is empty; give a path, or leave it out")
+    return Path(given)
 
 
 def _to_stderr(text: str) -> None:

@@ -45,7 +45,7 @@ def run_claims(
     output: options.Format = "table",
     folder: Annotated[
         Path | None,
-        typer.Option("--claims", metavar="DIR", help="Folder of claim files. Default: built-in."),
+        typer.Option("--claims", metavar="DIR", help="Folder of claim files. Default: built-in.", parser=options.path),
     ] = None,
     results: options.Results = options.RESULTS,
     data_dir: options.DataDir = None,

@@ -19,6 +19,14 @@ from actbench.registry import Parameter
 from actbench.sweeps.plan import LANES, THREADS
 from actbench.tables import FORMATS
 
+
+def path(text: str | Path) -> Path:
+    """Refuse an empty text, which `Path` would take for the current folder, as in `--results "$UNSET"`."""
+    if not str(text):
+        raise typer.BadParameter("is empty; give a path")
+    return Path(text)
+
+
 # --- what to train ---------------------------------------------------------------------------------------------
 
 Configs = Annotated[
@@ -28,6 +36,7 @@ Configs = Annotated[
         "-c",
         metavar="FILE|NAME",
         help="Config file, or the name of a built-in config (repeatable).",
+        parser=path,
         autocompletion=completion.config_file,
     ),
 ]
@@ -118,7 +127,10 @@ Track = Annotated[
 
 RESULTS = Path("results")
 
-Results = Annotated[Path, typer.Option("--results", metavar="DIR", envvar="ACTBENCH_RESULTS", help="Results folder.")]
+Results = Annotated[
+    Path,
+    typer.Option("--results", metavar="DIR", envvar="ACTBENCH_RESULTS", help="Results folder.", parser=path),
+]
 DataDir = Annotated[
     Path | None,
     typer.Option(
@@ -126,6 +138,7 @@ DataDir = Annotated[
         metavar="DIR",
         envvar="ACTBENCH_DATA_DIR",
         help="Datasets folder; may already contain MNIST/raw. Default: the platform's cache folder.",
+        parser=path,
     ),
 ]
 Offline = Annotated[bool, typer.Option("--offline", help="Do not use the network.")]

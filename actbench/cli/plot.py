@@ -44,9 +44,9 @@ def _writable(output: Path) -> Path:
         figures.check_ending(output.suffix)
     except UsageError as error:
         raise UsageError(f"-o {name}: {error}") from None
-    if output.is_dir():
+    if files.is_folder(output):
         raise UsageError(f"-o {name}: this is a folder; name a file in it")
-    if not output.parent.is_dir():
+    if not files.is_folder(output.parent):
         raise UsageError(f"-o {name}: folder {readable(str(output.parent))} does not exist; create it first")
     return output
 
@@ -54,7 +54,12 @@ def _writable(output: Path) -> Path:
 Output = Annotated[
     Path,
     typer.Option(
-        "--output", "-o", metavar="FILE", help="Picture to write: .svg, .png, .pdf or .html.", callback=_writable
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Picture to write: .svg, .png, .pdf or .html.",
+        parser=options.path,
+        callback=_writable,
     ),
 ]
 Paths = Annotated[
@@ -244,7 +249,7 @@ def _with_run_ids(paths: Sequence[str] | None, results: Path) -> list[str]:
 
 
 def _run_folders(path: str, results: Path) -> list[str]:
-    if Path(path).exists() or "/" in path or any(sign in path for sign in "*?["):
+    if files.exists(path) or "/" in path or any(sign in path for sign in "*?["):
         return [path]
     return sorted(str(found.parent) for found in results.glob(f"{glob.escape(path)}*/{RESULT}")) or [path]
 

@@ -20,9 +20,9 @@ def report(
     paths: Annotated[
         list[str] | None, typer.Argument(metavar="PATH", help="Results folders, run folders or globs.")
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.html", help="Page to write.")] = Path(
-        "report.html"
-    ),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE.html", help="Page to write.", parser=options.path)
+    ] = Path("report.html"),
     by: options.By = None,
     baseline: options.Baseline = None,
     metric: options.Metrics = "test_accuracy",
@@ -36,7 +36,7 @@ def report(
     """
     if output.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"--output {output}: the report is an HTML page; name a file that ends in .html")
-    if not output.parent.is_dir():
+    if not files.is_folder(output.parent):
         raise UsageError(f"--output {output}: folder {output.parent} does not exist; create it first")
     from actbench import report as pages  # slow to import: not needed to find a mistake in the options
     from actbench.claims.writeup import stored_verdicts
@@ -54,7 +54,7 @@ def report(
         filter=condition,
         claims=[row for folder in _with_claims(paths or [], results) for row in stored_verdicts(Store(folder))],
     )
-    with files.explained("write", output):
+    with files.explained("write", output, "-o"):
         files.write_bytes(output, pages.render(page).encode())
     to.note(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB): {plural(len(runs), 'run')}")
 

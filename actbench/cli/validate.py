@@ -17,7 +17,12 @@ from actbench.text import plural, readable
 def validate(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE", help="Config and sweep files.", autocompletion=completion.config_file),
+        typer.Argument(
+            metavar="FILE",
+            help="Config and sweep files.",
+            parser=options.path,
+            autocompletion=completion.config_file,
+        ),
     ],
     changes: options.Changes = None,
 ) -> None:

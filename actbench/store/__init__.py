@@ -50,7 +50,7 @@ class Store:
         Raises StoreError if it cannot be written or has fewer than `need_bytes` free.
         """
         running = self.root / RUNNING
-        if self.root.exists() and not self.root.is_dir():
+        if files.exists(self.root) and not files.is_folder(self.root):
             raise StoreError(f"{self.root} is a file, not a folder; choose a folder with --results")
         with files.explained("create", running):
             self.root.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ class Store:
         if isinstance(stored, StoredRun) and is_result(stored):
             return stored.status
         claim = self.root / RUNNING / run_id
-        if claim.is_dir():
+        if files.is_folder(claim):
             return "running" if files.is_locked(claim / LOCK) else "interrupted"
         if isinstance(stored, StoredProblem):
             return "newer" if stored.kind == "newer" else "damaged"
@@ -153,7 +153,7 @@ class Store:
             self.note(str(error))
 
     def _read_all(self) -> Iterator[StoredRun | StoredProblem]:
-        if not self.root.is_dir():
+        if not files.is_folder(self.root):
             raise StoreError(
                 f"{self.root} is not a folder; train something first, or choose another folder with --results"
             )
@@ -204,7 +204,9 @@ def _read_settled(folder: Path) -> StoredRun | StoredProblem | None:
     for _ in range(10):
         before = _inode(folder)
         found = read_run(folder)
-        if isinstance(found, StoredRun) or (before is not None and before == _inode(folder)):
+        if isinstance(found, StoredRun) or found.kind == "unreadable":
+            return found
+        if before is not None and before == _inode(folder):
             return found
         time.sleep(0.001)
     return None

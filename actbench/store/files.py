@@ -33,24 +33,63 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK
 _TAKEN = {errno.ENOTEMPTY, errno.EEXIST}
 _HELD = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES}
 _UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
-_ADVICE = {
-    **dict.fromkeys(
-        (errno.ENOSPC, errno.EDQUOT), "free some space and run the same command again; finished runs are kept"
-    ),
-    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "choose a writable folder with --results"),
-    errno.ENOENT: "was it deleted or moved?",
-}
+_ABSENT = (FileNotFoundError, NotADirectoryError)
 
 
 @contextlib.contextmanager
-def explained(action: str, path: Path) -> Iterator[None]:
-    """Turn an OSError into a StoreError that says what failed, on which path, why, and what to do next."""
+def explained(action: str, path: Path, option: str = "--results") -> Iterator[None]:
+    """Turn an OSError into a StoreError that says what failed, on which path, why, and what to do next.
+
+    option: the flag that chooses another path.
+    """
     try:
         yield
     except OSError as error:
-        advice = _ADVICE.get(error.errno or 0)
+        advice = _advice(error, action, path, option)
         reason = f"{error.strerror or error}{f' ({advice})' if advice else ''}"
         raise StoreError(f"cannot {action} {path}: {reason}") from error
+
+
+def _advice(error: OSError, action: str, path: Path, option: str) -> str | None:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "free some space and run the same command again; finished runs are kept"
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        if closed := _closed_folder(path):
+            return f"you may not enter {closed}; change its permissions, or choose another folder with {option}"
+        if action == "read":
+            return f"change its permissions, or choose another folder with {option}"
+        return f"choose a writable folder with {option}"
+    return "was it deleted or moved?" if error.errno == errno.ENOENT else None
+
+
+def _closed_folder(path: Path) -> Path | None:
+    """Return the first folder on the way to `path` that this user may not enter."""
+    for folder in (*reversed(path.absolute().parents), path.absolute()):
+        try:
+            os.stat(f"{folder}/.")  # noqa: PTH116 - Path would drop the dot
+        except PermissionError:
+            return folder
+        except OSError:
+            return None
+    return None
+
+
+def exists(path: Path | str) -> bool:
+    """Whether `path` leads to something. Raises StoreError, with the reason, if that cannot be known."""
+    return _mode(path) is not None
+
+
+def is_folder(path: Path | str) -> bool:
+    """Whether `path` leads to a folder. Raises StoreError, with the reason, if that cannot be known."""
+    return stat.S_ISDIR(_mode(path) or 0)
+
+
+def _mode(path: Path | str) -> int | None:
+    with explained("read", Path(path)):
+        try:
+            return Path(path).stat().st_mode
+        except _ABSENT:
+            return None
 
 
 def write_bytes(path: Path, data: bytes, *, beside: Path | None = None) -> None:

@@ -11,7 +11,6 @@ import csv
 import glob
 import io
 import math
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,7 +39,9 @@ def find_one(name: str, results: Path) -> StoredRun:
 
     Raises UsageError if it means none or several, StoreError if the run is damaged.
     """
-    if (Path(name) / RESULT).exists():
+    if not name:
+        raise UsageError("RUN is empty; give the id of a run, the beginning of one, or a run folder")
+    if files.exists(Path(name) / RESULT):
         found = read_run(Path(name).resolve())
         if isinstance(found, StoredProblem):
             raise StoreError(str(found))
@@ -63,16 +64,16 @@ def read_results(paths: Sequence[str], fallback: Path) -> tuple[list[StoredRun],
     runs: dict[Path, StoredRun] = {}
     problems: list[StoredProblem] = []
     for path in _expanded(paths) if paths else [fallback]:
-        home = path.resolve()
-        if (path / RESULT).exists():
+        if files.exists(path / RESULT):
             found: Iterable[StoredRun | StoredProblem] = [read_run(path)]
-        elif path.is_dir():
+        elif files.is_folder(path):
             stored, strange = Store(path).load_all()
             found = [*stored, *strange]
         elif paths:
             raise UsageError(_unreadable(path))
         else:
             raise StoreError(f"{path}: there are no results yet; train something, or name a folder with --results")
+        home = path.resolve()
         for one in found:
             if isinstance(one, StoredRun):
                 runs[home if one.folder == path else home / one.run_id] = one
@@ -100,7 +101,7 @@ class ReadRows:
 def read_rows(paths: Sequence[str], fallback: Path) -> ReadRows:
     """Read the rows of runs, like `read_results`, and those of CSV files. Raises UsageError and StoreError."""
     expanded = _expanded(paths)
-    tables = [path for path in expanded if path.suffix.casefold() == ".csv" and not path.is_dir()]
+    tables = [path for path in expanded if path.suffix.casefold() == ".csv" and not files.is_folder(path)]
     folders = [str(path) for path in expanded if path not in tables]
     runs, problems = read_results(folders, fallback) if folders or not paths else ([], [])
     found: list[tuple[Row, StoredRun | Path]] = [(run.row, run) for run in runs]
@@ -112,14 +113,16 @@ def _expanded(paths: Sequence[str]) -> list[Path]:
     """Expand the globs that the shell has not."""
     found: list[Path] = []
     for path in paths:
-        is_pattern = any(sign in path for sign in "*?[") and not Path(path).exists()
+        if not path:
+            raise UsageError("a path is empty; name a results folder, a run folder or a CSV file")
+        is_pattern = any(sign in path for sign in "*?[") and not files.exists(path)
         matches = sorted(glob.glob(path)) if is_pattern else []  # noqa: PTH207 - Path.glob takes no absolute pattern
         found += [Path(match) for match in matches] or [Path(path)]
     return found
 
 
 def _unreadable(path: Path) -> str:
-    if not os.path.lexists(path):
+    if not files.exists(path):
         return f"{path}: there is no such file or folder"
     if path.suffix.casefold() == ".csv":
         return f"{path}: only compare and plot read CSV files; give the results folder it came from"

@@ -7,7 +7,6 @@ the files are JSON, CSV, YAML text and safetensors, never a pickle.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -248,11 +247,19 @@ def read_run(folder: Path) -> StoredRun | StoredProblem:
 
 
 def find_run(root: Path, run_id: str) -> StoredRun | StoredProblem | None:
-    """Read a run by its id; None if it has no folder in `root`. Raises StoreError if `run_id` is not an id."""
+    """Read a run by its id; None if it has no folder in `root`.
+
+    Raises StoreError if `run_id` is not an id, and if `root` cannot be read.
+    """
     if not RUN_ID.fullmatch(run_id):
         raise StoreError(f"{run_id!r} is not a run id; one looks like relu-s0-0123456789")
     folder = root / run_id
-    return read_run(folder) if os.path.lexists(folder) else None
+    with files.explained("read", folder):
+        try:
+            folder.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+    return read_run(folder)
 
 
 def _shape_problem(result: dict[str, Any], name: str) -> str | None:

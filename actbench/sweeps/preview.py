@@ -9,7 +9,7 @@ from typing import Any
 
 from actbench.config import Run
 from actbench.datasets import DATASETS
-from actbench.store import Store
+from actbench.store import Store, files
 from actbench.store.csv import Row
 from actbench.sweeps.plan import Options
 from actbench.sweeps.run import local_groups, threads_of
@@ -101,7 +101,7 @@ def _shape(row: Row, device: str) -> tuple[Any, ...]:
 def _seconds_per_epoch(store: Store) -> dict[tuple[Any, ...], float]:
     """Return the median time of an epoch by shape, from the stored runs."""
     found: dict[tuple[Any, ...], list[float]] = {}
-    for row in store.rows()[0] if store.root.is_dir() else []:
+    for row in store.rows()[0] if files.is_folder(store.root) else []:
         wall_s, epochs = row["wall_s"], row["epochs_run"]
         if row["status"] == "done" and isinstance(wall_s, int | float) and isinstance(epochs, int) and epochs > 0:
             found.setdefault(_shape(row, str(row["device"])), []).append(wall_s / epochs)
