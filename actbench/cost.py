@@ -29,7 +29,8 @@ from actbench import compute, engine, stats
 from actbench.activations import ACTIVATIONS
 from actbench.config import Run, Variant, from_mapping
 from actbench.datasets import CLASSES, Dataset, Split
-from actbench.engine.lanes import Arrays, LaneStack
+from actbench.engine.images import Arrays
+from actbench.engine.lanes import LaneStack
 from actbench.errors import UsageError
 from actbench.model import generator
 

@@ -35,8 +35,8 @@ TIMES = ("wall_s", "images_per_s", "train_s", "evaluate_s")
 START = """
 import sys
 from actbench import cli, engine
-assert engine._CHECKPOINT_EVERY_S > 1
-engine._CHECKPOINT_EVERY_S = 0.5
+assert engine.train._CHECKPOINT_EVERY_S > 1
+engine.train._CHECKPOINT_EVERY_S = 0.5
 sys.exit(cli.run(sys.argv[1:]))
 """
 

@@ -11,7 +11,8 @@ from actbench import engine
 from actbench.config import Choice, Run, Variant
 from actbench.datasets import load
 from actbench.engine import lanes_that_fit, pick_device, train_lanes
-from actbench.engine.lanes import Arrays, LaneStack
+from actbench.engine.images import Arrays
+from actbench.engine.lanes import LaneStack
 
 pytestmark = pytest.mark.cuda
 

@@ -15,10 +15,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actbench import compute, engine
+from actbench import engine
 from actbench.config import Choice, Run, Variant
 from actbench.datasets import Dataset, Split
-from actbench.engine import pick_device, train_lanes
+from actbench.engine import machine, pick_device, train_lanes
 from actbench.engine.lanes import LaneStack
 from actbench.errors import DeviceError
 from actbench.events import Events
@@ -266,7 +266,7 @@ def test_a_stack_that_does_not_fit_the_memory_is_halved_until_it_does(monkeypatc
         return trained(self, epoch)
 
     monkeypatch.setattr(LaneStack, "train_epoch", hungry)
-    monkeypatch.setattr(engine, "stacks_of", lambda runs, *_: [runs])  # as on CUDA: one stack
+    monkeypatch.setattr(engine.train, "stacks_of", lambda runs, *_: [runs])  # as on CUDA: one stack
     recorder = train(runs)
     assert {outcome.status for outcome in recorder.outcomes.values()} == {"done"}
     assert len(recorder.outcomes) == 5
@@ -287,7 +287,7 @@ def test_lanes_on_cpu_are_as_many_as_the_free_memory_holds(monkeypatch: pytest.M
     small, wide = Run(Variant(), 0), Run(variant_of(hidden=(4096, 4096), batch_size=64), 0)
 
     def fitting(free: int | None, runs: list[Run], threads: int = 1) -> int:
-        monkeypatch.setattr(engine, "free_memory", lambda: free)
+        monkeypatch.setattr(machine, "free_memory", lambda: free)
         return engine.lanes_that_fit(cpu, runs, threads)
 
     assert fitting(None, [wide]) == 1024
@@ -306,13 +306,13 @@ def test_the_free_memory_is_known_where_the_system_tells_it(monkeypatch: pytest.
     def raise_() -> str:
         raise FileNotFoundError
 
-    assert compute.free_memory() == 8000 * 1024
+    assert machine.free_memory() == 8000 * 1024
     cgroup = "/sys/fs/cgroup/memory."
     files |= {f"{cgroup}max": "max\n", f"{cgroup}current": "1000\n", f"{cgroup}stat": "anon 5\ninactive_file 0\n"}
-    assert compute.free_memory() == 8000 * 1024
+    assert machine.free_memory() == 8000 * 1024
     files[f"{cgroup}max"] = "5000\n"
-    assert compute.free_memory() == 4000
+    assert machine.free_memory() == 4000
     files[f"{cgroup}stat"] = "anon 5\ninactive_file 300\n"  # what files left in the cache is free again at once
-    assert compute.free_memory() == 4300
+    assert machine.free_memory() == 4300
     files.clear()
-    assert compute.free_memory() is None
+    assert machine.free_memory() is None

@@ -12,7 +12,8 @@ from twin import give, twin_of, twin_optimizer
 
 from actbench.activations import ACTIVATIONS
 from actbench.config import Choice, Run, Variant
-from actbench.engine.lanes import Arrays, LaneStack
+from actbench.engine.images import Arrays
+from actbench.engine.lanes import LaneStack
 from actbench.model import LaneNetwork, generator
 from actbench.optimizers import OPTIMIZERS, bare_step
 

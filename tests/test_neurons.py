@@ -14,7 +14,8 @@ from twin import twin_of
 
 from actbench.activations import ACTIVATIONS
 from actbench.config import Choice, Run, Variant
-from actbench.engine.lanes import Arrays, LaneStack
+from actbench.engine.images import Arrays
+from actbench.engine.lanes import LaneStack
 from actbench.engine.measure import Measurer
 from actbench.neurons import DeathLedger, HealthMeter, LayerHealth, SampleHealth, _over_rows, effective_rank, summarize
 

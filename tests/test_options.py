@@ -18,8 +18,8 @@ from actbench.activations import ACTIVATIONS
 from actbench.config import Augment, Choice, Run, Variant, from_mapping
 from actbench.datasets import Dataset, load
 from actbench.engine import train_lanes
-from actbench.engine.augment import Augmentation
-from actbench.engine.lanes import Arrays, LaneStack
+from actbench.engine.images import Arrays, Augmentation
+from actbench.engine.lanes import LaneStack
 from actbench.errors import ConfigError
 from actbench.initializers import INITIALIZERS
 from actbench.model import generator

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from actbench.engine import pace
+from actbench import compute
 
 Cost = Callable[[int, int], float]
 """(step, threads) -> seconds."""
@@ -17,8 +17,8 @@ Cost = Callable[[int, int], float]
 
 def threads_of_each_step(monkeypatch: pytest.MonkeyPatch, cost: Cost, steps: int, threads: int = 2) -> list[int]:
     clock, network, used = SimpleNamespace(now=100.0), SimpleNamespace(threads=threads), []
-    monkeypatch.setattr(pace.time, "perf_counter", lambda: clock.now)
-    its: Any = pace.Pace(network)  # type: ignore[arg-type]
+    monkeypatch.setattr(compute.time, "perf_counter", lambda: clock.now)
+    its: Any = compute.Pace(network)  # type: ignore[arg-type]
     for step in range(steps):
         its.step()
         used.append(network.threads)

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from actbench.activations import ACTIVATIONS
 from actbench.config import Choice, Run, Variant
-from actbench.engine import lone
-from actbench.engine.lanes import Arrays, LaneStack
+from actbench.engine import recordings as recorded
+from actbench.engine.images import Arrays
+from actbench.engine.lanes import LaneStack
 
 needs_recordings = pytest.mark.skipif(
     sys.version_info >= (3, 14) or not hasattr(torch.jit, "trace"), reason="this torch records nothing on this Python"
@@ -31,7 +32,7 @@ WITHOUT_PARAMETERS = [
 def recordings(monkeypatch: pytest.MonkeyPatch) -> dict[Any, Any]:
     """Begin without any recording, and keep none."""
     made: dict[Any, Any] = {}
-    monkeypatch.setattr(lone, "_recordings", made)
+    monkeypatch.setattr(recorded, "_recordings", made)
     return made
 
 
@@ -47,8 +48,8 @@ def after_two_epochs(stack: LaneStack) -> list[Tensor]:
 
 def call_by_call(variant: Variant, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     with monkeypatch.context() as patched:
-        patched.setattr(lone, "_recordings", {})
-        patched.setattr(lone, "_record", lambda network, example: None)
+        patched.setattr(recorded, "_recordings", {})
+        patched.setattr(recorded, "_record", lambda network, example: None)
         return after_two_epochs(stack_of(variant))
 
 
@@ -98,7 +99,7 @@ def leaky(slope: float) -> Choice:
 @needs_recordings
 def test_a_recording_is_taken_in_training_on_one_thread_only(monkeypatch: pytest.MonkeyPatch) -> None:
     stack, taken = stack_of(variant_of()), []
-    (recording,) = lone._recordings.values()
+    (recording,) = recorded._recordings.values()
     assert stack._alone is not None
 
     def counted(*tensors: Tensor) -> Tensor:
@@ -143,7 +144,7 @@ def test_what_cannot_be_recorded_is_trained_call_by_call(
 
 
 def test_python_3_14_records_nothing(recordings: dict[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lone.sys, "version_info", (3, 14))
+    monkeypatch.setattr(recorded.sys, "version_info", (3, 14))
     stack_of(variant_of())
     assert list(recordings.values()) == [None]
 

@@ -145,7 +145,7 @@ def layer_passes(variant: Variant, run: StoredRun, dataset: Dataset) -> tuple[li
     import torch
 
     from actbench.activations.definition import chain_function
-    from actbench.engine.lanes import Arrays
+    from actbench.engine.images import Arrays
 
     if variant.batch_norm or variant.network != "mlp":
         raise UsageError(f"only networks of plain linear layers can be measured; {variant.name!r} has other layers")

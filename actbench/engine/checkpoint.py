@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 
 import actbench
-from actbench.engine.lanes import LaneStack
 from actbench.engine.measure import Measurer
 from actbench.neurons import DeathLedger
 
 _MAKER = f"actbench {actbench.__version__} with torch {torch.__version__}"
 
 
-def save_lane(stack: LaneStack, measurer: Measurer, lane: int) -> bytes:
+def save_lane(measurer: Measurer, lane: int) -> bytes:
     """Return everything that the rest of a lane's run depends on: parameters, optimizer, generators, rows."""
+    stack = measurer.stack
     tensors = stack.state(lane)
     tensors["order"] = stack.orders[lane].get_state()
     tensors |= {f"noise.{purpose}": state for purpose, state in stack.noise.state(lane).items()}
@@ -33,12 +33,12 @@ def save_lane(stack: LaneStack, measurer: Measurer, lane: int) -> bytes:
     return safetensors.torch.save({name: tensor.detach().cpu().clone() for name, tensor in tensors.items()})
 
 
-def restore_lane(stack: LaneStack, measurer: Measurer, lane: int, data: bytes) -> None:
+def restore_lane(measurer: Measurer, lane: int, data: bytes) -> None:
     """Restore the state that `save_lane` stored.
 
     Raises ValueError (or safetensors' own error) for bytes that are not a checkpoint of this kind of run.
     """
-    tensors = safetensors.torch.load(data)
+    stack, tensors = measurer.stack, safetensors.torch.load(data)
     (rows, layer_rows), _ = json.loads(_text(tensors.pop("rows"))), tensors.pop("maker")
     order = tensors.pop("order")
     drawn = {name: tensors.pop(name) for name in list(tensors) if name.startswith("noise.")}

@@ -8,61 +8,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from actbench.compute import spread, whole_shares
+from actbench.compute import Pace, spread, whole_shares
 from actbench.config import Augment, Run, Variant
-from actbench.datasets import CLASSES, Dataset, Split
-from actbench.engine.augment import Augmentation
-from actbench.engine.graph import GraphedStep
-from actbench.engine.lone import LoneStep
-from actbench.engine.pace import Pace
+from actbench.datasets import CLASSES
+from actbench.engine.images import Arrays, Augmentation
+from actbench.engine.recordings import GraphedStep, LoneStep
 from actbench.model import LaneNetwork, generator
 from actbench.model.noise import Noise
 from actbench.optimizers import OPTIMIZERS, bare_step
 from actbench.schedules import multiplier
-
-
-@dataclass(frozen=True)
-class Arrays:
-    """A dataset on the device: images float32 (N, D), normalised; labels int64 (N,).
-
-    The validation images are the last of the training images that the config allows, the same for every seed.
-    `black` is the normalised value of a pixel of 0.
-    """
-
-    train_images: Tensor
-    train_labels: Tensor
-    test_images: Tensor
-    test_labels: Tensor
-    validation_images: Tensor
-    validation_labels: Tensor
-    black: float
-
-    @classmethod
-    def of(cls, dataset: Dataset, variant: Variant, device: torch.device) -> Arrays:
-        """Normalise as torchvision's ToTensor and Normalize do, (x / 255 - mean) / std, up to the limits."""
-
-        def images(split: Split, limit: int | None) -> Tensor:
-            pixels = split.images[:limit].flatten(1).to(device, torch.float32)  # (N, 28, 28) -> (N, D)
-            return pixels.div_(255).sub_(dataset.mean).div_(dataset.std)
-
-        train_images = images(dataset.train, variant.train_limit)
-        train_labels = dataset.train.labels[: variant.train_limit].to(device)
-        n = len(train_labels) - variant.validation
-        return cls(
-            train_images[:n],
-            train_labels[:n],
-            images(dataset.test, variant.test_limit),
-            dataset.test.labels[: variant.test_limit].to(device),
-            train_images[n:],
-            train_labels[n:],
-            -dataset.mean / dataset.std,
-        )
 
 
 class LaneStack:
@@ -155,7 +114,7 @@ class LaneStack:
             self.eager_step(index)
             return
         if size not in self._graphs:
-            self._graphs[size] = GraphedStep(self, size)
+            self._graphs[size] = GraphedStep(self.eager_step, self._all_state, index)
         self._graphs[size](index)
 
     def eager_step(self, index: Tensor) -> None:
@@ -201,6 +160,11 @@ class LaneStack:
                         state[f"optimizer.{name}"] = value[lane - start] if value.dim() == 2 else value
             start += len(rows)
         return state
+
+    def _all_state(self) -> dict[str, Tensor]:
+        """Return every tensor that a step changes, for all lanes."""
+        states = {f"{k}.{name}": tensor for k in range(len(self.runs)) for name, tensor in self.state(k).items()}
+        return {**states, "loss_sum": self.loss_sum}
 
     def load_state(self, lane: int, tensors: dict[str, Tensor]) -> None:
         """Set the state that `state` returned. Raises ValueError if the names differ from this lane's."""

@@ -22,7 +22,8 @@ from actbench import compute, engine
 from actbench.activations import ACTIVATIONS
 from actbench.config import Run, Variant
 from actbench.datasets import Dataset, Split
-from actbench.engine.lanes import CLASSES, Arrays, LaneStack
+from actbench.engine.images import Arrays
+from actbench.engine.lanes import CLASSES, LaneStack
 from actbench.model.layers import cross_entropy
 from actbench.optimizers import bare_step
 from benchmarks.epochs import train

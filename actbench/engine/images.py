@@ -1,16 +1,56 @@
-"""Data augmentation: each training image is rotated, shifted and resized at random."""
+"""Images on the device: normalised once, and augmented at random in every step if the config asks for it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from actbench.config import Augment
+from actbench.config import Augment, Variant
+from actbench.datasets import Dataset, Split
 from actbench.model.noise import Demand
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """A dataset on the device: images float32 (N, D), normalised; labels int64 (N,).
+
+    The validation images are the last of the training images that the config allows, the same for every seed.
+    `black` is the normalised value of a pixel of 0.
+    """
+
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    validation_images: Tensor
+    validation_labels: Tensor
+    black: float
+
+    @classmethod
+    def of(cls, dataset: Dataset, variant: Variant, device: torch.device) -> Arrays:
+        """Normalise as torchvision's ToTensor and Normalize do, (x / 255 - mean) / std, up to the limits."""
+
+        def images(split: Split, limit: int | None) -> Tensor:
+            pixels = split.images[:limit].flatten(1).to(device, torch.float32)  # (N, 28, 28) -> (N, D)
+            return pixels.div_(255).sub_(dataset.mean).div_(dataset.std)
+
+        train_images = images(dataset.train, variant.train_limit)
+        train_labels = dataset.train.labels[: variant.train_limit].to(device)
+        n = len(train_labels) - variant.validation
+        return cls(
+            train_images[:n],
+            train_labels[:n],
+            images(dataset.test, variant.test_limit),
+            dataset.test.labels[: variant.test_limit].to(device),
+            train_images[n:],
+            train_labels[n:],
+            -dataset.mean / dataset.std,
+        )
 
 
 class Augmentation:
