@@ -28,8 +28,8 @@ Params = Mapping[str, Any]
 class Parameter:
     """One parameter of a registry entry: its default gives its type, and its bounds the values it can have.
 
-    A bool default takes only a bool, an int default only an integer, a float default any finite number, and a str
-    default one of `choices` or, with `or_number`, a number.
+    A bool default takes a bool, an int default an integer, a float default any finite number, and a str default a
+    number if `or_number` is set. All of them also take one of `choices`.
     """
 
     name: str
@@ -44,11 +44,11 @@ class Parameter:
 
     def check(self, value: object) -> Value:
         """Return `value` in the parameter's type. Raises ValueError that says what is allowed."""
-        if isinstance(value, bool) != isinstance(self.default, bool):
-            raise ValueError(f"must be {self.allowed}, got {quoted(value)}")
-        if isinstance(value, bool) or (isinstance(value, str) and value in self.choices):
+        if isinstance(value, str) and value in self.choices:
             return value
-        if isinstance(value, int | float) and self._takes_number(value):
+        if isinstance(value, bool) and isinstance(self.default, bool):
+            return value
+        if isinstance(value, int | float) and not isinstance(value, bool) and self._takes_number(value):
             return value if isinstance(self.default, int) else float(value)
         hint = suggestion(value, self.choices) if isinstance(value, str) else ""
         raise ValueError(f"must be {self.allowed}, got {quoted(value)}{hint}")
@@ -61,7 +61,7 @@ class Parameter:
             raise UsageError(f"{self.name} {error}") from None
 
     def _takes_number(self, value: int | float) -> bool:
-        if isinstance(self.default, str) and not self.or_number:
+        if isinstance(self.default, bool | str) and not self.or_number:
             return False
         if isinstance(self.default, int) and not isinstance(value, int):
             return False
@@ -73,7 +73,8 @@ class Parameter:
     def allowed(self) -> str:
         """What the parameter can be, in words: `a number > 0`, `one of 'fan_in', 'fan_out'`."""
         if isinstance(self.default, bool):
-            return "true or false"
+            *words, last = ("true", "false", *self.choices)
+            return f"{', '.join(words)} or {last}"
         listed = f"one of {', '.join(repr(c) for c in self.choices)}" if self.choices else ""
         if isinstance(self.default, str) and not self.or_number:
             return listed

@@ -19,7 +19,7 @@ from actbench.activations import ACTIVATIONS, Activation, Facts
 from actbench.activations.definition import derived_gain
 from actbench.claims import claim_files, load_all
 from actbench.config import FILE_KEYS as KEYS
-from actbench.config import Variant, parse_value
+from actbench.config import json_schema, parse_value
 from actbench.metrics import METRICS
 from actbench.store.csv import parse_table
 
@@ -76,14 +76,15 @@ def test_every_link_between_the_documents_leads_somewhere(page: str) -> None:
             assert (folder / target).exists(), target
 
 
-def test_every_config_key_is_documented_with_its_default() -> None:
+def test_every_config_key_is_documented_with_its_default_and_its_meaning_in_the_schema() -> None:
     text = (ROOT / "docs" / "configuration.md").read_text()
-    documented = dict(re.findall(r"^\| `(\w+)` \| `?([^|`]*)`? \|", text, re.MULTILINE))
-    assert set(documented) == set(KEYS)
-    plain = Variant().plain()
-    for key, default in documented.items():
-        if key in plain and key != "name":
-            assert parse_value(default, key) == plain[key], key
+    rows = re.findall(r"^\| `(\w+)` \| `?([^|`]*)`? \| (.*) \|$", text, re.MULTILINE)
+    assert {key for key, _, _ in rows} == set(KEYS)
+    schema = json_schema()["properties"]
+    for key, default, meaning in rows:
+        assert meaning.replace("`", "").startswith(schema[key]["description"]), key
+        if "default" in schema[key]:
+            assert parse_value(default, key) == schema[key]["default"], key
 
 
 def test_the_worked_example_of_an_activation_holds_what_is_checked_of_every_entry() -> None:

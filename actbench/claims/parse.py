@@ -34,19 +34,19 @@ from actbench.config import Document, Setting
 from actbench.config.choices import SEEDS
 from actbench.config.load import checked
 from actbench.config.rules import (
+    TEXT,
     BadValueError,
     Flaw,
     Rule,
     Schema,
     check_each,
-    described,
+    converted,
     integer,
     list_of,
     mapping_of,
     named,
     number,
     one_of,
-    text,
 )
 from actbench.errors import ConfigError, Problem, UsageError, suggestion
 from actbench.text import quoted, readable
@@ -129,17 +129,17 @@ def _claim_rule(arms: Arms) -> Rule:
     """Return the rule for a claim file with these arms; its schema is the same for all."""
     readings = list_of(_reading_rule(arms), 1, _MOST, "[{says: ..., parts: [...]}]")
     rules = {
-        "id": described(integer(1, 9999), "the number for `actbench claims ID`"),
-        "claim": described(text(), "the claim, in one sentence"),
-        "source": described(text(), "the kind of text that makes the claim"),
-        "note": described(text(), "what to know before you believe the verdict"),
-        "base": described(_VARIANT, "config keys of all arms"),
-        "arms": described(_ARMS, "what is trained"),
+        "id": integer(1, 9999).described("the number for `actbench claims ID`"),
+        "claim": TEXT.described("the claim, in one sentence"),
+        "source": TEXT.described("the kind of text that makes the claim"),
+        "note": TEXT.described("what to know before you believe the verdict"),
+        "base": _VARIANT.described("config keys of all arms"),
+        "arms": _ARMS.described("what is trained"),
         "ladder": _LADDER,
-        "seeds": described(Rule(SEEDS.check, {**SEEDS.schema, "default": DEFAULT_SEEDS}), "how many seeds, or which"),
-        "measured": described(one_of("measurement", ("cost",)), "time the arms' activations instead of training them"),
-        "readings": described(readings, "the meanings of the claim; each gets a verdict"),
-        "quick": described(_VARIANT, "config keys of all arms with --quick"),
+        "seeds": Rule(SEEDS.check, {**SEEDS.schema, "default": DEFAULT_SEEDS}).described("how many seeds, or which"),
+        "measured": one_of("measurement", ("cost",)).described("time the arms' activations instead of training them"),
+        "readings": readings.described("the meanings of the claim; each gets a verdict"),
+        "quick": _VARIANT.described("config keys of all arms with --quick"),
     }
     return mapping_of(rules, needed=("id", "claim", "source", "arms", "readings"))
 
@@ -161,26 +161,16 @@ def _check_arm(value: Any) -> Any:
 _VARIANT = Rule(_check_config_keys, {"$ref": "#/$defs/variant"})
 _RUNGS = named("rungs, each with config keys", lambda _, keys: _check_config_keys(keys), _VARIANT.schema)
 _ARMS = named("arms, each with config keys", lambda _, keys: _check_arm(keys), {"$ref": "#/$defs/arm"})
-_LADDER = described(
-    Rule(_RUNGS.check, {"$ref": "#/$defs/ladder"}),
+_LADDER = Rule(_RUNGS.check, {"$ref": "#/$defs/ladder"}).described(
     "rungs with config keys; they turn an arm into one arm per rung, named `<arm> <rung>`",
 )
 
 
-def _check_layer(value: Any) -> Any:
-    ends = {"first": 0, "last": -1}
-    return ends[value] if isinstance(value, str) and value in ends else integer(0, 99).check(value)
-
-
-_EPOCH = described(integer(0, 100_000), "after this epoch (0: untrained); the last one if missing")
-_LAYER = Rule(
-    _check_layer,
-    {
-        "anyOf": [{"enum": ["first", "last"]}, integer(0, 99).schema],
-        "description": "in this hidden layer, counted from 0; in the whole network if missing",
-    },
+_EPOCH = integer(0, 100_000).described("after this epoch (0: untrained); the last one if missing")
+_LAYER = converted(integer(0, 99, "first", "last"), {"first": 0, "last": -1}).described(
+    "in this hidden layer, counted from 0; in the whole network if missing"
 )
-_NAME = Rule(lambda name: name, text().schema)  # `_side` looks it up among the arms
+_NAME = Rule(lambda name: name, TEXT.schema)  # `_side` looks it up among the arms
 _SIDE_KEYS = mapping_of({"arm": _NAME, "epoch": _EPOCH, "layer": _LAYER}, needed=("arm",))
 
 
@@ -195,27 +185,27 @@ _SIDE_REF = Rule(
     _check_side, {"$ref": "#/$defs/side", "description": "an arm, an arm after an epoch or in a layer, or a number"}
 )
 _PART_KEYS = {
-    "metric": described(text(), "as in `actbench compare --metric`, or measured:NAME"),
+    "metric": TEXT.described("as in `actbench compare --metric`, or measured:NAME"),
     "arm": _SIDE_REF,
     "against": _SIDE_REF,
-    "expect": described(
-        one_of("direction", ("higher", "lower", "same")), "what the claim says of `arm` against the other side"
+    "expect": one_of("direction", ("higher", "lower", "same")).described(
+        "how the claim says `arm` compares with `against`"
     ),
-    "margin": described(number(0, 1e9, above=True), "the smallest difference that matters"),
+    "margin": number(0, 1e9, above=True).described("the smallest difference that matters"),
     "epoch": _EPOCH,
     "layer": _LAYER,
-    "transform": described(one_of("transform", ("log",)), "compare ratios; the margin is a factor"),
+    "transform": one_of("transform", ("log",)).described("compare ratios; the margin is a factor"),
 }
 
 
 def _reading_rule(arms: Arms) -> Rule:
     part = list_of(_part_rule(arms), 1, _MOST, "[{metric: test_accuracy, arm: ...}]")
-    metric = Rule(lambda value: _quantity(text().check(value), arms, None), text().schema)
+    metric = Rule(lambda value: _quantity(TEXT.check(value), arms, None), TEXT.schema)
     keys = mapping_of(
         {
-            "says": described(text(), "one meaning of the claim"),
-            "parts": described(part, "contrasts; all of them must hold"),
-            "also": described(list_of(metric, 1, _MOST, "[test_loss]"), "metrics to show beside the evidence"),
+            "says": TEXT.described("one meaning of the claim"),
+            "parts": part.described("contrasts; all of them must hold"),
+            "also": list_of(metric, 1, _MOST, "[test_loss]").described("metrics to show beside the evidence"),
         },
         needed=("says", "parts"),
     )

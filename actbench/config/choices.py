@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,11 +13,13 @@ from actbench.config.rules import (
     Flaw,
     Rule,
     Schema,
-    how_to_write,
+    check_each,
+    converted,
     integer,
     list_of,
+    mapping_of,
     one_of,
-    parameters_rule,
+    parameter_rule,
 )
 from actbench.errors import suggestion
 from actbench.initializers import INITIALIZERS
@@ -93,7 +95,7 @@ def choice_of(key: str) -> Rule:
     """Return the rule for one entry of the registry behind the config key `key`, held as a `Choice`."""
     registry = REGISTRIES[key]
     names = one_of(registry.kind, tuple(registry), f"See: actbench list {_LISTED[key]}" if key in _LISTED else "")
-    parameters = {entry.name: parameters_rule(entry.name, entry.parameters) for entry in registry.values()}
+    parameters = {entry.name: _parameters(entry.name, entry.parameters) for entry in registry.values()}
 
     def check(value: Any) -> Choice:
         if isinstance(value, Choice):
@@ -102,12 +104,9 @@ def choice_of(key: str) -> Rule:
             return Choice.of(key, names.check(value))
         if "name" not in value:
             raise BadValueError(f"needs a name beside its parameters, such as {example}")
-        try:
-            name = names.check(value["name"])
-        except BadValueError as bad:
-            raise BadValueError(bad.inside("name")) from None
-        given = {parameter: found for parameter, found in value.items() if parameter != "name"}
-        choice = Choice.of(key, name, **parameters[name].check(given))
+        name = check_each({"name": value["name"]}, lambda _, name: names.check(name))["name"]
+        given = parameters[name].check({parameter: found for parameter, found in value.items() if parameter != "name"})
+        choice = Choice.of(key, name, **given)
         _check_pairs(choice)
         return choice
 
@@ -120,10 +119,14 @@ def choice_schema(key: str) -> Schema:
     """Return the JSON Schema of a choice for `key`, which the schemas of its rules refer to as `#/$defs/<key>`."""
     mappings = []
     for entry in REGISTRIES[key].values():
-        schema = parameters_rule(entry.name, entry.parameters).schema
+        schema = _parameters(entry.name, entry.parameters).schema
         properties = {"name": {"const": entry.name}, **schema["properties"]}
         mappings.append({**schema, "title": entry.name, "properties": properties, "required": ["name"]})
     return {"anyOf": [{"enum": list(REGISTRIES[key])}, *mappings]}
+
+
+def _parameters(owner: str, parameters: Sequence[Parameter]) -> Rule:
+    return mapping_of({parameter.name: parameter_rule(parameter) for parameter in parameters}, owner=owner)
 
 
 def _check_pairs(choice: Choice) -> None:
@@ -135,44 +138,21 @@ def _check_pairs(choice: Choice) -> None:
         raise BadValueError([Flaw(("nesterov",), "needs momentum > 0; set it, or write `optimizer: nesterov`")])
 
 
-def _chain() -> Rule:
-    link = choice_of("activation")
-    links = list_of(link, 1, MAX_CHAIN, "[relu, sigmoid]")
+def either(is_list: Rule, single: Rule) -> Rule:
+    """Return the rule for a list, or else for a single value."""
 
-    def check(value: Any) -> tuple[Choice, ...]:
-        return links.check(value) if isinstance(value, list | tuple) else (link.check(value),)
+    def check(value: Any) -> Any:
+        return is_list.check(value) if isinstance(value, list | tuple) else single.check(value)
 
-    return Rule(check, {"anyOf": [link.schema, links.schema]})
+    return Rule(check, {"anyOf": [single.schema, is_list.schema]})
 
 
-CHAIN = _chain()
+_LINK = choice_of("activation")
+CHAIN = either(list_of(_LINK, 1, MAX_CHAIN, "[relu, sigmoid]"), Rule(lambda value: (_LINK.check(value),), _LINK.schema))
 """One activation, or a list of them in the order in which they are applied; held as a tuple of `Choice`."""
 
-
-def _check_norm(value: Any) -> Any:
-    if isinstance(value, bool):
-        return "before" if value else False
-    if isinstance(value, str) and value in ("before", "after"):
-        return str(value)
-    hint = how_to_write(Parameter("", False, "", choices=("before", "after")), value)
-    raise BadValueError(f"must be true, false, before or after, got {quoted(value)}{hint}")
-
-
-NORM = Rule(_check_norm, {"enum": [True, False, "before", "after"]})
+NORM = converted(parameter_rule(Parameter("", False, "", choices=("before", "after"))), {True: "before"})
 """Where BatchNorm is: nowhere (False), before the activation (true means the same), or after it."""
-
-
-def _check_probe(value: Any) -> str | int:
-    if isinstance(value, str) and value in ("train", "test"):
-        return str(value)
-    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_IMAGES:
-        return value
-    hint = how_to_write(Parameter("", 1, "", choices=("train", "test")), value)
-    raise BadValueError(f"must be train, test or a number of training images >= 1, got {quoted(value)}{hint}")
-
-
-PROBE = Rule(_check_probe, {"anyOf": [{"enum": ["train", "test"]}, integer(1, MAX_IMAGES).schema]})
-"""The images on which neuron health is measured: train, test, or the first N training images."""
 
 _DEVICE = "auto|cpu|cuda(:(0|[1-9][0-9]{0,2}))?"
 
@@ -207,7 +187,7 @@ class Augment:
         return ", ".join(f"{key}={short(value)}" for key, value in self.plain.items())
 
 
-_AMOUNTS = parameters_rule(
+_AMOUNTS = _parameters(
     "augment",
     (
         Parameter("rotation", 0.0, "largest angle in degrees, to either side", low=0, high=180),
@@ -229,13 +209,8 @@ def _check_augment(value: Any) -> Augment | None:
 AUGMENT = Rule(_check_augment, {"anyOf": [{"enum": ["none", False, None]}, _AMOUNTS.schema]})
 """How training images are varied: None, or an `Augment`."""
 
-_SEED_COUNT = integer(1, MAX_SEEDS)
-_SEED_LIST = list_of(integer(0, MAX_SEED), 1, MAX_SEEDS, "[0, 1, 2]")
 
-
-def _check_seeds(value: Any) -> tuple[int, ...]:
-    if not isinstance(value, list | tuple):
-        return tuple(range(_SEED_COUNT.check(value)))
+def _check_seed_list(value: Any) -> tuple[int, ...]:
     seeds: tuple[int, ...] = _SEED_LIST.check(value)
     first = {seed: k for k, seed in reversed(list(enumerate(seeds)))}
     if again := [k for k, seed in enumerate(seeds) if first[seed] != k]:
@@ -243,5 +218,10 @@ def _check_seeds(value: Any) -> tuple[int, ...]:
     return seeds
 
 
-SEEDS = Rule(_check_seeds, {"anyOf": [_SEED_COUNT.schema, {**_SEED_LIST.schema, "uniqueItems": True}]})
+_SEED_COUNT = integer(1, MAX_SEEDS)
+_SEED_LIST = list_of(integer(0, MAX_SEED), 1, MAX_SEEDS, "[0, 1, 2]")
+SEEDS = either(
+    Rule(_check_seed_list, {**_SEED_LIST.schema, "uniqueItems": True}),
+    Rule(lambda value: tuple(range(_SEED_COUNT.check(value))), _SEED_COUNT.schema),
+)
 """The seeds to train with: a number n, which means 0 to n - 1, or a list of different ones."""

@@ -1,4 +1,4 @@
-"""What the value of a config key may be: numbers, text, names and lists.
+"""What the value of a config key may be: numbers, text, names, lists and mappings.
 
 A `Rule` turns what YAML holds into what a `Variant` holds, or raises `BadValueError` with every flaw of the value. It
 also knows the JSON Schema of the values it takes.
@@ -46,10 +46,6 @@ class BadValueError(ValueError):
         self.flaws = (Flaw((), flaws),) if isinstance(flaws, str) else tuple(flaws)
         super().__init__("; ".join(".".join(map(str, (*flaw.path, flaw.message))) for flaw in self.flaws))
 
-    def inside(self, key: str | int) -> list[Flaw]:
-        """Return the flaws as those of the mapping or list that holds the value under `key`."""
-        return [replace(flaw, path=(key, *flaw.path)) for flaw in self.flaws]
-
 
 @dataclass(frozen=True)
 class Rule:
@@ -62,10 +58,60 @@ class Rule:
     check: Callable[[Any], Any]
     schema: Schema
 
+    def described(self, about: str) -> Rule:
+        """Return the same rule, with its meaning in its schema."""
+        return replace(self, schema={**self.schema, "description": about})
 
-def integer(low: int, high: int) -> Rule:
-    """Return the rule for an integer from `low` to `high`."""
-    return parameter_rule(Parameter("", low, "", low=low, high=high))
+
+def parameter_rule(parameter: Parameter) -> Rule:
+    """Return the rule for the value of `parameter`."""
+
+    def check(value: Any) -> Value:
+        try:
+            found = parameter.check(value)
+        except ValueError as error:
+            raise BadValueError(f"{error}{_how_to_write(parameter, value)}") from None
+        if isinstance(found, float) and 0 < abs(found) < sys.float_info.min:
+            # Training rounds such numbers to 0, as `compute` says, but the run would have an id of its own.
+            raise BadValueError(f"must be 0 or at least {sys.float_info.min:.2g} in size, got {quoted(value)}")
+        return found + 0.0 if isinstance(found, float) else found  # -0.0 becomes 0.0: equal values look equal
+
+    return Rule(check, _parameter_schema(parameter))
+
+
+def _how_to_write(parameter: Parameter, value: Any) -> str:
+    """Return "; write ..." if it is clear what was meant by a `value` that `parameter` does not take, else ""."""
+    default = parameter.default
+    takes_number = parameter.or_number or not isinstance(default, bool | str)
+    if isinstance(value, Unquoted):
+        word = _BOOLEAN_WORDS.get(value.casefold()) if isinstance(default, bool) else None
+        meant = value.as_integer() if takes_number else word
+        return f"; write {meant}" if meant is not None else ""
+    if isinstance(value, str) and takes_number and _NUMERAL.fullmatch(value):
+        return "; write it with a point" if "," in value else "; remove the quotes"
+    return f"; write {value:.0f}" if isinstance(value, float) and type(default) is int and value.is_integer() else ""
+
+
+def _parameter_schema(parameter: Parameter) -> Schema:
+    about: Schema = {"description": parameter.doc, "default": parameter.default} if parameter.name else {}
+    if isinstance(parameter.default, bool):
+        return (
+            {"enum": [True, False, *parameter.choices], **about} if parameter.choices else {"type": "boolean", **about}
+        )
+    names: Schema = {"enum": list(parameter.choices)}
+    if isinstance(parameter.default, str) and not parameter.or_number:
+        return {**names, **about}
+    bounds: Schema = {"type": "integer" if isinstance(parameter.default, int) else "number"}
+    if math.isfinite(parameter.low):
+        bounds["exclusiveMinimum" if parameter.low_open else "minimum"] = parameter.low
+    if math.isfinite(parameter.high):
+        bounds["exclusiveMaximum" if parameter.high_open else "maximum"] = parameter.high
+    return {"anyOf": [names, bounds], **about} if parameter.choices else {**bounds, **about}
+
+
+def integer(low: int, high: int, *words: str) -> Rule:
+    """Return the rule for an integer from `low` to `high`, or one of the `words`."""
+    return parameter_rule(Parameter("", low, "", low=low, high=high, choices=words))
 
 
 def number(low: float, high: float, *, above: bool = False, below: bool = False) -> Rule:
@@ -79,23 +125,32 @@ def or_null(rule: Rule) -> Rule:
     return Rule(lambda value: None if value is None else rule.check(value), schema)
 
 
-def text(longest: int = 1000) -> Rule:
-    """Return the rule for free text, such as a name; whatever some reader of YAML takes for a number must be quoted."""
+def converted(rule: Rule, meanings: Mapping[Any, Any]) -> Rule:
+    """Return the same rule, in whose canonical form the keys of `meanings` are replaced by their values."""
 
-    def check(value: Any) -> str:
-        if value is None:
-            raise BadValueError('is empty; give a text, or quote it if the word is meant: "null"')
-        if isinstance(value, Unquoted | bool | int | float):
-            raise BadValueError(f'must be text, got {quoted(value)}; quote it: "{quoted(value)}"')
-        if not isinstance(value, str):
-            raise BadValueError(f"must be text, got {quoted(value)}")
-        if not 1 <= len(value) <= longest:
-            raise BadValueError(f"must have 1 to {longest} characters, got {len(value)}")
-        if any("\ud800" <= character <= "\udfff" for character in value):
-            raise BadValueError(f"must be valid Unicode, got a lone surrogate in {quoted(value)}")
-        return str(value)
+    def check(value: Any) -> Any:
+        found = rule.check(value)
+        return meanings.get(found, found)
 
-    return Rule(check, {"type": "string", "minLength": 1, "maxLength": longest})
+    return replace(rule, check=check)
+
+
+def _check_text(value: Any) -> str:
+    if value is None:
+        raise BadValueError('is empty; give a text, or quote it if the word is meant: "null"')
+    if not isinstance(value, str) or isinstance(value, Unquoted):
+        hint = f'; quote it: "{quoted(value)}"' if isinstance(value, Unquoted | bool | int | float) else ""
+        raise BadValueError(f"must be text, got {quoted(value)}{hint}")
+    if not 1 <= len(value) <= MAX_TEXT:
+        raise BadValueError(f"must have 1 to {MAX_TEXT} characters, got {len(value)}")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise BadValueError(f"must be valid Unicode, got a lone surrogate in {quoted(value)}")
+    return str(value)
+
+
+MAX_TEXT = 1000
+TEXT = Rule(_check_text, {"type": "string", "minLength": 1, "maxLength": MAX_TEXT})
+"""Free text, such as a name; whatever some reader of YAML takes for a number must be quoted."""
 
 
 def one_of(kind: str, known: Sequence[str], see: str = "") -> Rule:
@@ -143,11 +198,8 @@ def mapping_of(rules: Mapping[str, Rule], needed: Sequence[str] = (), owner: str
     def check(value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise BadValueError(f"must hold {', '.join(needed or rules)}, got {quoted(value)}")
-        sound, flaws = sort_out(value, check_one)
-        flaws += [Flaw((key,), "is missing") for key in needed if key not in value]
-        if flaws:
-            raise BadValueError(flaws)
-        return sound
+        missing = [Flaw((key,), "is missing") for key in needed if key not in value]
+        return check_each(value, check_one, missing)
 
     properties = {key: rule.schema for key, rule in rules.items()}
     required = {"required": list(needed)} if needed else {}
@@ -165,16 +217,13 @@ def named(what: str, check: Callable[[str, Any], Any], schema: Schema) -> Rule:
     return Rule(check_all, {"type": "object", "minProperties": 1, "additionalProperties": schema})
 
 
-def described(rule: Rule, about: str) -> Rule:
-    """Return the same rule, with its meaning in its schema."""
-    return Rule(rule.check, {**rule.schema, "description": about})
-
-
-def check_each(values: Mapping[Any, Any], check: Callable[[Any, Any], Any]) -> dict[Any, Any]:
-    """Return check(key, value) by key; raises one `BadValueError` with the flaws of all values."""
+def check_each(
+    values: Mapping[Any, Any], check: Callable[[Any, Any], Any], more: Sequence[Flaw] = ()
+) -> dict[Any, Any]:
+    """Return check(key, value) by key; raises one `BadValueError` with the flaws of all values, and `more`."""
     sound, flaws = sort_out(values, check)
-    if flaws:
-        raise BadValueError(flaws)
+    if flaws or more:
+        raise BadValueError([*flaws, *more])
     return sound
 
 
@@ -185,61 +234,5 @@ def sort_out(values: Mapping[Any, Any], check: Callable[[Any, Any], Any]) -> tup
         try:
             sound[key] = check(key, value)
         except BadValueError as bad:
-            flaws += bad.inside(key)
+            flaws += [replace(flaw, path=(key, *flaw.path)) for flaw in bad.flaws]
     return sound, flaws
-
-
-def parameter_rule(parameter: Parameter) -> Rule:
-    """Return the rule for the value of `parameter`."""
-    return Rule(lambda value: _checked(parameter, value), _parameter_schema(parameter))
-
-
-def parameters_rule(owner: str, parameters: Sequence[Parameter]) -> Rule:
-    """Return the rule for a mapping of some of the `parameters`, which belong to `owner`."""
-    return mapping_of({parameter.name: parameter_rule(parameter) for parameter in parameters}, owner=owner)
-
-
-def _checked(parameter: Parameter, value: Any) -> Value:
-    try:
-        found = parameter.check(value)
-    except ValueError:
-        message = f"must be {parameter.allowed}, got {quoted(value)}{how_to_write(parameter, value)}"
-        raise BadValueError(message) from None
-    if isinstance(found, float) and 0 < abs(found) < sys.float_info.min:
-        # Training rounds such numbers to 0, as `compute` says, but the run would have an id of its own.
-        raise BadValueError(f"must be 0 or at least {sys.float_info.min:.2g} in size, got {quoted(value)}")
-    return found + 0.0 if isinstance(found, float) else found  # -0.0 becomes 0.0: equal values look equal
-
-
-def how_to_write(parameter: Parameter, value: Any) -> str:
-    """Return "; write ..." if it is clear what was meant by a `value` that `parameter` does not take, else ""."""
-    if isinstance(value, Unquoted) and str(value).casefold() in _BOOLEAN_WORDS:
-        takes_it = isinstance(parameter.default, bool)
-        return f"; write {_BOOLEAN_WORDS[str(value).casefold()]}" if takes_it else ""
-    if isinstance(value, str) and (near := suggestion(value, parameter.choices)):
-        return near
-    if isinstance(parameter.default, bool | str) and not parameter.or_number:
-        return ""
-    if isinstance(value, Unquoted):
-        meant = value.as_integer()
-        return f"; write {meant}" if meant is not None else ""
-    if isinstance(value, str) and _NUMERAL.fullmatch(value):
-        return "; write it with a point" if "," in value else "; remove the quotes"
-    if isinstance(value, float) and isinstance(parameter.default, int) and value.is_integer():
-        return f"; write {value:.0f}"
-    return ""
-
-
-def _parameter_schema(parameter: Parameter) -> Schema:
-    about: Schema = {"description": parameter.doc, "default": parameter.default} if parameter.name else {}
-    if isinstance(parameter.default, bool):
-        return {"type": "boolean", **about}
-    names: Schema = {"enum": list(parameter.choices)}
-    if isinstance(parameter.default, str) and not parameter.or_number:
-        return {**names, **about}
-    bounds: Schema = {"type": "integer" if isinstance(parameter.default, int) else "number"}
-    if math.isfinite(parameter.low):
-        bounds["exclusiveMinimum" if parameter.low_open else "minimum"] = parameter.low
-    if math.isfinite(parameter.high):
-        bounds["exclusiveMaximum" if parameter.high_open else "maximum"] = parameter.high
-    return {"anyOf": [names, bounds], **about} if parameter.choices else {**bounds, **about}

@@ -22,13 +22,13 @@ from actbench.config.choices import (
     DEVICE,
     MAX_IMAGES,
     NORM,
-    PROBE,
     Augment,
     Choice,
     choice_of,
     short,
 )
 from actbench.config.rules import (
+    TEXT,
     BadValueError,
     Flaw,
     Rule,
@@ -38,7 +38,6 @@ from actbench.config.rules import (
     one_of,
     or_null,
     sort_out,
-    text,
 )
 from actbench.datasets import CLASSES, DATASETS, INPUTS
 from actbench.errors import UsageError
@@ -61,6 +60,15 @@ def _key(rule: Rule, default: Any, about: str) -> Any:
     return field(default=default, metadata={"key": Key(rule, default, about)})
 
 
+def _choice(key: str, default: str, about: str) -> Any:
+    return _key(choice_of(key), Choice.of(key, default), about)
+
+
+_SHARE = number(0, 1, below=True)
+_BIAS = or_null(number(-1e6, 1e6))
+_LIMIT = or_null(integer(1, MAX_IMAGES))
+_WIDTHS = list_of(integer(1, 16_384), 0, 100, "[512]")
+_TAGS = list_of(TEXT, 0, 100, "[quick, draft]")
 _AUTOMATIC = object()
 
 
@@ -72,57 +80,41 @@ class Variant:
     canonical ones (`Choice`, tuples). Raises `BadValueError`; `config.load` reports the same problems with places.
     """
 
-    name: str = _key(text(), _AUTOMATIC, "what tables call it; made from the other keys if missing")
+    name: str = _key(TEXT, _AUTOMATIC, "the variant's name in tables; made from the other keys if missing")
     dataset: str = _key(
-        one_of("dataset", tuple(DATASETS), "See: actbench list datasets"),
-        "mnist",
-        "the images to train on and to test with",
+        one_of("dataset", tuple(DATASETS), "See: actbench list datasets"), "mnist", "images to train and test on"
     )
     network: str = _key(
-        one_of("network", ("mlp", "cnn")),
-        "mlp",
-        "mlp: fully connected layers; cnn: two convolutions with pooling come first",
+        one_of("network", ("mlp", "cnn")), "mlp", "mlp: fully connected layers; cnn: the same after two convolutions"
     )
     activation: tuple[Choice, ...] = _key(
         CHAIN, (Choice.of("activation", "relu"),), "activation of the hidden layers, or a chain of them"
     )
-    init: Choice = _key(choice_of("init"), Choice.of("init", "he_normal"), "how the weights are drawn")
+    init: Choice = _choice("init", "he_normal", "how the weights are drawn")
     batch_norm: Literal[False, "before", "after"] = _key(
         NORM, False, "BatchNorm before or after the activation; true means before"
     )
     lr: float = _key(number(0, 1e6, above=True), 0.001, "learning rate")
-    optimizer: Choice = _key(choice_of("optimizer"), Choice.of("optimizer", "adam"), "how the weights are updated")
+    optimizer: Choice = _choice("optimizer", "adam", "how the weights are updated")
     epochs: int = _key(integer(1, 100_000), 10, "passes over the training images")
-    batch_size: int = _key(integer(1, MAX_IMAGES), 64, "images in a training step")
-    hidden: tuple[int, ...] = _key(
-        list_of(integer(1, 16_384), 0, 100, "[512]"),
-        (512,),
-        "widths of the hidden layers; an empty list makes a linear model",
-    )
-    dropout: float = _key(number(0, 1, below=True), 0.0, "fraction of hidden outputs that is dropped in training")
-    schedule: Choice = _key(
-        choice_of("schedule"), Choice.of("schedule", "constant"), "how the learning rate changes during training"
-    )
+    batch_size: int = _key(integer(1, MAX_IMAGES), 64, "images per training step")
+    hidden: tuple[int, ...] = _key(_WIDTHS, (512,), "widths of the hidden layers; an empty list makes a linear model")
+    dropout: float = _key(_SHARE, 0.0, "share of the hidden outputs that is dropped in training")
+    schedule: Choice = _choice("schedule", "constant", "how the learning rate changes during training")
     augment: Augment | None = _key(AUGMENT, None, "random changes to every training image")
-    bias_init: float | None = _key(
-        or_null(number(-1e6, 1e6)), None, "initial bias of the hidden layers; null leaves it to the init, mostly 0"
-    )
-    weight_decay: float = _key(number(0, 1e6), 0.0, "L2 penalty")
-    label_smoothing: float = _key(
-        number(0, 1, below=True), 0.0, "fraction of the target that is spread over all classes"
-    )
+    bias_init: float | None = _key(_BIAS, None, "initial bias of the hidden layers; null leaves it to the init")
+    weight_decay: float = _key(number(0, 1e6), 0.0, "the optimizer's own weight decay")
+    label_smoothing: float = _key(_SHARE, 0.0, "share of the target that is spread evenly over all classes")
     validation: int = _key(integer(0, MAX_IMAGES), 0, "images split off the training set for validation")
     probe: Literal["train", "test"] | int = _key(
-        PROBE, "train", "images on which neuron health is measured: train, test or the first N training images"
+        integer(1, MAX_IMAGES, "train", "test"),
+        "train",
+        "images on which neuron health is measured: train, test or the first N training images",
     )
-    train_limit: int | None = _key(
-        or_null(integer(1, MAX_IMAGES)), None, "train on the first N images only; null means all"
-    )
-    test_limit: int | None = _key(
-        or_null(integer(1, MAX_IMAGES)), None, "test on the first N images only; null means all"
-    )
+    train_limit: int | None = _key(_LIMIT, None, "train on the first N images only; null means all")
+    test_limit: int | None = _key(_LIMIT, None, "test on the first N images only; null means all")
     device: str = _key(DEVICE, "auto", "where to train: auto, cpu, cuda or cuda:N")
-    tags: tuple[str, ...] = _key(list_of(text(), 0, 100, "[quick, draft]"), (), "words to find the runs by")
+    tags: tuple[str, ...] = _key(_TAGS, (), "words to find the runs by")
 
     def __post_init__(self) -> None:
         given = {name: vars(self)[name] for name, key in KEYS.items() if vars(self)[name] is not key.default}
