@@ -12,7 +12,7 @@ from torch import Tensor
 
 from actbench.config import Augment, Variant
 from actbench.datasets import Dataset, Split
-from actbench.model.noise import Demand
+from actbench.model.draws import Demand
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from actbench.datasets import CLASSES
 from actbench.engine.images import Arrays, Augmentation
 from actbench.engine.recordings import GraphedStep, LoneStep
 from actbench.model import LaneNetwork, generator
-from actbench.model.noise import Noise
+from actbench.model.draws import Noise
 from actbench.optimizers import OPTIMIZERS, bare_step
 from actbench.schedules import multiplier
 

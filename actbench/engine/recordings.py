@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 import torch
 from torch import Tensor
 
-from actbench.model.alone import LaneAlone
+from actbench.model.layers import LaneAlone
 
 Gradients = Callable[..., Tensor]
 """Takes images (N, D), labels (N,), index (B,), the sum of losses (1,) and the network's tensors; returns the sum."""

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from itertools import groupby
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,10 +23,8 @@ from actbench.activations import ACTIVATIONS
 from actbench.activations.definition import Link, chain_function, chain_slope, chain_sup_slope
 from actbench.compute import PADDING
 from actbench.config import Choice, Variant
-from actbench.model.alone import LaneAlone
-from actbench.model.initial import fresh_statistics, initialise
-from actbench.model.layers import Convolution, FromBuffer, Linear, cross_entropy, pool
-from actbench.model.noise import Demand, generator
+from actbench.model.draws import Demand, generator, initialise
+from actbench.model.layers import Convolution, FromBuffer, LaneAlone, Linear, cross_entropy, pool
 from actbench.structure import Layer
 
 __all__ = ["LaneNetwork", "Observer", "generator"]
@@ -37,8 +36,7 @@ per image, or one row per position of an image if the layer is a convolution."""
 _BN_MOMENTUM, _BN_EPS = 0.1, 1e-5  # the defaults of torch.nn.BatchNorm1d
 
 
-@dataclass(frozen=True)
-class ActivationRun:
+class Stretch(NamedTuple):
     """Neighbouring lanes with the same activation function."""
 
     lanes: slice
@@ -70,7 +68,10 @@ class LaneNetwork:
         size = max(segment.end for segment in self.segments.values())
         self.theta = torch.zeros(len(variants), -(-size // PADDING) * PADDING)  # (L, P)
         self.threads = 1
-        self.activations = _activation_runs(variants)
+        self.stretches: list[Stretch] = []
+        for chain, members in groupby(range(len(variants)), key=lambda lane: variants[lane].activation):
+            first, *others = members
+            self.stretches.append(Stretch(slice(first, first + len(others) + 1), chain))
         for lane, (variant, seed) in enumerate(zip(variants, seeds, strict=True)):
             initialise(self.structure, self.theta[lane : lane + 1], variant, seed)
         self.theta = self.theta.to(device)
@@ -80,7 +81,12 @@ class LaneNetwork:
         self._hidden = [self._product(layer.name, layer.side) for layer in self.structure.layers]
         self._output = self._product("output", None)
         self._slope_suffices = [self._is_a_factor(layer) for layer in self.structure.layers]
-        self.statistics = fresh_statistics(self.structure, self.theta)
+        self.statistics: dict[str, Tensor] = {}  # BatchNorm's running means and variances, (L, width) each
+        for name, weight in self._weights.items():
+            if name.endswith("norm.weight"):
+                running = name.removesuffix("weight") + "running"
+                self.statistics[f"{running}_mean"] = torch.zeros(weight.shape, device=device)
+                self.statistics[f"{running}_var"] = torch.ones(weight.shape, device=device)
         self._dropout = _per_lane([variant.dropout for variant in variants], device)
         self._smoothing = _per_lane([variant.label_smoothing for variant in variants], device)
         self.demands = self._noise_demands([variant.dropout > 0 for variant in variants])
@@ -88,23 +94,22 @@ class LaneNetwork:
 
     def _lane_alone(self) -> LaneAlone | None:
         """Return the faster way to train a single lane, or None if this network needs the general way."""
-        products = [*self._hidden, self._output]
+        products = (*self._hidden, self._output)
         lone = [product.alone for product in products if isinstance(product, Linear) and product.alone is not None]
         plain = all(self._slope_suffices) and not self.demands and self._smoothing is None
         if not plain or len(lone) < len(products):
             return None
-        *hidden, output = lone
-        return LaneAlone(hidden, [self._chain(k, self.activations[0]) for k in range(len(hidden))], output)
+        chains = [self._chain(k, self.stretches[0]) for k in range(len(self._hidden))]
+        return LaneAlone(lone[:-1], chains, lone[-1])
 
     def _noise_demands(self, drops: Sequence[bool]) -> list[Demand]:
         """Return what a training step draws at random: each layer's random slopes and dropout."""
         demands: list[Demand] = []
         dropping = tuple(lane for lane, drop in enumerate(drops) if drop)
         for layer in self.structure.layers:
-            for i in range(max(len(run.chain) for run in self.activations)):
-                noisy = [run for run in self.activations if i < len(run.chain) and ACTIVATIONS[run.chain[i].name].noise]
-                lanes = tuple(lane for run in noisy for lane in range(run.lanes.start, run.lanes.stop))
-                if lanes:
+            for i in range(max(len(stretch.chain) for stretch in self.stretches)):
+                noisy = [s.lanes for s in self.stretches if i < len(s.chain) and ACTIVATIONS[s.chain[i].name].noise]
+                if lanes := tuple(lane for lanes in noisy for lane in range(lanes.start, lanes.stop)):
                     demands.append(Demand(f"{layer.name}.slope.{i}", "slope", lanes, layer.positions, layer.pre))
             if dropping:
                 demands.append(Demand(f"{layer.name}.dropout", "dropout", dropping, layer.pooled, layer.post))
@@ -116,17 +121,12 @@ class LaneNetwork:
         B = x.shape[1]
         for k, (layer, product) in enumerate(zip(self.structure.layers, self._hidden, strict=True)):
             z = product.forward(_rows(x, B, layer), self.threads)  # (L, B, D) -> (L, B, H)
-            x = self._between(k, z, observe=observe)
+            x = self._between(k, z, {}, observe, batch=False, moves=False)
         return self._output.forward(x.reshape(len(x), B, -1), self.threads)  # (L, B, C)
 
     @torch.no_grad()
     def backpropagate(
-        self,
-        x: Tensor,
-        labels: Tensor,
-        noise: Mapping[str, Tensor] | None = None,
-        *,
-        moves: bool = True,
+        self, x: Tensor, labels: Tensor, noise: Mapping[str, Tensor] | None = None, *, moves: bool = True
     ) -> Tensor:
         """Write the gradients of each lane's mean loss into `grad`; return these losses (L,).
 
@@ -146,7 +146,7 @@ class LaneNetwork:
             x = _rows(x, B, layer)
             z = product.forward(x, self.threads).requires_grad_(not a_factor)
             with torch.set_grad_enabled(not a_factor):
-                out = self._between(k, z, batch=True, moves=moves, noise=noise)
+                out = self._between(k, z, noise, None, batch=True, moves=moves)
             kept = self._kept(layer, noise)
             tape.append((product, a_factor, x, z, out, kept))
             x = out.detach() if kept is None else out.detach() * kept
@@ -180,14 +180,13 @@ class LaneNetwork:
     def sup_slope(self, layer: int) -> Tensor:
         """sup|f'| of each lane and unit with the current parameters: (L, 1), or (L, H) if learned per unit."""
         parts = []
-        for run in self.activations:
-            chain = self._chain(layer, run)
-            lanes = range(*run.lanes.indices(len(self.theta)))
+        for stretch in self.stretches:
+            chain, lanes = self._chain(layer, stretch), stretch.lanes.stop - stretch.lanes.start
             if len(chain) == 1:
                 bound = torch.as_tensor(chain_sup_slope(chain), device=self.theta.device).detach()
-                parts.append(bound.reshape(-1, bound.shape[-1] if bound.dim() else 1).expand(len(lanes), -1))
+                parts.append(bound.reshape(-1, bound.shape[-1] if bound.dim() else 1).expand(lanes, -1))
             else:
-                rows = [chain_sup_slope(_numbers(chain, lane - lanes.start)) for lane in lanes]
+                rows = [chain_sup_slope(_numbers(chain, lane)) for lane in range(lanes)]
                 parts.append(torch.tensor(rows, device=self.theta.device).unsqueeze(1))
         width = max(part.shape[1] for part in parts)
         return torch.cat([part.expand(-1, width) for part in parts])
@@ -237,19 +236,12 @@ class LaneNetwork:
         return layer.pre == layer.post and layer.side is None and not self.structure.batch_norm and not learns
 
     def _between(
-        self,
-        k: int,
-        z: Tensor,
-        *,
-        batch: bool = False,
-        moves: bool = False,
-        observe: Observer | None = None,
-        noise: Mapping[str, Tensor] | None = None,
+        self, k: int, z: Tensor, noise: Mapping[str, Tensor], observe: Observer | None, *, batch: bool, moves: bool
     ) -> Tensor:
         """Apply what comes between two products: activation, BatchNorm before or after it, pooling."""
         if self.structure.batch_norm == "before":
             z = self._normalise(k, z, batch, moves)
-        a = self._per_activation(k, z, chain_function, noise or {})
+        a = self._per_activation(k, z, chain_function, noise)
         if observe is not None:
             observe(k, z, a)
         if self.structure.batch_norm == "after":
@@ -286,24 +278,22 @@ class LaneNetwork:
     def _per_activation(self, k: int, z: Tensor, apply: Callable[..., Tensor], noise: Mapping[str, Tensor]) -> Tensor:
         """Apply each group of lanes' activation (or its slope) to its slice of z (L, B, H)."""
         parts = []
-        for run in self.activations:
-            drawn = [noise.get(f"{self.structure.layers[k].name}.slope.{i}") for i in range(len(run.chain))]
-            own = [
-                n[run.lanes] if n is not None and ACTIVATIONS[choice.name].noise else None
-                for n, choice in zip(drawn, run.chain, strict=True)
-            ]
-            part = z if len(self.activations) == 1 else z[run.lanes]
-            parts.append(apply(part, self._chain(k, run), own))
+        for stretch in self.stretches:
+            own: list[Tensor | None] = []
+            for i, choice in enumerate(stretch.chain):
+                drawn = noise.get(f"{self.structure.layers[k].name}.slope.{i}")
+                own.append(drawn[stretch.lanes] if drawn is not None and ACTIVATIONS[choice.name].noise else None)
+            part = z if len(self.stretches) == 1 else z[stretch.lanes]
+            parts.append(apply(part, self._chain(k, stretch), own))
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _chain(self, k: int, run: ActivationRun) -> list[Link]:
-        """Return the group's activations with their parameters; learned ones are tensors (l, 1, 1) or (l, 1, H)."""
+    def _chain(self, k: int, stretch: Stretch) -> list[Link]:
+        """Return a stretch's activations with their parameters; learned ones are tensors (l, 1, 1) or (l, 1, H)."""
         chain: list[Link] = []
-        layer = self.structure.layers[k]
-        for i, choice in enumerate(run.chain):
-            entry = ACTIVATIONS[choice.name]
+        for i, choice in enumerate(stretch.chain):
+            entry, place = ACTIVATIONS[choice.name], f"{self.structure.layers[k].name}.activation.{i}"
             names = entry.learned(choice.params)
-            learned = {name: self._parameter(f"{layer.name}.activation.{i}.{name}", run.lanes) for name in names}
+            learned = {name: self._parameter(f"{place}.{name}", stretch.lanes) for name in names}
             chain.append((entry, {**choice.params, **learned}))
         return chain
 
@@ -316,16 +306,6 @@ def _rows(x: Tensor, batch: int, layer: Layer) -> Tensor:
 def _per_lane(values: Sequence[float], device: torch.device) -> Tensor | None:
     """Return one number per lane, (L, 1, 1), or None if all are 0."""
     return torch.tensor(values, device=device).view(-1, 1, 1) if any(values) else None
-
-
-def _activation_runs(variants: Sequence[Variant]) -> list[ActivationRun]:
-    runs: list[ActivationRun] = []
-    for lane, variant in enumerate(variants):
-        if runs and runs[-1].chain == variant.activation:
-            runs[-1] = ActivationRun(slice(runs[-1].lanes.start, lane + 1), variant.activation)
-        else:
-            runs.append(ActivationRun(slice(lane, lane + 1), variant.activation))
-    return runs
 
 
 def _numbers(chain: Sequence[Link], lane: int) -> list[Link]:

@@ -1,14 +1,19 @@
-"""Products and convolutions, whose parameters and gradients are views into the flat buffers; pooling; the loss."""
+"""The parts of a network: products, convolutions, pooling, the loss; and a plain network of a single lane.
+
+Parameters and gradients are views into the flat buffers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from actbench.activations.definition import Link, chain_function, chain_slope
 from actbench.compute import spread
 
 _SMALL = 1 << 16  # a product with fewer weights is not worth sharing among threads
@@ -160,3 +165,42 @@ class FromBuffer(torch.autograd.Function):
         """Overwrite the gradient rather than adding to it, so that no step must zero it first."""
         ctx.grad.copy_(g)
         return None, None
+
+
+@dataclass(frozen=True)
+class LaneAlone:
+    """A single lane with nothing but activations without learned parameters between products, as plain matrices.
+
+    It shares the lane's flat buffers, and `backpropagate` does what `LaneNetwork.backpropagate` does. Every call of
+    torch releases Python's lock and takes it again: with two lanes on two threads, a step waits there, whatever the
+    call does. This class makes half as many calls as `LaneNetwork`, and everything it reads and writes is a plain
+    tensor, so the calls can be recorded and become one.
+    """
+
+    hidden: Sequence[LoneLinear]
+    chains: Sequence[Sequence[Link]]
+    output: LoneLinear
+
+    def tensors(self) -> list[Tensor]:
+        """Return all parameters and gradients that a step reads or writes, in the order that `on` expects."""
+        return [tensor for product in (*self.hidden, self.output) for tensor in product.tensors()]
+
+    def on(self, tensors: Sequence[Tensor]) -> LaneAlone:
+        """Return the same network with other tensors in place of its own."""
+        rest = iter(tensors)
+        *hidden, output = [product.on(rest) for product in (*self.hidden, self.output)]
+        return LaneAlone(hidden, self.chains, output)
+
+    def backpropagate(self, x: Tensor, labels: Tensor, threads: int) -> Tensor:
+        """Write the gradients of the mean loss into the flat buffer; return the loss (). x (B, D), labels (B,)."""
+        tape: list[tuple[LoneLinear, Sequence[Link], Tensor, Tensor]] = []
+        for product, chain in zip(self.hidden, self.chains, strict=True):
+            z = product.forward(x, threads)
+            tape.append((product, chain, x, z))
+            x = chain_function(z, chain)
+        loss, g = cross_entropy(self.output.forward(x, threads), labels, None)
+        g = self.output.backward(x, g, threads, to_input=bool(tape))
+        while tape:
+            product, chain, x, z = tape.pop()
+            g = product.backward(x, g.mul_(chain_slope(z, chain)), threads, to_input=bool(tape))
+        return loss

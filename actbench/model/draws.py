@@ -1,7 +1,7 @@
-"""The random numbers of a training step: dropout, random slopes, augmentation.
+"""Everything that a run draws at random: initial weights, and the noise of every training step.
 
-Every lane has its own generator for each purpose, so no use of randomness and no lane affects another. The numbers are
-drawn into fixed buffers before each step, where a captured step reads them.
+Every lane has its own generator for each purpose, so no use of randomness and no lane affects another. Noise is drawn
+into fixed buffers before each step, where a captured step reads it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from actbench.activations.definition import chain_gain
+from actbench.config import Variant
+from actbench.initializers import INITIALIZERS
+from actbench.structure import WINDOW, Layer, Structure
+
 
 def generator(seed: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
     """Return the generator of one run for one purpose ("init", "order", ...).
@@ -22,6 +27,37 @@ def generator(seed: int, purpose: str, device: torch.device | str = "cpu") -> to
     """
     digest = hashlib.sha256(f"actbench:{purpose}:{seed}".encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def initialise(structure: Structure, theta: Tensor, variant: Variant, seed: int) -> None:
+    """Draw the weights of one lane, theta (1, P) on the CPU, layer by layer: first the weights, then the biases."""
+    draws = generator(seed, "init")
+    init = INITIALIZERS[variant.init.name]
+    segments = {segment.name: segment for segment in structure.segments()}
+    gain, _ = chain_gain(variant.links)
+    output = Layer("output", structure.output_fan_in, structure.classes, structure.classes)
+    for layer in (*structure.layers, output):
+        weight, bias = init.draw(
+            (layer.fan_in, layer.pre),
+            draws,
+            variant.init.params,
+            activation_gain=1.0 if layer is output else gain,
+            fan_out=layer.pre * (1 if layer.side is None else WINDOW),
+        )
+        place = segments[f"{layer.name}.weight"].of(theta)[0]
+        place.copy_(weight if layer.side is None else weight.t().reshape(place.shape))
+        if f"{layer.name}.bias" not in segments:
+            continue
+        if variant.bias_init is not None and layer is not output:
+            bias = torch.full_like(bias if bias is not None else weight[0], variant.bias_init)
+        if bias is not None:
+            segments[f"{layer.name}.bias"].of(theta)[0] = bias
+    for name, segment in segments.items():
+        if name.endswith("norm.weight"):
+            segment.of(theta).fill_(1.0)
+        elif ".activation." in name:
+            i, parameter = name.split(".")[-2:]
+            segment.of(theta).fill_(float(variant.activation[int(i)].params[parameter]))
 
 
 @dataclass(frozen=True)
