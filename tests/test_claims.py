@@ -97,11 +97,11 @@ def test_runs_that_claims_share_are_trained_and_counted_once(tmp_path: Path) -> 
     loaded = load_all(FILES)
     plan = claims.plan(loaded, Store(tmp_path))
     asked = [run.run_id for one in loaded for run in one.runs]
-    assert sum(need.runs for need in plan.needs) == len(asked)
-    assert sum(need.runs - need.shared for need in plan.needs) == len(set(asked)) == len(plan.runs.runs)
-    assert sum(need.to_train for need in plan.needs) == len(plan.runs.open)
-    convergence = next(need for need in plan.needs if need.claim.slug == "convergence")
-    assert convergence.shared == convergence.runs == 60, "the recipe's arms are those of the first claim"
+    assert sum(need["runs"] for need in plan.rows) == len(asked)
+    assert sum(need["runs"] - need["shared"] for need in plan.rows) == len(set(asked)) == len(plan.runs.runs)
+    assert sum(need["to_train"] for need in plan.rows) == len(plan.runs.open)
+    convergence = next(need for need in plan.rows if need["claim"] == "convergence")
+    assert convergence["shared"] == convergence["runs"] == 60, "the recipe's arms are those of the first claim"
 
 
 def test_runs_are_planned_seed_by_seed(tmp_path: Path) -> None:
@@ -112,8 +112,8 @@ def test_runs_are_planned_seed_by_seed(tmp_path: Path) -> None:
 def test_finished_runs_are_not_trained_again_but_failed_ones_are(tmp_path: Path) -> None:
     of, store = claim(tmp_path / "c"), Store(tmp_path / "r")
     store_runs(store, of, lambda arm, seed: {"status": "failed" if seed == 0 else "diverged" if seed == 1 else "done"})
-    (need,) = claims.plan([of], store).needs
-    assert (need.runs, need.done, need.to_train) == (26, 24, 2), "a failed run is retried"
+    (need,) = claims.plan([of], store).rows
+    assert (need["runs"], need["done"], need["to_train"]) == (26, 24, 2), "a failed run is retried"
 
 
 # --- bad files -----------------------------------------------------------------------------------------------

@@ -7,10 +7,9 @@ Nothing here trains, prints or writes files: the `claims` command does.
 from __future__ import annotations
 
 from actbench.claims.evidence import RunCache
-from actbench.claims.model import Claim
+from actbench.claims.model import Claim, StudyPlan, claim_files, folder, plan, select
 from actbench.claims.parse import Flags, json_schema, load_all
-from actbench.claims.study import Study, StudyPlan, claim_files, folder, judge, plan, ready, select
-from actbench.claims.verdict import Verdict
+from actbench.claims.verdict import Study, Verdict, judge, ready
 
 __all__ = [
     "Claim", "Flags", "RunCache", "Study", "StudyPlan", "Verdict", "claim_files", "folder", "json_schema", "judge",

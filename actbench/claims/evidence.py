@@ -8,9 +8,10 @@ difference.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from actbench import stats
@@ -68,23 +69,22 @@ class Finding:
         return math.log(self.part.margin) if self.part.log else self.part.margin
 
 
-@dataclass
 class RunCache:
     """Stored runs, each file read once. `dataset` loads the images that measurements on weights need."""
 
-    store: Store
-    dataset: Callable[[str], Dataset]
-    _known: dict[tuple[str, str], Any] = field(default_factory=dict)
+    def __init__(self, store: Store, dataset: Callable[[str], Dataset]) -> None:
+        self._store, self._dataset = store, functools.cache(dataset)
+        self._known: dict[tuple[str, str], Any] = {}
 
-    def _once(self, what: str, key: str, make: Callable[[], Found]) -> Found:
-        if (what, key) not in self._known:
-            self._known[what, key] = make()
-        found: Found = self._known[what, key]
+    def _once(self, what: str, run_id: str, make: Callable[[], Found]) -> Found:
+        if (what, run_id) not in self._known:
+            self._known[what, run_id] = make()
+        found: Found = self._known[what, run_id]
         return found
 
     def run(self, run: Run) -> StoredRun | None:
         """Return a run that is done or diverged; None if it has not ended."""
-        return self._once("run", run.run_id, lambda: self.store.result(run.run_id))
+        return self._once("run", run.run_id, lambda: self._store.result(run.run_id))
 
     def curve(self, run: StoredRun) -> Sequence[Row]:
         """Return one row per epoch."""
@@ -96,13 +96,8 @@ class RunCache:
 
     def structure(self, metric: str, run: Run, stored: StoredRun) -> float:
         """Return a `measured:` metric of the run's weights."""
-
-        def measure() -> float:
-            name = run.variant.dataset
-            images = self._once("dataset", name, lambda: self.dataset(name))
-            return measures.structure(metric, run.variant, stored, images)
-
-        return self._once(metric, run.run_id, measure)
+        images = self._dataset(run.variant.dataset)
+        return self._once(metric, run.run_id, lambda: measures.structure(metric, run.variant, stored, images))
 
 
 def findings(claim: Claim, runs: RunCache) -> list[Finding]:
@@ -118,9 +113,17 @@ def findings(claim: Claim, runs: RunCache) -> list[Finding]:
     return [_compare(part, *(values(part, side) for side in part.sides)) for part in claim.parts]
 
 
-def means(claim: Claim, arms: Sequence[str], metric: Quantity, runs: RunCache) -> list[ArmMean]:
-    """Return each arm's mean of a metric after the last epoch, over the runs that have a value."""
-    return [_arm_mean(arm, _values(claim, metric.name, Side(arm), runs), metric) for arm in arms]
+def means(claim: Claim, arms: Sequence[str], metric: Quantity, side: Side, runs: RunCache) -> tuple[ArmMean, ...]:
+    """Return each arm's mean over the runs that have a value, in the layer and after the epoch of `side`."""
+    found = []
+    for arm in arms:
+        values = _values(claim, metric.name, replace(side, arm=arm), runs)
+        known = [value for value in values if value is not None]
+        interval = stats.t_interval(known)
+        if interval is not None and metric.kind == "fraction":
+            interval = interval.clipped()
+        found.append(ArmMean(arm, len(known), stats.mean(known), interval))
+    return tuple(found)
 
 
 def _of_runs(claim: Claim, part: Part, runs: RunCache) -> Finding:
@@ -135,19 +138,12 @@ def _of_runs(claim: Claim, part: Part, runs: RunCache) -> Finding:
     a, b = (_values(claim, part.quantity.name, side, runs) for side in part.sides)
     never = (0, 0)
     if part.quantity.threshold:
-        bounds = [_bounds(claim, part, side, runs) for side in part.sides]
-        (a, never_a), (b, never_b) = _bounded(a, b, bounds[0]), _bounded(b, a, bounds[1])
+        bounds_a, bounds_b = (_bounds(claim, part, side, runs) for side in part.sides)
+        (a, never_a), (b, never_b) = _bounded(a, b, bounds_a), _bounded(b, a, bounds_b)
         never = (never_a, never_b)
-    ladders = {rungs: side for side in reversed(part.sides) if (rungs := claim.ladder_of(side))}
-
-    def mean(arm: str, side: Side) -> ArmMean:
-        return _arm_mean(arm, _values(claim, part.quantity.name, replace(side, arm=arm), runs), part.quantity)
-
-    return replace(
-        _compare(part, a, b),
-        never=never,
-        ladders=tuple(tuple(mean(arm, side) for arm in rungs) for rungs, side in ladders.items()),
-    )
+    ladders = {rungs: side for side in reversed(part.sides) for rungs in claim.ladders.values() if side.arm in rungs}
+    along = tuple(means(claim, rungs, part.quantity, side, runs) for rungs, side in ladders.items())
+    return replace(_compare(part, a, b), never=never, ladders=along)
 
 
 def _values(claim: Claim, metric: str, side: Side, runs: RunCache) -> Values:
@@ -210,11 +206,3 @@ def _compare(part: Part, a: Values, b: Values) -> Finding:
         means=(math.exp(both[0]), math.exp(both[1])) if part.log else both,
         equivalence_p=stats.tost_paired(left, right, finding.margin),
     )
-
-
-def _arm_mean(arm: str, values: Values, metric: Quantity) -> ArmMean:
-    known = [value for value in values if value is not None]
-    interval = stats.t_interval(known)
-    if interval is not None and metric.kind == "fraction":
-        interval = interval.clipped()
-    return ArmMean(arm, len(known), stats.mean(known), interval)

@@ -7,23 +7,25 @@ and shown as percentages, their differences as percentage points. A `log` part s
 from __future__ import annotations
 
 import math
+import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from actbench.claims.evidence import ArmMean, RunCache
-from actbench.claims.model import Part, Side
+from actbench.claims.model import Part, Side, claim_files, folder
 from actbench.claims.parse import Flags, load_all
-from actbench.claims.study import JudgedClaim, JudgedReading, Study, StudyPlan, claim_files, folder, judge, ready
-from actbench.claims.verdict import ALPHA, JudgedPart, Verdict
+from actbench.claims.verdict import ALPHA, JudgedClaim, JudgedPart, JudgedReading, Study, Verdict, judge, ready
 from actbench.comparison.quantities import Quantity
 from actbench.datasets import Dataset
 from actbench.metrics import UNITS, Kind
+from actbench.stats import Interval
 from actbench.store import Store, files
 from actbench.tables import FORMATS, Column, show_fraction
 from actbench.text import number_text, p_value, plural, readable, with_hyphens
 
 FORMAT_VERSION = 1
+_MOST_LOG = math.log(sys.float_info.max)
 COLUMNS = (
     Column("id", "id", str, right=True),
     *(Column(key, key) for key in ("claim", "reading", "evidence")),
@@ -111,17 +113,12 @@ def _difference_text(one: JudgedPart) -> str:
     sign = "ratio " if part.log else "+" if found.difference >= 0 else ""
 
     def show(value: float) -> str:
-        return _ratio(value) if part.log else _number(value, part.quantity.kind)
+        if not part.log:
+            return _number(value, part.quantity.kind)
+        return number_text(math.exp(value), ".3g") if value < _MOST_LOG else "inf"
 
     ends = f" [{show(found.interval.low)}, {show(found.interval.high)}]" if found.interval else ""
     return f"{sign}{show(found.difference)}{ends}"
-
-
-def _ratio(logarithm: float) -> str:
-    try:
-        return number_text(math.exp(logarithm), ".3g")
-    except OverflowError:
-        return "inf"
 
 
 def _number(value: float | None, kind: Kind) -> str:
@@ -230,9 +227,7 @@ def _part_json(one: JudgedPart) -> dict[str, Any]:
     if found is not None:
         values |= {"difference": found.difference, "p": found.p, "adjusted_p": one.adjusted_p}
         values |= {"equivalence_p": finding.equivalence_p, "adjusted_equivalence_p": one.equivalence_p}
-        values |= {"effect": found.effect, "superiority": found.superiority}
-        if found.interval is not None:
-            values |= {"low": found.interval.low, "high": found.interval.high}
+        values |= {"effect": found.effect, "superiority": found.superiority, **_ends(found.interval)}
     return values
 
 
@@ -241,25 +236,8 @@ def _side_json(side: Side) -> Any:
 
 
 def _means_json(means: Sequence[ArmMean]) -> list[dict[str, Any]]:
-    return [
-        {"arm": one.arm, "n": one.n, "mean": one.mean}
-        | ({"low": one.interval.low, "high": one.interval.high} if one.interval else {})
-        for one in means
-    ]
+    return [{"arm": one.arm, "n": one.n, "mean": one.mean, **_ends(one.interval)} for one in means]
 
 
-def plan_rows(plan: StudyPlan) -> list[dict[str, Any]]:
-    """Return what each claim needs, and a last row with totals in which every run counts once."""
-    counts = ("runs", "shared", "done", "to_train", "seconds")
-    found = [
-        {
-            "id": need.claim.number,
-            "claim": need.claim.slug,
-            "seeds": len(need.claim.seeds),
-            "arms": len(need.claim.arms),
-        }
-        | {key: getattr(need, key) for key in counts}
-        for need in plan.needs
-    ]
-    whole = {"claim": "all, each run once", "runs": len(plan.runs.runs), "done": len(plan.runs.ended)}
-    return [*found, {**whole, "to_train": len(plan.runs.open), "seconds": plan.seconds}]
+def _ends(interval: Interval | None) -> dict[str, float]:
+    return interval._asdict() if interval is not None else {}

@@ -88,7 +88,7 @@ def run_claims(
 
 
 def _show_plan(to: Streams, plan: claims.StudyPlan, output: str) -> None:
-    rows = writeup.plan_rows(plan)
+    rows = [*plan.rows, plan.totals]
     if output == "json":
         to.json({"format_version": 1, "claims": rows, "seconds": plan.seconds})
     else:
