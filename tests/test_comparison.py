@@ -654,6 +654,17 @@ def test_curves_that_are_not_known_are_asked_for() -> None:
         compare(runs(), metrics=["auc:test_accuracy"])
 
 
+def test_runs_of_different_lengths_are_told_where_their_epochs_are_averaged() -> None:
+    rows = [{**row, "epochs_run": 3 if row["seed"] else 2} for row in runs()]
+    told = "auc:test_accuracy: the mean over each run's own epochs; the runs have 2 to 3 epochs."
+    for metrics in (["auc:test_accuracy"], ["test_accuracy", "auc:test_accuracy"]):
+        assert told in notes(compare(rows, metrics=metrics, curve=curve))
+    assert told not in notes(compare(rows))
+    assert told not in notes(
+        compare([{**row, "epochs_run": 3} for row in rows], metrics=["auc:test_accuracy"], curve=curve)
+    )
+
+
 def test_each_runs_epochs_are_read_once() -> None:
     read: list[int] = []
 

@@ -190,6 +190,50 @@ def test_a_band_is_the_t_interval_over_the_seeds_and_a_diverged_run_has_no_part_
     assert {row["n"] for row in means} == {3}
 
 
+def up_to(row: Row) -> list[Row]:
+    """The epochs of a run that has `epochs` of them; each run has other values."""
+    values = [{"test_accuracy": (row["seed"] + e) / 20, "dead_ratio": (row["seed"] * 3 + e) / 60} for e in range(11)]
+    return [
+        {"epoch": e, "near_dead_ratio": 0.5, "deaths": 0, "revivals": 0, **values[e]} for e in range(row["epochs"] + 1)
+    ]
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(st.integers(0, 10), st.sampled_from(["done", "done", "diverged"])), min_size=1, max_size=6))
+def test_a_line_is_the_mean_over_one_set_of_runs(runs: list[tuple[int, str]]) -> None:
+    rows = [run("f0", 0.1, seed, epochs=epochs, status=status) for seed, (epochs, status) in enumerate(runs)]
+    found = measure(arrange(rows, ["activation"]).grouping, up_to, "dead_ratio")
+    (means,) = found.means.values()
+    sets: dict[str, set[tuple[int, ...]]] = {}
+    for row in means:
+        alive = [r for r in rows if r["epochs"] >= row["epoch"] and r["status"] == "done"]
+        assert row["mean"] == pytest.approx(stats.mean([up_to(r)[row["epoch"]]["dead_ratio"] for r in alive]), rel=1e-5)
+        assert row["n"] == len(alive)
+        sets.setdefault(row["line"], set()).add(tuple(r["seed"] for r in alive))
+    assert all(len(found) == 1 for found in sets.values())
+    assert len(found.breaks) == max(0, len(sets) - 1)
+    assert sum(row["end"] for row in means) == len(sets)
+
+
+def test_a_line_that_breaks_is_told_and_has_a_mark_at_each_end() -> None:
+    rows = [run("f0", 0.1, seed, epochs=epochs) for seed, epochs in enumerate((2, 2, 10, 10))]
+    rows += [run("f1", 0.1, seed, epochs=10) for seed in range(4)]
+    by = ["activation"]
+    for chart in (figures.curves(rows, up_to, "dead_ratio", by=by), figures.dead(rows, up_to, by=by)):
+        assert "A line breaks where its set of runs changes: f0 after epoch 2." in subtitle(chart)
+        assert {row["line"] for row in data_of(chart) if "line" in row} == {"0.0", "0.1", "1.0"}
+        assert {row["epoch"] for row in data_of(chart) if row.get("line", "")[:1] == "0" and row["end"]} == {2, 10}
+    whole = figures.curves([row for row in rows if row["epochs"] == 10], up_to, "dead_ratio", by=by)
+    assert "A line breaks" not in subtitle(whole)
+
+
+def test_a_broken_line_has_a_gap_in_the_picture() -> None:
+    rows = [run("f0", 0.1, seed, epochs=epochs) for seed, epochs in enumerate((2, 2, 10, 10))]
+    svg = figures.render(figures.curves(rows, up_to, "dead_ratio", by=["activation"]), "svg").decode()
+    lines = re.findall(r'<path[^>]* d="(M[^"]*)"[^>]*stroke-width="2.2"', svg)
+    assert [line.count("L") for line in lines] == [2, 7]  # epochs 0 to 2, and 3 to 10
+
+
 def test_the_untrained_network_is_left_out_of_accuracies_and_losses_only() -> None:
     found = arrange(grid(2)).grouping
     assert measure(found, curve, "test_accuracy").first == 1

@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
 from actbench.cli.console import Streams
-from actbench.cli.live import ASCII_BLOCKS, BLOCKS, Board, LiveDisplay, spark, watcher
+from actbench.cli.live import ASCII_BLOCKS, BLOCKS, Board, LiveDisplay, _summed_up, spark, watcher
 from actbench.config import Run, Variant
 from actbench.events import record_of
 from tests.configs import HOSTILE
@@ -135,6 +135,35 @@ def test_many_runs_become_one_line_per_variant_with_the_mean_of_its_seeds() -> N
     assert len(lines) == 5
     assert lines[2].split()[:2] == ["relu", "1/10"]
     assert "50.00" in lines[2]
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 4), st.sampled_from(["training", "done", "diverged", "failed"])),
+        min_size=5,
+        max_size=5,
+    )
+)
+def test_a_variants_curves_are_means_over_one_set_of_runs(reached: list[tuple[int, str]]) -> None:
+    runs = runs_of(seeds=5)
+    board = Board(runs)
+    for seed, (run, (last, state)) in enumerate(zip(runs, reached, strict=True)):
+        board.start(run, 0)
+        for number in range(1, (4 if state == "done" else last) + 1):
+            board.epoch(run, epoch(number, 2**seed / 32 + number / 1000, 0.0))
+        if state != "training":
+            board.end(run, state)
+    line = _summed_up([*board._lanes.values()], by_run=False)
+    sets = {round(1e6 * (value - k / 1000)) for k, value in enumerate(line.accuracy, 1) if value is not None}
+    assert len(sets) <= 1
+    done = [
+        2**seed / 32
+        for seed, (last, state) in enumerate(reached)
+        if state == "done" or (last, state) == (4, "training")
+    ]
+    if "done" in {state for _, state in reached}:
+        assert line.accuracy[-1] == pytest.approx(sum(done) / len(done) + 4 / 1000)
 
 
 def test_runs_in_training_come_first_if_not_all_variants_fit() -> None:

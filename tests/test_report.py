@@ -162,7 +162,7 @@ def test_the_data_block_is_json_that_ends_no_script(results: Path) -> None:
     assert "<" not in block
     data = json.loads(block)
     assert ATTACK in [group["label"] for group in data["groups"]]
-    accuracy = data["curves"]["test_accuracy"]["groups"][0]["points"]
+    accuracy = data["curves"]["test_accuracy"]["groups"][0]["lines"][0]
     assert [point[0] for point in accuracy] == [0, 1, 2, 3]
     assert accuracy[3][1] == pytest.approx(95.25, rel=1e-3)
     assert accuracy[3][2] < accuracy[3][1] < accuracy[3][3]
@@ -187,7 +187,7 @@ def test_a_diverged_run_has_a_line_of_its_own_but_no_part_in_any_mean(tmp_path: 
             stored(tmp_path / "runs", "n", seed, accuracy, 0.5, status, activation=activation, lr=lr)
     page = gather(*read_results([str(tmp_path / "runs")], tmp_path))
     curves = page.data["curves"]["test_accuracy"]["groups"][0]
-    assert curves["points"][-1][1] == pytest.approx(85)
+    assert curves["lines"][-1][-1][1] == pytest.approx(85)
     assert [seed[-1][1] for seed in curves["seeds"]] == pytest.approx([90, 80, 10])
     accuracy, _ = page.heat_tables
     assert accuracy.cells[0][0] == ("85.00*", 0, "3 runs, 1 diverged")

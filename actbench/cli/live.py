@@ -235,16 +235,33 @@ def _summed_up(lanes: Sequence[Lane], *, by_run: bool) -> BoardLine:
         some = 0 < ended < len(lanes)
         state = "training" if some else min((lane.state for lane in lanes), key=_URGENCY.__getitem__)
     changed, epochs = max(lane.changed for lane in lanes), first.run.variant.epochs
-    accuracy, dead = _means([lane.accuracy for lane in lanes]), _means([lane.dead for lane in lanes])
+    together, last = _in_step(lanes)
+    accuracy, dead = (
+        _means([curve[:last] for curve in curves]) for curves in zip(*map(_curves, together), strict=True)
+    )
     return BoardLine(name, progress, state, changed, epochs, accuracy, dead)
 
 
+def _curves(lane: Lane) -> tuple[Values, Values]:
+    return lane.accuracy, lane.dead
+
+
+def _in_step(lanes: Sequence[Lane]) -> tuple[list[Lane], int]:
+    """Return the lanes that a mean curve covers, and its last epoch.
+
+    These are the finished runs, or before the first of them, all runs in training up to the epoch that each has
+    reached. A mean over one set of runs does not jump because a run joins or leaves it.
+    """
+    alive = [lane for lane in lanes if lane.epoch and lane.state not in ("diverged", "failed")] or lanes
+    finished = [lane.epoch for lane in alive if lane.state == "done"]
+    last = max(finished) if finished else min(lane.epoch for lane in alive)
+    return [lane for lane in alive if lane.epoch >= last], last
+
+
 def _means(curves: Sequence[Values]) -> tuple[float | None, ...]:
-    """Return the mean curve; at each epoch, it covers the runs that have reached it."""
-    longest = max((len(curve) for curve in curves), default=0)
-    at = ([c[k] for c in curves if k < len(c)] for k in range(longest))
-    present = ([value for value in values if value is not None] for values in at)
-    return tuple(_mean(values) if values else None for values in present)
+    """Return the mean of curves of equal length; an epoch at which one of them has no value has none."""
+    at = ([value for value in values if value is not None] for values in zip(*curves, strict=True))
+    return tuple(_mean(values) if len(values) == len(curves) else None for values in at)
 
 
 def _scale(curves: Iterable[Values], *, from_zero: bool = False) -> tuple[float, float]:

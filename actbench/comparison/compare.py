@@ -93,6 +93,7 @@ def compare(
         texts.append(f"{len(found)} of {len(grouping.groups)} rows are shown; p is adjusted for all of them.")
     contrasted = [result.contrast for row in found for result in row.results.values() if result.contrast]
     texts += footnotes.on_epoch(asked, epoch)
+    texts += footnotes.on_lengths(asked, grouping)
     texts += footnotes.on_method(contrasted, len(asked))
     texts += footnotes.on_margin(asked[0], equivalence)
     texts += footnotes.on_power(contrasted, alpha)

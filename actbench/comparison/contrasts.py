@@ -113,6 +113,17 @@ def estimate(of: Sample, quantity: Quantity, confidence: float) -> Estimate:
     return Estimate(len(values), of.missing, stats.mean(values), stats.sd(values), interval)
 
 
+def value_of(
+    group: Group, quantity: Quantity, curve: Curve, mixed: Sequence[str], confidence: float = 0.95
+) -> Estimate:
+    """Return a group's value of a quantity. Every table, chart and page shows this value.
+
+    It is the mean over the seeds that have a value; a seed's value is its mean over the settings `mixed`, which vary
+    within groups. Diverged runs have none.
+    """
+    return estimate(sample(group, quantity, curve, mixed), quantity, confidence)
+
+
 class Samples:
     """The samples and estimates of all groups, each read once."""
 

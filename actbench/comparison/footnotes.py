@@ -8,7 +8,7 @@ from typing import Any
 from actbench import stats
 from actbench.comparison.contrasts import Contrast, Estimate
 from actbench.comparison.groups import Group, Grouping, is_diverged, order, setting, varying
-from actbench.comparison.quantities import Quantity
+from actbench.comparison.quantities import Quantity, number
 from actbench.config import SETTINGS
 from actbench.metrics import UNITS
 from actbench.store.run import ENVIRONMENT
@@ -44,6 +44,19 @@ def on_epoch(asked: Sequence[Quantity], epoch: int | None) -> list[str]:
     whole = [one.name for one in asked if ":" in one.name]
     which = f"All values except {comma_list(whole)}" if whole else "All values"
     return [f"{which} are taken after epoch {epoch}, not after the last epoch."]
+
+
+def on_lengths(asked: Sequence[Quantity], grouping: Grouping) -> list[str]:
+    """Say that runs of different lengths are averaged over different epochs."""
+    areas = [one.name for one in asked if one.name.startswith("auc:")]
+    rows = [row for group in grouping.groups for row in group.runs if not is_diverged(row)]
+    lengths = sorted(
+        {length for row in rows if (length := number(row.get("epochs_run", row.get("epochs")))) is not None}
+    )
+    if not areas or len(lengths) < 2:
+        return []
+    span = f"{lengths[0]:g} to {lengths[-1]:g}"
+    return [f"{comma_list(areas)}: the mean over each run's own epochs; the runs have {span} epochs."]
 
 
 def on_method(contrasts: Sequence[Contrast], quantities: int) -> list[str]:

@@ -79,6 +79,7 @@ def pivot(
     what = asked[0].heading if len(asked) == 1 else "the metrics"
     texts.insert(0, f"Cells: {what}, mean and {100 * (1 - alpha):g}% interval, {each}.")
     texts += footnotes.on_epoch(asked, epoch)
+    texts += footnotes.on_lengths(asked, maker.grouping)
     texts += footnotes.on_settings(maker.grouping, by_variant=False, besides=[tune] if tune else ())
     texts += footnotes.on_runs(maker.grouping)
     several = len({cell.dataset for cell in cells}) > 1 and "dataset" not in (*down, *across)

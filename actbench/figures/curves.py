@@ -1,7 +1,7 @@
 """`plot curves`: any metric over the epochs. `plot dead` draws its panels with the same functions.
 
-A line is the mean over the seeds, its band the 95% t interval, a thin line one seed. The thin line of a run that
-diverged ends in a cross, and the mean goes on without that run.
+A line is the mean over the seeds, its band the 95% t interval, a thin line one seed. A line breaks where some of its
+runs end. The thin line of a run that diverged ends in a cross, and no mean includes that run.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from actbench.comparison.groups import Group
 from actbench.comparison.quantities import Curve
 from actbench.errors import UsageError
 from actbench.figures import theme
-from actbench.figures.panels import Arrangement, LearningCurves, Panel, PointsByGroup, arrange, measure
+from actbench.figures.panels import Arrangement, LearningCurves, Panel, PointsByGroup, arrange, measure, notes_on_breaks
 from actbench.figures.theme import MOST_SERIES, Chart, alt
 from actbench.store.csv import Row
 
@@ -63,7 +63,7 @@ def curves(
         )  # fmt: skip
         groups = panel.groups if free else [group for group in found.groups if group.dataset == panel.dataset]
         drawn.append(draw_panel(found, panel, measured, axis_domain(measured, groups, log=log), form))
-    notes = [found.compared, legend_note(found, [measured]), *found.notes()]
+    notes = [found.compared, legend_note(found, [measured]), *notes_on_breaks([measured]), *found.notes()]
     if any(row["epoch"] < measured.first for runs in measured.runs.values() for row in runs):
         notes.append("The untrained network (epoch 0) is not drawn.")
     title = f"{measured.title} over the epochs: {found.summary}"
@@ -146,7 +146,8 @@ def draw_panel(
     low, high = domain
     floor = low if form.log else -math.inf  # a logarithmic axis has no 0
     if bands := [{**row, "low": max(row["low"], floor)} for row in means if row["low"] is not None]:
-        layers.append(placed(theme.chart(bands).mark_area(opacity=0.16, clip=True), "low", y2="high:Q", color=color))
+        area = theme.chart(bands).mark_area(opacity=0.16, clip=True)
+        layers.append(placed(area, "low", y2="high:Q", color=color, detail="line:N"))
     if runs := [row for row in runs if not measured.single or row["diverged"]]:
         thin = theme.chart(runs).mark_line(strokeWidth=0.7, opacity=0.45, clip=True)
         layers.append(placed(thin, "value", detail="run:N", color=color))
@@ -155,12 +156,12 @@ def draw_panel(
         layers.append(placed(cross, "value", color=color, tooltip=tooltip("value", "diverged after epoch")))
     if means:
         every = max(1, round((measured.last - measured.first) / (form.width / 70)))
-        some = [row for row in means if (measured.last - row["epoch"]) % every == 0]
+        some = [row for row in means if row["end"] or (measured.last - row["epoch"]) % every == 0]
         line = theme.chart(means).mark_line(strokeWidth=2.2, clip=True)
         signs = theme.chart(some).mark_point(filled=True, size=42, opacity=1)
         targets = theme.chart(means).mark_point(filled=True, size=150, opacity=0)  # larger to point at, and invisible
         interval = [*theme.interval_tooltip(exact), alt.Tooltip("n:Q", title="seeds", format="d")]
-        layers.append(placed(line, "mean", color=color, strokeDash=series["strokeDash"]))
+        layers.append(placed(line, "mean", color=color, strokeDash=series["strokeDash"], detail="line:N"))
         layers.append(placed(signs, "mean", color=color, shape=series["shape"]))
         layers.append(placed(targets, "mean", tooltip=[*tooltip("mean", "epoch"), *interval]))
     if means and form.named_ends:

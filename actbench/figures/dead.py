@@ -9,7 +9,7 @@ from actbench.comparison.groups import Group
 from actbench.comparison.quantities import Curve
 from actbench.figures import theme
 from actbench.figures.curves import PanelFormat, axis_domain, draw_panel, legend_note
-from actbench.figures.panels import Arrangement, Panel, arrange, measure
+from actbench.figures.panels import Arrangement, Panel, arrange, measure, notes_on_breaks
 from actbench.figures.theme import MOST_SERIES, Chart
 from actbench.store.csv import Row
 from actbench.text import value_text
@@ -42,7 +42,7 @@ def dead(rows: Sequence[Row], curve: Curve, *, by: Sequence[str] | None = None) 
         for one in measured:
             headed = panel if one is measured[0] else replace(panel, title="")
             drawn.append(draw_panel(found, headed, one, axis_domain(one, found.groups), form))
-    notes = [found.compared, legend_note(found, measured), *named, *found.notes()]
+    notes = [found.compared, legend_note(found, measured), *notes_on_breaks(measured), *named, *found.notes()]
     notes.append("Dead: no training image can change the unit's incoming weights (max |f′| = 0). Near-dead: max |f′| ≤ "
                  "0.1% of sup |f′|. Deaths and revivals are counts of hidden units.")  # fmt: skip
     title = f"Dead hidden units over the epochs: {found.summary}"

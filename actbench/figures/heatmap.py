@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from actbench.comparison.contrasts import estimate, sample
+from actbench.comparison.contrasts import value_of
 from actbench.comparison.groups import columns_of, group_runs, order
 from actbench.comparison.quantities import Curve, Quantity, quantity, read_once
 from actbench.errors import UnknownNameError, UsageError
@@ -58,7 +58,7 @@ def heat_cells(rows: Sequence[Row], keys: tuple[str, str], metric: str, curve: C
         raise UsageError("there are no runs to draw: none was given, or all of them failed")
     epochs, cells = read_once(curve), []
     for group in runs.groups:
-        of = estimate(sample(group, one, epochs, tuple(runs.grouping.mixed)), one, 0.95)
+        of = value_of(group, one, epochs, tuple(runs.grouping.mixed))
         low, high = of.interval or (None, None)
         text = "diverged" if group.diverged else "none" if one.threshold else ""
         if of.mean is not None:
@@ -105,7 +105,7 @@ def heatmap(
         maps.append(theme.headed(_map(chosen, found), theme.label(value_text(dataset)) if len(datasets) > 1 else ""))
     by = " and ".join(map(theme.label, keys))
     title = f"{theme.capital(theme.metric_title(found.metric))} by {by}: {seeds(found.runs.groups)}"
-    notes = [f"{found.runs.compared} · mean over the seeds", *found.runs.notes()]
+    notes = [f"{found.runs.compared} · mean over the seeds", *found.runs.notes([found.metric])]
     if any(cell["mean"] is not None and cell["diverged"] for cell in found.cells):
         notes.append("* Some runs of the cell diverged; it shows the mean over the others.")
     return theme.titled(theme.tiled(maps, 2), title, notes, 560 if len(maps) == 1 else 900)

@@ -45,7 +45,7 @@ def landscape(
         chosen = [point for point in points if point["dataset"] == panel.dataset]
         drawn.append(theme.headed(_scatter(chosen, found, metrics), panel.title))
     title = f"{theme.capital(theme.metric_title(metrics[1]))} against {theme.metric_title(metrics[0])}: {found.summary}"
-    notes = [f"{found.compared} · one mark per run", *found.notes()]
+    notes = [f"{found.compared} · one mark per run", *found.notes(metrics)]
     return theme.titled(theme.tiled(drawn, 2), title, notes, 620 if len(drawn) == 1 else 900)
 
 

@@ -7,13 +7,15 @@ one panel. More are spread over panels by a second setting, or get one panel eac
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from actbench.comparison import footnotes
-from actbench.comparison.contrasts import estimate, sample
+from actbench.comparison.contrasts import value_of
 from actbench.comparison.groups import Group, Grouping, columns_of, group_runs, is_diverged, order
 from actbench.comparison.quantities import Curve, Quantity, quantity
 from actbench.errors import UsageError
@@ -96,8 +98,8 @@ class Arrangement:
         keys = differing(self.groups, self.grouping.by)
         return {key: sorted({group.keys[key] for group in self.groups}, key=order) for key in keys}
 
-    def notes(self) -> list[str]:
-        """Say what to know before believing the chart: diverged and failed runs, mixed settings, hidden panels."""
+    def notes(self, drawn: Sequence[Quantity] = ()) -> list[str]:
+        """Say what to know before believing a chart of `drawn`: runs without values, mixed settings, hidden panels."""
         texts = []
         if diverged := [group for group in self.groups if group.diverged]:
             total = sum(group.diverged for group in diverged)
@@ -105,6 +107,7 @@ class Arrangement:
             texts.append(
                 f"{plural(total, 'run')} diverged and {'has' if total == 1 else 'have'} no final value: {which}."
             )
+        texts += footnotes.on_lengths(drawn, self.grouping)
         texts += footnotes.on_settings(self.grouping, by_variant=False)
         texts += footnotes.on_runs(self.grouping)
         if self.hidden:
@@ -209,8 +212,10 @@ def _dealt(
 class LearningCurves:
     """One metric over the epochs for every group, and the first and last epoch to draw.
 
-    means: epoch, mean, low, high (the 95% t interval, None for one seed), n, and line, the number of the group. runs:
-    epoch, value, run, diverged (the run did), and broke (this is the last value of a run that diverged).
+    means: epoch, mean, low, high (the 95% t interval, None for one seed), n, line, and end (of the line). A line is the
+    mean over one set of runs: where the set changes, another line begins. runs: epoch, value, run, diverged (the run
+    did), and broke (this is the last value of a run that diverged). breaks: the labels of groups, and the epochs after
+    which their sets of runs change.
     """
 
     metric: Quantity
@@ -219,6 +224,7 @@ class LearningCurves:
     last: int
     means: PointsByGroup
     runs: PointsByGroup
+    breaks: tuple[tuple[str, int], ...] = ()
 
     @property
     def single(self) -> bool:
@@ -246,26 +252,43 @@ def measure(grouping: Grouping, curve: Curve, metric: str, title: str = "") -> L
     one, epochs = quantity(metric, columns), sorted({epoch for of_run in lines.values() for epoch in of_run})
     read = {epoch: (quantity(metric, columns, epoch), partial(_line_at, lines, epoch)) for epoch in epochs}
     means, runs = PointsByGroup(), PointsByGroup()
+    breaks: list[tuple[str, int]] = []
     for number, group in enumerate(groups):
         means[id(group)], runs[id(group)] = [], []
-        for epoch, (at_epoch, line_at) in read.items():
-            found = estimate(sample(group, at_epoch, line_at, tuple(grouping.mixed)), at_epoch, 0.95)
-            if found.mean is not None:
-                low, high = map(_rounded, found.interval or (None, None))
-                mean = {"line": number, "epoch": epoch, "mean": _rounded(found.mean), "low": low, "high": high}
-                means[id(group)].append({**mean, "n": found.n})
+        sets: dict[int, set[int]] = {}  # by epoch, the runs that the mean is over
         for i, row in enumerate(group.runs):
             values = {epoch: at_epoch.read(row, line_at) for epoch, (at_epoch, line_at) in read.items()}
             known = {epoch: value for epoch, value in values.items() if value is not None}
             diverged = is_diverged(row)
+            for epoch in known if not diverged else ():
+                sets.setdefault(epoch, set()).add(i)
             for epoch, value in known.items():
                 point = {"run": f"{number}.{i}", "epoch": epoch, "value": _rounded(value), "diverged": diverged}
                 runs[id(group)].append({**point, "broke": diverged and epoch == max(known)})
+        ends = [epoch for epoch, after in pairwise(sorted(sets)) if sets[epoch] != sets[after]]
+        breaks += ((group.label, epoch) for epoch in ends)
+        for epoch in sorted(sets):
+            at_epoch, line_at = read[epoch]
+            found = value_of(group, at_epoch, line_at, tuple(grouping.mixed))
+            low, high = map(_rounded, found.interval or (None, None))
+            mean = {"epoch": epoch, "mean": _rounded(found.mean), "low": low, "high": high, "n": found.n}
+            line = f"{number}.{bisect_left(ends, epoch)}"
+            means[id(group)].append({**mean, "line": line, "end": epoch in (*ends, max(sets))})
     found_epochs = sorted({row["epoch"] for of_group in runs.values() for row in of_group})
     if not found_epochs:
         raise UsageError(f"no epoch of these runs has a value of {value_text(metric)}; see: actbench list metrics")
     first = found_epochs[found_epochs[0] == 0 and len(found_epochs) > 1 and metric.endswith(_UNTRAINED)]
-    return LearningCurves(one, title or capital(metric_title(one)), first, found_epochs[-1], means, runs)
+    drawn = tuple((name, epoch) for name, epoch in breaks if epoch >= first)
+    return LearningCurves(one, title or capital(metric_title(one)), first, found_epochs[-1], means, runs, drawn)
+
+
+def notes_on_breaks(measured: Sequence[LearningCurves]) -> list[str]:
+    """Say where lines break because their sets of runs change."""
+    epochs: dict[str, dict[int, None]] = {}
+    for name, epoch in (found for one in measured for found in one.breaks):
+        epochs.setdefault(name, {})[epoch] = None
+    places = [f"{label(name)} after epoch {comma_list([*map(str, sorted(at))])}" for name, at in epochs.items()]
+    return [f"A line breaks where its set of runs changes: {comma_list(places, _MOST_LISTED)}."] if places else []
 
 
 def _rounded(value: float | None) -> float | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import actbench
 from actbench import comparison, config, figures, tables
-from actbench.comparison.contrasts import estimate, sample
+from actbench.comparison.contrasts import value_of
 from actbench.comparison.groups import Group, Grouping, columns_of, group_runs, select, varying
 from actbench.comparison.quantities import Curve, number, quantity
 from actbench.config import SETTINGS, Variant
@@ -21,7 +21,7 @@ from actbench.errors import ActbenchError, UsageError
 from actbench.figures.activations import draw_shape
 from actbench.figures.heatmap import heat_cells
 from actbench.figures.neurons import FIRST_LAYER, galleries
-from actbench.figures.panels import LearningCurves, measure
+from actbench.figures.panels import LearningCurves, measure, notes_on_breaks
 from actbench.metrics import METRICS, UNITS
 from actbench.store.csv import Row
 from actbench.store.run import CONFIG, OUTCOMES, StoredProblem, StoredRun
@@ -237,12 +237,13 @@ def _curves(grouping: Grouping, groups: Sequence[Group], epochs: Curve) -> dict[
             metric, measured = METRICS[name], measure(grouping, epochs, name)
             scale = 100 if metric.kind == "fraction" else 1
             drawn = [_lines(group, measured, scale) for group in groups]
-            found[name] = {"title": metric.heading, "doc": metric.doc, "unit": UNITS[metric.kind], "groups": drawn}
+            about = " ".join([metric.doc + ".", *notes_on_breaks([measured])])
+            found[name] = {"title": metric.heading, "about": about, "unit": UNITS[metric.kind], "groups": drawn}
     return found
 
 
 def _lines(group: Group, measured: LearningCurves, scale: int) -> dict[str, Any]:
-    """Return a group's points (epoch, mean, low, high, n), and the points (epoch, value) of each of its runs."""
+    """Return a group's lines, of points (epoch, mean, low, high, n), and the points (epoch, value) of each run."""
 
     def scaled(value: float | None) -> float | None:
         return None if value is None else float(f"{value * scale:.5g}")
@@ -250,8 +251,11 @@ def _lines(group: Group, measured: LearningCurves, scale: int) -> dict[str, Any]
     means, seeds = measured.means.get(id(group), []), dict[str, list[Any]]()
     for row in measured.runs.get(id(group), []):
         seeds.setdefault(row["run"], []).append([row["epoch"], scaled(row["value"])])
-    points = [[row["epoch"], *(scaled(row[key]) for key in ("mean", "low", "high")), row["n"]] for row in means]
-    return {"points": points, "seeds": list(seeds.values())}
+    lines = dict[str, list[Any]]()
+    for row in means:
+        point = [row["epoch"], *(scaled(row[key]) for key in ("mean", "low", "high")), row["n"]]
+        lines.setdefault(row["line"], []).append(point)
+    return {"lines": list(lines.values()), "seeds": list(seeds.values())}
 
 
 def _health(group: Group, grouping: Grouping, epochs: Curve) -> list[str]:
@@ -259,7 +263,7 @@ def _health(group: Group, grouping: Grouping, epochs: Curve) -> list[str]:
     cells = []
     for name in HEALTH_METRICS:
         metric = quantity(name, columns_of(group.runs))
-        mean = estimate(sample(group, metric, epochs, tuple(grouping.mixed)), metric, 0.95).mean
+        mean = value_of(group, metric, epochs, tuple(grouping.mixed)).mean
         cells.append("" if mean is None else tables.SHOW[metric.kind](mean))
     return cells
 

@@ -106,7 +106,7 @@
   let place = null; // how the chart drawn last maps epochs to pixels
   function draw() {
     const curve = data.curves[select.value];
-    byId("about").textContent = curve.doc;
+    byId("about").textContent = curve.about;
     const chart = byId("chart");
     const width = Math.max(chart.clientWidth, 280);
     const height = Math.round(Math.min(380, Math.max(240, width * 0.45)));
@@ -144,8 +144,9 @@
     curve.groups.forEach((group, k) => {
       if (!visible[k]) return;
       const { colour, dash } = style(k);
-      const band = group.points.filter((p) => p[2] !== null);
-      if (band.length > 1) {
+      for (const points of group.lines) {
+        const band = points.filter((p) => p[2] !== null);
+        if (band.length < 2) continue;
         const outline = [...band.map((p) => [p[0], p[3]]), ...band.map((p) => [p[0], p[2]]).reverse()];
         inside.append(svgNode("path", { d: `${line(outline)}Z`, fill: colour, "fill-opacity": 0.14 }));
       }
@@ -156,8 +157,10 @@
     curve.groups.forEach((group, k) => {
       if (!visible[k]) return;
       const { colour, dash } = style(k);
-      const points = group.points.map((p) => [p[0], p[1]]);
-      inside.append(svgNode("path", { d: line(points), fill: "none", stroke: colour, "stroke-width": 2.4, "stroke-dasharray": dash, "stroke-linejoin": "round" }));
+      for (const points of group.lines) {
+        const d = line(points) + (points.length > 1 ? "" : "h0.01"); // a line of one point is a dot
+        inside.append(svgNode("path", { d, fill: "none", stroke: colour, "stroke-width": 2.4, "stroke-dasharray": dash, "stroke-linejoin": "round", "stroke-linecap": points.length > 1 ? "butt" : "round" }));
+      }
     });
     svg.append(svgNode("line", { class: "cursor", y1: top, y2: height - bottom, visibility: "hidden" }));
     readOut();
@@ -175,7 +178,7 @@
     out.append(head);
     const found = [];
     curve.groups.forEach((group, k) => {
-      const point = visible[k] && group.points.find((p) => p[0] === epoch);
+      const point = visible[k] && group.lines.flat().find((p) => p[0] === epoch);
       if (point) found.push([k, point]);
     });
     found.sort((a, b) => b[1][1] - a[1][1]);
