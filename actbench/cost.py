@@ -27,7 +27,7 @@ from torch import Tensor
 
 from actbench import compute, engine, stats
 from actbench.activations import ACTIVATIONS
-from actbench.config import Run, Variant, from_mapping
+from actbench.config import Choice, Run, Variant, from_mapping
 from actbench.datasets import CLASSES, Dataset, Split
 from actbench.engine.images import Arrays
 from actbench.engine.lanes import LaneStack
@@ -92,7 +92,7 @@ class Cost:
 
 
 def measure(
-    names: Sequence[str],
+    activations: Sequence[str | Choice],
     elements: Elements = RECIPE,
     *,
     threads: int = 1,
@@ -101,12 +101,13 @@ def measure(
 ) -> list[Cost]:
     """Time the activations in `rounds` (>= 2) interleaved rounds, after one warm-up round.
 
-    threads: these share the matrix products of a training step, as in training; an activation always uses one.
+    activations: names, which stand for default parameters, or choices. threads: these share the matrix products of a
+    training step, as in training; an activation always uses one.
     clock: returns seconds. Raises UnknownNameError for an unknown activation.
     """
     engine.configure()
     with compute.training_thread():
-        timed = [_TimedActivation(name, elements, threads) for name in names]
+        timed = [_TimedActivation(one, elements, threads) for one in activations]
         for number in range(rounds + 1):
             for one in timed if number % 2 else reversed(timed):
                 one.time_round(clock, keep=number > 0)
@@ -114,13 +115,14 @@ def measure(
 
 
 class _TimedActivation:
-    """One activation with its default parameters, and the times measured so far."""
+    """One activation, and the times measured so far."""
 
-    def __init__(self, name: str, elements: Elements, threads: int) -> None:
-        self.name, self._entry = name, ACTIVATIONS[name]
+    def __init__(self, activation: str | Choice, elements: Elements, threads: int) -> None:
+        chosen = Choice.of("activation", activation) if isinstance(activation, str) else activation
+        self.name, self._entry = chosen.label, ACTIVATIONS[chosen.name]
         self._seconds: list[tuple[float, float, float]] = []
         self._draws = generator(0, "cost")
-        variant = from_mapping({"activation": name, "hidden": [elements.width]}).variant
+        variant = from_mapping({"activation": chosen.plain, "hidden": [elements.width]}).variant
         self._stack = LaneStack([Run(variant, 0)], _random_images(elements.batch, variant, self._draws))
         self._stack.network.threads = threads
         self._batch = torch.arange(elements.batch).unsqueeze(0)  # (1, B)
@@ -129,13 +131,13 @@ class _TimedActivation:
         self._by_slope = layer.pre == layer.post and not structure.learned
         self._z = torch.randn(1, elements.batch, layer.pre, generator=self._draws).requires_grad_(not self._by_slope)
         self._gradient = torch.randn(1, elements.batch, layer.post, generator=self._draws)
-        defaults = self._entry.defaults
+        params = chosen.params
         self._learned = {
-            parameter: torch.full((1, *shape), float(defaults[parameter]), requires_grad=True)
-            for parameter, (_, shape) in zip(self._entry.learned(defaults), structure.learned, strict=True)
+            parameter: torch.full((1, *shape), float(params[parameter]), requires_grad=True)
+            for parameter, (_, shape) in zip(self._entry.learned(params), structure.learned, strict=True)
         }
         self._noise = torch.zeros_like(self._z) if self._entry.noise else None
-        self._params = {**defaults, **self._learned, **({} if self._noise is None else {"noise": self._noise})}
+        self._params = {**params, **self._learned, **({} if self._noise is None else {"noise": self._noise})}
 
     def time_round(self, clock: Callable[[], float], *, keep: bool) -> None:
         """Time one round and `keep` its medians, or drop them."""

@@ -19,6 +19,20 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from actbench.text import comma_list
+
+_WHERE_ALL_ARE = {
+    "activation": "See: actbench list activations",
+    "initializer": "See: actbench list inits",
+    "optimizer": "See: actbench list optimizers",
+    "schedule": "See: actbench list schedules",
+    "dataset": "See: actbench list datasets",
+    "metric": "See: actbench list metrics",
+    "column": "To see all columns, read the first line of runs.csv",
+    "column to sort by": "To see all columns, read the first line of runs.csv",
+    "baseline": "To see all rows, leave out the baseline",
+}
+
 
 class ActbenchError(Exception):
     """An error with a text for the user: where it is, what was found, what is allowed, what to do."""
@@ -33,11 +47,12 @@ class UsageError(ActbenchError):
 
 
 class UnknownNameError(UsageError, KeyError):
-    """A name that a registry does not know; the text suggests the nearest known one."""
+    """A name that is not known; the text lists similar ones and says where to see all."""
 
     def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
-        self.kind, self.name, self.known = kind, name, tuple(known)
-        super().__init__(f"unknown {kind} {name!r}{suggestion(name, self.known)}")
+        self.kind, self.name, self.known = kind, name, tuple(dict.fromkeys(known))
+        see = _WHERE_ALL_ARE.get(kind, f"Known: {comma_list(self.known, 12) or 'none'}")
+        super().__init__(f"unknown {kind} {name!r}{suggestion(name, self.known, 3) or '.'} {see}")
 
     def __str__(self) -> str:
         """Return the plain text; KeyError would quote it."""
@@ -86,14 +101,9 @@ class CheckFailed(ActbenchError):  # noqa: N818 - a result that the user asked f
     """A check that the user asked for (`--fail-if`, `reproduce`) and that failed."""
 
 
-def nearest(name: object, known: Iterable[str]) -> str | None:
-    """Return the known name most like `name`, ignoring case, or None if none is close."""
+def suggestion(name: object, known: Iterable[str], most: int = 1) -> str:
+    """Return `"; did you mean 'swish'?"` with at most `most` names, ignoring case; empty if none is close."""
     by_folded = {candidate.casefold(): candidate for candidate in known}
-    found = difflib.get_close_matches(str(name).casefold(), by_folded, n=1, cutoff=0.6)
-    return by_folded[found[0]] if found else None
-
-
-def suggestion(name: object, known: Iterable[str]) -> str:
-    """Return `"; did you mean 'swish'?"`, or an empty text if no known name is close."""
-    match = nearest(name, known)
-    return f"; did you mean {match!r}?" if match is not None else ""
+    found = difflib.get_close_matches(str(name).casefold(), by_folded, n=most, cutoff=0.6)
+    names = [repr(by_folded[match]) for match in found]
+    return f"; did you mean {' or '.join(filter(None, (', '.join(names[:-1]), names[-1])))}?" if names else ""

@@ -6,7 +6,7 @@ where it is shown.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 _MAX_QUOTED = 60
 _MINUS = "\N{MINUS SIGN}"
@@ -24,10 +24,17 @@ def readable_lines(text: str) -> str:
 
 def quoted(value: object) -> str:
     """Return a value as an error message quotes it: on one line, at most 60 characters, close to its YAML form."""
-    if value is None or isinstance(value, bool):
-        return {None: "nothing", True: "true", False: "false"}[value]
-    text = repr(value)
+    text = _flow(value) if value is not None else "nothing"
     return text if len(text) <= _MAX_QUOTED else text[: _MAX_QUOTED - 3] + "..."
+
+
+def _flow(value: object) -> str:
+    """Return a value as YAML writes it on one line, but with quotes around every text."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_flow(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    return str(value).lower() if isinstance(value, bool) else "null" if value is None else repr(value)
 
 
 def value_text(value: object) -> str:

@@ -137,7 +137,7 @@ def test_finished_runs_are_not_trained_again_but_failed_ones_are(tmp_path: Path)
         ("margin: 0.01", "margin: 0.01, epoch: 3", "epoch: must be at most 2 (the epochs of a), got 3"),
         ("margin: 0.01", "margin: 0.01, quick: {expct: lower}", ""),
         ("expect: higher", "expect: hihger", "expect: unknown direction 'hihger'; did you mean 'higher'?"),
-        ("test_accuracy", "test_acuracy", "metric: unknown metric 'test_acuracy'; did you mean 'test_accuracy'?"),
+        ("test_accuracy", "test_acuracy", "metric: unknown metric 'test_acuracy'; did you mean 'test_accuracy'"),
         ("test_accuracy", "\"measured:colapse\"", "unknown measurement 'colapse'"),
         ("metric: test_accuracy", "metric: \"epochs_to:test_accuracy>=0.9\", epoch: 1", "leave out epoch and layer"),
         ("seeds: 13", "seeds: [1, 1]", "seeds[1]: the seed 1 is given twice"),

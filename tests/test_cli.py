@@ -414,6 +414,68 @@ def test_an_option_of_several_commands_is_the_same_in_all_of_them() -> None:
     assert {flag: texts for flag, texts in declared.items() if len(texts) > 1} == {}
 
 
+def test_no_help_shows_types_in_the_words_of_python_or_typer(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in all_commands():
+        assert run(*name.split(), "--help") == 0
+        shown = capsys.readouterr().out
+        assert not re.search(
+            r"<[a-z_ ]*(int|str|float|path|list)[a-z_ \[\]]*>|\[\[|x>=|\|[a-z0-9]+>", shown, re.IGNORECASE
+        ), name
+
+
+@pytest.mark.parametrize("topic", ["activations", "inits", "datasets", "optimizers", "schedules", "metrics"])
+def test_a_list_shows_each_entry_under_its_name_in_80_columns(topic: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("list", topic, "--format", "json") == 0
+    names = [entry["name"] for entry in json.loads(capsys.readouterr().out)[topic]]
+    assert run("list", topic) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines if line and not line.startswith(" ")] == names
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["-m", "tst_accuracy"], "unknown metric 'tst_accuracy'; did you mean 'test_accuracy', 'train_accuracy' or "
+
+                                 "'accuracy_gap'? See: actbench list metrics"),
+        (["-m", "qqq"], "unknown metric 'qqq'. See: actbench list metrics"),
+        (["--baseline", "reul"], "unknown baseline 'reul'; did you mean 'relu'? "
+                                 "To see all rows, leave out the baseline"),
+        (["--by", "actvation"], "unknown column 'actvation'; did you mean 'activation'? "
+                                "To see all columns, read the first line of runs.csv"),
+        (["--sort", "tets_accuracy"], "did you mean 'test_accuracy'"),
+        (["--tune", "lrr"], "unknown column 'lrr'; did you mean 'lr'? To see all columns, read the first"),
+        (["--format", "jsno"], "unknown format 'jsno'; did you mean 'json'? (allowed: table, md, latex, csv, json)"),
+    ],
+)  # fmt: skip
+def test_an_unknown_name_lists_similar_ones_and_says_where_all_are(
+    arguments: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "runs.csv").write_text("name,activation,seed,lr,test_accuracy\nrelu,relu,0,0.1,0.5\na,b,0,0.1,0.5\n")
+    assert run("compare", tmp_path / "runs.csv", *arguments) == 2
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", ["{a: 1}", "[{a: true}, null, 'x']"])
+def test_a_value_that_is_refused_is_quoted_as_it_was_written(
+    value: str, config: Path, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("train", "-c", config, "--set", f"epochs={value}", "--results", results) == 2
+    assert f"got {value}" in capsys.readouterr().err
+
+
+def test_data_info_and_show_print_words_and_short_numbers(
+    config: Path, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("train", "-c", config, "--results", results, "-q", "--seeds", 1) == 0
+    assert run("data", "info", "digits") == 0
+    assert run("show", "tiny-s0", "--results", results) == 0
+    shown = capsys.readouterr().out
+    assert not re.search(r"[{}]|True|False|None|\d\.\d{8,}", shown)
+    assert "class counts:  train 142 " in shown
+
+
 def test_no_command_has_a_json_flag_beside_its_format() -> None:
     assert not [name for name, command in all_commands().items() for p in command.params if "--json" in p.opts]
 

@@ -158,7 +158,7 @@ def test_a_pivot_has_the_same_means_in_every_format(results: Path, capsys: pytes
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--sort", "tset_accuracy"], "unknown column to sort by 'tset_accuracy'; did you mean 'test_accuracy'?"),
+        (["--sort", "tset_accuracy"], "unknown column to sort by 'tset_accuracy'; did you mean 'test_accuracy'"),
         (
             ["--by", "activation", "--epoch", "9"],
             "no run has a value of test_accuracy after epoch 9; the longest has 2",

@@ -145,7 +145,7 @@ def test_set_reaches_into_a_choice(write: Write) -> None:
             "--set activation.x=3: activation: is a chain; set all of it: activation=[relu, sigmoid]",
         ),
         ("lr=\x1b[31m", "--set lr=\\x1b[31m: a control character (U+001B)"),
-        ("name=a: b", "--set name=a: b: name: must be text, got {'a': 'b'}"),
+        ("name=a: b", "--set name=a: b: name: must be text, got {a: 'b'}"),
         (
             "augment.rotate=3",
             "--set augment.rotate=3: augment.rotate: unknown parameter 'rotate' of augment; did you",

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from actbench import cli, cost
 from actbench.activations import ACTIVATIONS
+from actbench.config import Choice
 from actbench.cost import Cost, Elements, measure
 from actbench.errors import UnknownNameError, UsageError
 
@@ -149,7 +150,8 @@ def test_the_csv_output_has_one_line_per_activation(capsys: pytest.CaptureFixtur
 def test_the_table_fits_80_columns_and_marks_activations_that_need_autograd(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def found(names: list[str], *_: object, **__: object) -> list[Cost]:
+    def found(chosen: list[Choice], *_: object, **__: object) -> list[Cost]:
+        names = [one.label for one in chosen]
         return [Cost(name, 99.5, 90.25, 99.75, 99.5, 1.0, 99.75, 0.123, by_slope=name != "glu") for name in names]
 
     monkeypatch.setattr(cost, "measure", found)
@@ -166,3 +168,29 @@ def test_the_table_fits_80_columns_and_marks_activations_that_need_autograd(
 )
 def test_bad_arguments_are_refused_before_anything_is_timed(arguments: list[str]) -> None:
     assert run(*arguments) == 2
+
+
+def test_an_activation_with_parameters_is_timed_under_the_name_that_tables_show(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.run(["cost", "elu(alpha=2)", "elu", "--elements", "4x8", "--rounds", "2", "--format", "json"]) == 0
+    shown = capsys.readouterr()
+    assert [row["activation"] for row in json.loads(shown.out)["rows"]] == ["relu", "elu(alpha=2)", "elu"]
+    assert "timing 3 activations in 2 rounds" in shown.err
+    assert cli.run(["cost", "relu", "--elements", "4x8", "--rounds", "2"]) == 0
+    assert "timing 1 activation in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("elu(alpa=2)", "activation elu(alpa=2): alpa: unknown parameter 'alpa' of elu; did you mean 'alpha'?"),
+        ("elu(alpha=x)", "alpha: must be a number"),
+        ("[relu, tanh]", "cost times activations one by one"),
+    ],
+)
+def test_a_wrong_activation_is_refused_before_anything_is_timed(
+    wrong: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["cost", wrong]) == 2
+    assert told in capsys.readouterr().err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,45 @@ def test_every_command_in_the_documents_exists_with_the_options_shown(page: str)
         options = {option for parameter in known[name].params for option in parameter.opts}
         for option in re.findall(r"(?<=\s)(?:--[a-z][a-z-]*|-[a-z](?=\s|$))", rest):
             assert option in options, f"actbench {name} has no {option}"
+
+
+PLOTS = sorted({
+    f"{name} {rest.strip()}" for page in (*PAGES.values(), *(command.help or "" for command in commands().values()))
+    for name, rest in shown_commands(page.replace("Example: actbench plot", "$ actbench plot").join(("```\n", "\n```")))
+    if name.startswith("plot ") and "-o" in rest
+})  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def drawn_from(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the documents draw: results of two activations with two learning rates, and costs."""
+    folder = tmp_path_factory.mktemp("drawn")
+    small = "dataset: digits\nepochs: 2\nhidden: [8]\ntrain_limit: 100\nseeds: 2\n"
+    results = ["--results", str(folder / "results"), "-q"]
+    for name in ("relu", "gelu"):
+        config = folder / f"{name}.yaml"
+        config.write_text(f"name: {name}\nactivation: {name}\n{small}")
+        assert cli.run(["sweep", "-c", str(config), "-g", "lr=0.001,0.01", *results]) == 0
+        assert cli.run(["train", "-c", str(config), "--seeds", "1", *results]) == 0
+    return folder
+
+
+def test_the_documents_show_plots_of_stored_runs() -> None:
+    assert len(PLOTS) >= 7
+
+
+@pytest.mark.parametrize("line", PLOTS)
+def test_every_plot_that_the_documents_show_can_be_drawn(
+    line: str, drawn_from: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(drawn_from)
+    if "cost.json" in line and not Path("cost.json").exists():
+        assert cli.run(["cost", "gelu", "--elements", "4x8", "--rounds", "2", "--format", "json"]) == 0
+        Path("cost.json").write_text(capsys.readouterr().out)
+    arguments = shlex.split(line)
+    picture = Path(arguments[arguments.index("-o") + 1])
+    assert cli.run(arguments) == 0, capsys.readouterr().err
+    assert picture.stat().st_size > 1000
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 from rich.text import Text
+from typer.core import TyperArgument
 
 import actbench
 from actbench.cli import (
@@ -36,6 +37,8 @@ from actbench.cli import (
 from actbench.cli import list as listing
 from actbench.cli.console import open_streams, streams
 from actbench.errors import ActbenchError
+
+TyperArgument.display_type = lambda *_, **__: ""  # type: ignore[method-assign]  # help: `PATH`, not `PATH <list[str]>`
 
 app = typer.Typer(
     name="actbench",

@@ -10,6 +10,7 @@ import typer
 from actbench.activations import ACTIVATIONS
 from actbench.cli import options
 from actbench.cli.console import streams
+from actbench.errors import UsageError
 from actbench.registry import Parameter
 from actbench.sweeps.plan import THREADS
 from actbench.tables import Column
@@ -23,7 +24,7 @@ _ROUNDS = Parameter("rounds", 10, "interleaved rounds", low=2, high=10_000)
 
 def cost(
     activations: Annotated[
-        list[str] | None, typer.Argument(metavar="ACTIVATION", help="Activations to time. Default: all.")
+        list[str] | None, typer.Argument(metavar="ACTIVATION", help='Such as gelu or "elu(alpha=2)". Default: all.')
     ] = None,
     threads: Annotated[
         int,
@@ -51,18 +52,19 @@ def cost(
 
     Example: actbench cost tanh gelu mish --rounds 20
     """
-    names = list(dict.fromkeys(["relu", *(activations or ACTIVATIONS)]))
-    for name in names:
-        ACTIVATIONS[name]  # refuses an unknown name before torch is imported
+    chains = options.activation_chains(["relu", *(activations or ACTIVATIONS)])
+    if any(len(chain) > 1 for chain in chains):
+        raise UsageError("cost times activations one by one; give the parts of a chain as separate arguments")
+    chosen = list(dict.fromkeys(chain[0] for chain in chains))
     from actbench import compute, cost
 
     size = cost.Elements.parse(elements)
     to = streams()
     threads = compute.allowed_threads(threads, to.note)
     if not quiet:
-        what = f"{plural(len(names), 'activation')} in {rounds} rounds"
+        what = f"{plural(len(chosen), 'activation')} in {rounds} rounds"
         to.note(f"timing {what}; other programs on this machine disturb the times")
-    costs = cost.measure(names, size, threads=threads, rounds=rounds)
+    costs = cost.measure(chosen, size, threads=threads, rounds=rounds)
     if output == "json":
         settings = {"threads": threads, "elements": str(size), "rounds": rounds, "device": "cpu"}
         to.json({"rows": [one.row for one in costs], **settings})

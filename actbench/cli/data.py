@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -66,7 +67,16 @@ def info(name: Name = "mnist", data_dir: options.DataDir = None, output: options
         to.json({key: str(value) if isinstance(value, Path) else value for key, value in found.items()})
         return
     for key, value in found.items():
-        to.result(f"{key.replace('_', ' ') + ':':14} {value if value is not None else '-'}")
+        to.result(f"{key.replace('_', ' ') + ':':14} {_text(value)}")
+
+
+def _text(value: Any) -> str:
+    """Write a value in words, and what is inside it too."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_text(one)}" for key, one in value.items())
+    if isinstance(value, list | tuple):
+        return ("; " if value and isinstance(value[0], Mapping) else " ").join(map(_text, value))
+    return {None: "-", True: "yes", False: "no"}[value] if value is None or isinstance(value, bool) else str(value)
 
 
 def _report_checks(name: str, folder: Path) -> None:

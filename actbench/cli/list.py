@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 
@@ -25,7 +25,8 @@ Topic = Literal["activations", "inits", "datasets", "optimizers", "schedules", "
 
 
 def list_entries(
-    topic: Annotated[Topic, typer.Argument(metavar="TOPIC", help="What to list.")], output: options.JsonFormat = "table"
+    topic: Annotated[Topic, typer.Argument(metavar="TOPIC", help=f"What to list: {', '.join(get_args(Topic))}.")],
+    output: options.JsonFormat = "table",
 ) -> None:
     """List what a config can choose from. Entries have formulas, parameters, defaults and sources.
 
@@ -35,22 +36,38 @@ def list_entries(
     to = streams()
     if output == "json":
         to.json({"format_version": 1, topic: rows})
-    elif "formula" in rows[0]:
+    elif topic == "configs":
+        to.table([Column(key, key) for key in rows[0]], rows, wide=True)
+    else:
         for row in rows:
             for line in _block(row):
                 to.result(ascii_text(line) if to.ascii_only else line)
-    else:
-        to.table([Column(key, key) for key in rows[0]], rows, wide=True)
 
 
 def _block(row: Mapping[str, Any]) -> Iterator[str]:
-    """Lay out one entry in a few lines of at most 80 columns: name and formula, facts, parameters, source."""
-    yield f"{row['name']:<18}{row['formula']}"
+    """Lay out one entry in a few lines of at most 80 columns: its name and what it is, then what else is known."""
+    what = row.get("formula") or row.get("title") or _kind(row)
+    yield from textwrap.wrap(what, 80, initial_indent=f"{row['name']:<17} ", subsequent_indent=" " * 18)
     row = row if "range" not in row else {**row, "range": number_text(row["range"])}
     facts = [f"{key.replace('_', ' ')} {value}" for key, value in row.items() if key in ("range", "sup_slope", "gain")]
-    for text in ("; ".join(facts), row.get("traits", ""), *row["parameters"], f"source: {row['source']}"):
+    images = f"{row['train']:,} training and {row['test']:,} test images; {row['licence']}" if "train" in row else ""
+    source = f"source: {row['source']}" if "source" in row else ""
+    texts = [
+        "; ".join(facts),
+        row.get("traits", ""),
+        *row.get("parameters", ()),
+        row.get("meaning", ""),
+        images,
+        source,
+    ]
+    for text in texts:
         yield from textwrap.wrap(text, 80, initial_indent=" " * 18, subsequent_indent=" " * 20)
     yield ""
+
+
+def _kind(row: Mapping[str, Any]) -> str:
+    """Say what kind of number a metric is, and which direction is better."""
+    return f"{row['kind']}, {row['better']} is better" if row["better"] != "neither" else row["kind"]
 
 
 def _parameters(parameters: Sequence[Parameter]) -> list[str]:

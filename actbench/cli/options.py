@@ -6,18 +6,24 @@ check and Tab candidates come along.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from actbench.activations import ACTIVATIONS, check_chain
 from actbench.cli import completion
 from actbench.comparison import EPOCH
-from actbench.errors import UsageError, suggestion
+from actbench.config import Choice, parse_value
+from actbench.config.choices import CHAIN
+from actbench.config.rules import BadValueError
+from actbench.errors import ConfigError, Problem, UsageError, suggestion
 from actbench.registry import Parameter
 from actbench.sweeps.plan import LANES, THREADS
 from actbench.tables import FORMATS
+from actbench.text import readable
 
 
 def path(text: str | Path) -> Path:
@@ -100,6 +106,7 @@ Executor = Annotated[
     ExecutorName | None,
     typer.Option(
         "--executor",
+        metavar="local|ray",
         help="Train in this process or on a Ray cluster. Default: local, or ray if you give --ray-address.",
     ),
 ]
@@ -221,3 +228,28 @@ def _format(*names: str) -> Any:
 
 Format = Annotated[str, _format("table", *FORMATS)]
 JsonFormat = Annotated[str, _format("table", "json")]
+
+
+# --- activations as tables show them ---------------------------------------------------------------------------
+
+_WITH_PARAMETERS = re.compile(r"\s*([a-z0-9_]+)\s*\((.*)\)\s*", re.DOTALL)
+
+
+def activation_chains(texts: Sequence[str]) -> list[tuple[Choice, ...]]:
+    """Read activations as a config writes them, or as tables show them: `elu(alpha=2)`."""
+    problems, found = [], []
+    for text in texts:
+        source = readable(f"activation {text}")
+        shown = _WITH_PARAMETERS.fullmatch(text)
+        yaml = f"{{name: {shown[1]}, {shown[2].replace('=', ': ')}}}" if shown else text
+        try:
+            chain = CHAIN.check(parse_value(yaml, source))
+            check_chain([(ACTIVATIONS[choice.name], choice.params) for choice in chain])
+            found.append(chain)
+        except BadValueError as bad:
+            problems += [Problem(source, ": ".join([*map(str, flaw.path), flaw.message])) for flaw in bad.flaws]
+        except UsageError as error:
+            problems += error.problems if isinstance(error, ConfigError) else [Problem(source, str(error))]
+    if problems:
+        raise ConfigError(problems)
+    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,15 +10,11 @@ from typing import Annotated, Any, Literal
 import typer
 
 from actbench import figures
-from actbench.activations import ACTIVATIONS, check_chain
 from actbench.cli import completion, options
 from actbench.cli.console import Streams, streams
 from actbench.comparison.groups import select
 from actbench.comparison.quantities import Curve
-from actbench.config import Choice, parse_value
-from actbench.config.choices import CHAIN
-from actbench.config.rules import BadValueError
-from actbench.errors import ConfigError, Problem, StoreError, UsageError
+from actbench.errors import StoreError, UsageError
 from actbench.figures.neurons import FIRST_LAYER
 from actbench.store import files
 from actbench.store.csv import Row
@@ -28,7 +23,6 @@ from actbench.store.run import MODEL, RESULT
 from actbench.text import readable, split_commas
 
 COST_LIMIT = 4 * 2**20
-_WITH_PARAMETERS = re.compile(r"\s*([a-z0-9_]+)\s*\((.*)\)\s*", re.DOTALL)
 
 app = typer.Typer(
     name="plot",
@@ -68,7 +62,11 @@ Paths = Annotated[
 ]
 Theme = Annotated[
     Literal["light", "dark"],
-    typer.Option("--theme", help="Colours for a light or dark page; html follows its reader's setting."),
+    typer.Option(
+        "--theme",
+        metavar="light|dark",
+        help="Colours for a light or dark page; html follows its reader's setting.",
+    ),
 ]
 Metric = Annotated[
     str, typer.Option("--metric", "-m", metavar="M", help="Metric to draw.", autocompletion=completion.metric)
@@ -90,7 +88,7 @@ def activations(
 
     Example: actbench plot activations -a relu -a "elu(alpha=2)" -o shapes.svg
     """
-    _write(output, theme, figures.activations(_chains(names or [])))
+    _write(output, theme, figures.activations(options.activation_chains(names or [])))
 
 
 @app.command()
@@ -268,23 +266,3 @@ def _tolerant(epochs: Curve, to: Streams) -> Curve:
         return known[id(row)]
 
     return read
-
-
-def _chains(texts: Sequence[str]) -> list[tuple[Choice, ...]]:
-    """Read activations as a config writes them, or as tables show them: `elu(alpha=2)`."""
-    problems, found = [], []
-    for text in texts:
-        source = readable(f"--activation {text}")
-        shown = _WITH_PARAMETERS.fullmatch(text)
-        yaml = f"{{name: {shown[1]}, {shown[2].replace('=', ': ')}}}" if shown else text
-        try:
-            chain = CHAIN.check(parse_value(yaml, source))
-            check_chain([(ACTIVATIONS[choice.name], choice.params) for choice in chain])
-            found.append(chain)
-        except BadValueError as bad:
-            problems += [Problem(source, ": ".join([*map(str, flaw.path), flaw.message])) for flaw in bad.flaws]
-        except UsageError as error:
-            problems += error.problems if isinstance(error, ConfigError) else [Problem(source, str(error))]
-    if problems:
-        raise ConfigError(problems)
-    return found

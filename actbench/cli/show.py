@@ -37,7 +37,7 @@ def show(run: options.Run, output: options.JsonFormat = "table", results: option
     _show_epochs(to, stored.epochs())
     _show_layers(to, stored)
     for what, value in {**stored.timing, **stored.provenance}.items():
-        to.result(f"{what + ':':18} {readable(str(value))}")
+        to.result(f"{what + ':':18} {readable(f'{value:.6g}' if isinstance(value, float) else str(value))}")
     for problem in stored.verify():
         to.note(f"damaged: {problem}")
 

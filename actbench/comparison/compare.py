@@ -145,7 +145,7 @@ def choose_baseline(groups: Sequence[Group], wanted: str | None) -> str:
     if wanted is None:
         return groups[0].label
     known = [text for group in groups for view in views[:2] for text in view(group)]
-    raise UnknownNameError("baseline", wanted, dict.fromkeys(known))
+    raise UnknownNameError("baseline", wanted, known)
 
 
 _VERDICTS = ("better", "higher", "equivalent", "~", "lower", "worse")
