@@ -18,7 +18,7 @@ from actbench.config import Augment, Run, Variant
 from actbench.datasets import CLASSES
 from actbench.engine.images import Arrays, Augmentation
 from actbench.engine.recordings import GraphedStep, LoneStep
-from actbench.model import LaneNetwork, generator
+from actbench.model import LaneNetwork, generator, stretches
 from actbench.model.draws import Noise
 from actbench.optimizers import OPTIMIZERS, bare_step
 from actbench.schedules import multiplier
@@ -45,11 +45,18 @@ class LaneStack:
         self.optimizer = self._build_optimizer(variants)
         self._optimizer_step = bare_step(self.optimizer)
         self.orders = [generator(seed, "order") for seed in seeds]
-        self.augmentation = self._build_augmentation(variants)
-        demands = self.network.demands + ([self.augmentation.demand] if self.augmentation else [])
+        self.augmentation: Augmentation | None = None
+        demands = self.network.demands
+        if any(variant.augment for variant in variants):
+            augments, side = [v.augment or Augment() for v in variants], math.isqrt(arrays.train_images.shape[1])
+            self.augmentation = Augmentation(augments, side, arrays.black, self.device)
+            demands = [*demands, self.augmentation.demand]
         self.noise = Noise(demands, seeds, self.device)
         self.loss_sum = torch.zeros(len(runs), dtype=torch.float64, device=self.device)
-        self._alone = self._lone_step()
+        self._alone: LoneStep | None = None  # the faster way to compute the gradients of a single lane on CPU
+        if self.network.alone is not None and self.augmentation is None and self.device.type == "cpu":
+            kind = self.shared.activation, self.network.structure
+            self._alone = LoneStep(self.network.alone, arrays, self.loss_sum, self.shared.batch_size, kind)
         self._graphs: dict[int, GraphedStep] = {}
 
     def _build_optimizer(self, variants: Sequence[Variant]) -> torch.optim.Optimizer:
@@ -57,24 +64,15 @@ class LaneStack:
         entry = OPTIMIZERS[self.shared.optimizer.name]
         settings = [(entry.settings(v.optimizer.params, v.lr, v.weight_decay), v.schedule) for v in variants]
         groups: list[dict[str, Any]] = []
-        start = 0
-        for lane in range(1, len(variants) + 1):
-            if lane == len(variants) or settings[lane] != settings[start]:
-                rows = self.network.theta[start:lane]  # a leaf that shares the buffer's storage
-                rows.grad = self.network.grad[start:lane]
-                groups.append({"params": [rows], **settings[start][0]})
-                if variants[start].schedule.name != "constant":
-                    if self.device.type == "cuda":  # a captured step reads the rate from this tensor
-                        groups[-1]["lr"] = torch.tensor(variants[start].lr, device=self.device)
-                    self._rates.append((groups[-1], variants[start]))
-                start = lane
+        for lanes, (options, schedule) in stretches(settings):
+            rows = self.network.theta[lanes]  # a leaf that shares the buffer's storage
+            rows.grad = self.network.grad[lanes]
+            groups.append({"params": [rows], **options})
+            if schedule.name != "constant":
+                if self.device.type == "cuda":  # a captured step reads the rate from this tensor
+                    groups[-1]["lr"] = torch.tensor(options["lr"], device=self.device)
+                self._rates.append((groups[-1], variants[lanes.start]))
         return entry.build(groups, device=self.device.type)
-
-    def _build_augmentation(self, variants: Sequence[Variant]) -> Augmentation | None:
-        if not any(variant.augment for variant in variants):
-            return None
-        side = math.isqrt(self.arrays.train_images.shape[1])
-        return Augmentation([v.augment or Augment() for v in variants], side, self.arrays.black, self.device)
 
     def train_epoch(self, epoch: int = 1) -> Tensor:
         """Train one epoch, each lane in its own order of images; return the mean losses (L,), float64.
@@ -138,14 +136,6 @@ class LaneStack:
         else:
             with spread(whole_shares(threads)):
                 self._optimizer_step()
-
-    def _lone_step(self) -> LoneStep | None:
-        """Return the faster way to compute the gradients of a single lane on CPU, or None if it does not apply."""
-        network, images, labels = self.network.alone, self.arrays.train_images, self.arrays.train_labels
-        if network is None or self.augmentation is not None or self.device.type != "cpu":
-            return None
-        kind = self.shared.activation, self.network.structure
-        return LoneStep(network, images, labels, self.loss_sum, self.shared.batch_size, kind)
 
     def state(self, lane: int) -> dict[str, Tensor]:
         """Return every tensor that training changes, for one lane, as views: writing to a view sets the state."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import time
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -53,8 +54,9 @@ class Measurer:
         train_probe, test_probe = _probe_sizes(stack.shared, len(arrays.train_labels))
         train = self._evaluate(arrays.train_images, arrays.train_labels, meters, train_probe)
         test = self._evaluate(arrays.test_images, arrays.test_labels, meters, test_probe)
-        validated = len(arrays.validation_labels) > 0
-        held_out = self._evaluate(arrays.validation_images, arrays.validation_labels, [], 0) if validated else None
+        validation = None
+        if len(arrays.validation_labels) > 0:
+            validation = self._evaluate(arrays.validation_images, arrays.validation_labels, [], 0)
         self.health = [meter.result() for meter in meters]
         self.sample = self._read_sample()
         deaths, revivals = self._count_deaths(epoch)
@@ -62,22 +64,12 @@ class Measurer:
         evaluate_s = time.perf_counter() - started
         for lane, rows in enumerate(self.rows):
             overall, _ = summarize(self.health, self.sample, lane)
-            row: Row = {
-                "epoch": epoch,
-                "batch_loss": losses[lane],
-                "train_loss": train[0][lane],
-                "train_accuracy": train[1][lane],
-                "test_loss": test[0][lane],
-                "test_accuracy": test[1][lane],
-                **(
-                    {"validation_loss": held_out[0][lane], "validation_accuracy": held_out[1][lane]} if held_out else {}
-                ),
-                **overall,
-                "deaths": deaths[lane],
-                "revivals": revivals[lane],
-                "train_s": train_s / len(self.rows),
-                "evaluate_s": evaluate_s / len(self.rows),
-            }
+            row: dict[str, Any] = {"epoch": epoch, "batch_loss": losses[lane]}
+            for split, results in {"train": train, "test": test, "validation": validation}.items():
+                if results is not None:
+                    row |= {f"{split}_loss": results[0][lane], f"{split}_accuracy": results[1][lane]}
+            row |= {**overall, "deaths": deaths[lane], "revivals": revivals[lane]}
+            row |= {"train_s": train_s / len(self.rows), "evaluate_s": evaluate_s / len(self.rows)}
             kept = {"epoch", "batch_loss", "train_loss", "train_s", "evaluate_s"} if diverged(row) else set(row)
             rows.append({name: value if name in kept else None for name, value in row.items()})
             if not diverged(row):

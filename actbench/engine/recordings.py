@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 import torch
 from torch import Tensor
 
+from actbench.engine.images import Arrays
 from actbench.model.layers import LaneAlone
 
 Gradients = Callable[..., Tensor]
@@ -79,21 +80,25 @@ class LoneStep:
 
     Args:
         network: the lane's network, on CPU; its tensors are read and written.
-        images, labels: (N, D) and (N,); batches are gathered from them.
+        arrays: the dataset; batches are gathered from its training images.
         loss_sum: (1,); each batch adds the sum of its losses.
         size: images in a full batch; only full batches are recorded.
         kind: equal for networks that differ only in the numbers in their tensors. They share one recording, which
             stays in memory (about half a megabyte).
     """
 
-    def __init__(
-        self, network: LaneAlone, images: Tensor, labels: Tensor, loss_sum: Tensor, size: int, kind: Hashable
-    ) -> None:
+    def __init__(self, network: LaneAlone, arrays: Arrays, loss_sum: Tensor, size: int, kind: Hashable) -> None:
         self._network, self._size = network, size
-        self._images, self._labels, self._loss_sum = images, labels, loss_sum
+        self._images, self._labels, self._loss_sum = arrays.train_images, arrays.train_labels, loss_sum
         self._tensors = network.tensors()
-        self._recording = self._record(kind) if size <= len(labels) else None
+        self._recording: Gradients | None = None
         self._replayed: Gradients | None = None
+        if size <= len(self._labels):
+            example = (self._images, self._labels, torch.arange(size), loss_sum, *self._tensors)
+            with _lock:
+                if (kind, size) not in _recordings:
+                    _recordings[kind, size] = _record(network, example)
+                self._recording = _recordings[kind, size]
 
     @contextmanager
     def replaying(self) -> Iterator[None]:
@@ -111,15 +116,6 @@ class LoneStep:
             self._replayed(self._images, self._labels, index, self._loss_sum, *self._tensors)
         else:
             _call_by_call(self._network, threads, len(index), self._images, self._labels, index, self._loss_sum)
-
-    def _record(self, kind: Hashable) -> Gradients | None:
-        key = (kind, self._size)
-        with _lock:
-            if key not in _recordings:
-                index = torch.arange(self._size)
-                example = (self._images, self._labels, index, self._loss_sum, *self._tensors)
-                _recordings[key] = _record(self._network, example)
-            return _recordings[key]
 
 
 def _call_by_call(

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -27,8 +27,9 @@ from actbench.model.draws import Demand, generator, initialise
 from actbench.model.layers import Convolution, FromBuffer, LaneAlone, Linear, cross_entropy, pool
 from actbench.structure import Layer
 
-__all__ = ["LaneNetwork", "Observer", "generator"]
+__all__ = ["LaneNetwork", "Observer", "generator", "stretches"]
 
+S = TypeVar("S")
 Observer = Callable[[int, Tensor, Tensor], None]
 """Called as (layer, z (L, R, H), a (L, R, H)): the input and the output of a layer's activation function, with one row
 per image, or one row per position of an image if the layer is a convolution."""
@@ -68,10 +69,7 @@ class LaneNetwork:
         size = max(segment.end for segment in self.segments.values())
         self.theta = torch.zeros(len(variants), -(-size // PADDING) * PADDING)  # (L, P)
         self.threads = 1
-        self.stretches: list[Stretch] = []
-        for chain, members in groupby(range(len(variants)), key=lambda lane: variants[lane].activation):
-            first, *others = members
-            self.stretches.append(Stretch(slice(first, first + len(others) + 1), chain))
+        self.stretches = [Stretch(*stretch) for stretch in stretches([variant.activation for variant in variants])]
         for lane, (variant, seed) in enumerate(zip(variants, seeds, strict=True)):
             initialise(self.structure, self.theta[lane : lane + 1], variant, seed)
         self.theta = self.theta.to(device)
@@ -296,6 +294,15 @@ class LaneNetwork:
             learned = {name: self._parameter(f"{place}.{name}", stretch.lanes) for name in names}
             chain.append((entry, {**choice.params, **learned}))
         return chain
+
+
+def stretches(settings: Sequence[S]) -> Iterator[tuple[slice, S]]:
+    """Yield the lanes of each stretch of neighbours with equal settings, and these settings; one setting per lane."""
+    start = 0
+    for setting, members in groupby(settings):
+        lanes = slice(start, start + len(list(members)))
+        start = lanes.stop
+        yield lanes, setting
 
 
 def _rows(x: Tensor, batch: int, layer: Layer) -> Tensor:
