@@ -7,9 +7,11 @@ Otherwise the metrics after each epoch and at the end decide: they are within th
 from __future__ import annotations
 
 import math
+import shlex
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from actbench import config, sweeps
@@ -109,7 +111,10 @@ def run_of(stored: StoredRun, device: str | None = None) -> Run:
     """
     if problems := stored.verify():
         reasons = "; ".join(problem.reason for problem in problems)
-        raise StoreError(f"{stored.folder}: cannot compare with this run: {reasons}. Its train command makes it again")
+        again = "repeat the command that trained it, with --force"
+        if not any(problem.reason.startswith(CONFIG) for problem in problems):
+            again = train_command(stored.folder, "--force")
+        raise StoreError(f"{stored.folder}: cannot compare with this run: {reasons}; to train it again: {again}")
     if stored.status == "failed":
         raise UsageError(f"{stored.run_id} failed, so there is nothing to compare; train it again first")
     try:
@@ -119,6 +124,11 @@ def run_of(stored: StoredRun, device: str | None = None) -> Run:
         return Run(config.check(document).variant, stored.seed)
     except ConfigError as error:
         raise StoreError(f"{stored.run_id} cannot be trained by this actbench:\n{error}") from None
+
+
+def train_command(folder: Path, *options: str) -> str:
+    """Return the command that trains the run in `folder` again, as its config says."""
+    return shlex.join(["actbench", "train", "-c", str(folder / CONFIG), "--results", str(folder.parent), *options])
 
 
 def reproduce(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import shlex
 import signal
 import tempfile
 from dataclasses import replace
@@ -233,6 +234,35 @@ def test_a_damaged_run_is_refused_and_the_damage_named(
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     assert command("tiny", "--results", results, "-q") == 1
     assert f"cannot compare with this run: {name} has changed since it was written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "epochs.csv", "config.yaml", "result.json"])
+@pytest.mark.parametrize("damage", ["changed", "cut", "gone"])
+def test_the_command_that_it_names_repairs_a_damaged_run(
+    stored: StoredRun, results: Path, name: str, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = stored.folder / name
+    data = path.read_bytes()
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(data[:-1] + b"?" * (damage == "changed"))
+    assert command("tiny", "--results", results, "-q") == 1
+    said = " ".join(capsys.readouterr().err.split())
+    if name == "result.json":
+        assert said.endswith("to repair it, repeat the command that trained it")
+        api.train(TINY, seeds=[0], results=results, quiet=True)
+    elif name == "config.yaml":
+        assert said.endswith("to train it again: repeat the command that trained it, with --force")
+        api.train(TINY, seeds=[0], results=results, quiet=True, force=True)
+    else:
+        _, named, arguments = said.partition("; to train it again: actbench ")
+        assert named
+        assert cli.run([*shlex.split(arguments), "--quiet"]) == 0
+    assert Store(results).load(stored.run_id).verify() == []
+    assert path.read_bytes() == data or name in ("epochs.csv", "result.json")  # which hold times
+    assert len(Store(results).rows()[0]) == 1
+    assert command("tiny", "--results", results, "-q") == 0
 
 
 def test_a_damaged_result_is_named_whether_asked_for_by_id_or_folder(

@@ -183,7 +183,14 @@ def test_a_pickle_in_place_of_the_weights_is_never_loaded(tmp_path: Path) -> Non
         (b'{"accuracy": 1.0}', "was not written by actbench"),
         (b'{"format_version": true}', "was not written by actbench"),
         (b'{"format_version": 1}', "has changed since it was written"),
-        (b'{"format_version": 2}', "was written by a newer actbench (format 2; this one reads 1)"),
+        (
+            b'{"format_version": 2}',
+            "was written by a newer actbench (format 2; this one reads 1): upgrade actbench to use this run",
+        ),
+        (
+            b'{"format_version": 2, "provenance": {"actbench_version": "9.1\\u001b"}}',
+            "was written by a newer actbench, 9.1\\x1b (format 2; this one reads 1): upgrade actbench to use this run",
+        ),
     ],
 )
 def test_a_file_that_is_not_a_result_is_reported_with_the_reason(tmp_path: Path, data: bytes, told: str) -> None:

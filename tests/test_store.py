@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fake_runs import record, rows_of, run_id, store_run
 
@@ -257,11 +258,32 @@ def test_a_damaged_run_is_trained_again_and_the_old_folder_kept(store: Store) ->
     assert store.load_all()[1] == []
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "epochs.csv", "config.yaml"])
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_a_run_with_a_file_that_is_cut_or_gone_is_open_and_still_compared(store: Store, name: str, damage: str) -> None:
+    weights = {"w": np.ones(3, dtype=np.float32)}
+    folder = store_run(store.root, weights=weights)
+    if damage == "gone":
+        (folder / name).unlink()
+    else:
+        (folder / name).write_bytes((folder / name).read_bytes()[:-1])
+    assert store.status(run_id()) == "damaged"
+    assert store.result(run_id()) is None
+    assert len(store.rows()[0]) == 1
+    store.prepare()
+    with store.claim(run_id()) as claim:
+        assert claim is not None
+        assert claim.finish(record(weights=weights))
+    assert store.load(run_id()).verify() == []
+    (kept,) = (store.root / ".damaged").iterdir()
+    assert kept.name.startswith(run_id())
+
+
 def test_a_run_of_a_newer_actbench_is_left_alone_unless_forced(store: Store) -> None:
     folder = store_run(store.root)
     (folder / "result.json").write_text('{"format_version": 2}')
     assert store.status(run_id()) == "newer"
-    with pytest.raises(StoreError, match=r"newer actbench .*--force"), store.claim(run_id()):
+    with pytest.raises(StoreError, match=r"newer actbench .*upgrade actbench .*--force"), store.claim(run_id()):
         pass
     with store.claim(run_id(), force=True) as claim:
         assert claim is not None

@@ -113,6 +113,27 @@ def test_the_end_names_each_failure_with_the_command_that_retries_it(
     assert len(Store(results).rows()[0]) == 2
 
 
+def test_no_command_that_must_fail_is_named_for_a_run_of_a_newer_actbench(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = tmp_path / "results"
+    command = ["train", "-c", str(config), "--results", str(results), "--seeds", "1"]
+    assert cli.run(command) == 0
+    (folder,) = results.glob("tiny-s0-*")
+    (folder / "result.json").write_text('{"format_version": 9, "provenance": {"actbench_version": "7.5.0"}}')
+    capsys.readouterr()
+    assert cli.run(command) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith(f"  {folder.name}: ")]
+    assert "written by a newer actbench, 7.5.0 (format 9; this one reads 1): upgrade actbench to use this run" in line
+    assert "to retry" not in line
+    for other in (["show", folder.name], ["reproduce", folder.name]):
+        assert cli.run([*other, "--results", str(results)]) == 1
+        said = capsys.readouterr().err
+        assert "upgrade actbench" in said
+        assert "to repair" not in said
+    assert cli.run([*command, "--force"]) == 0  # the other way out that it names
+
+
 def test_fail_fast_says_how_many_runs_are_left(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

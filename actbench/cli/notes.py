@@ -11,6 +11,7 @@ import actbench
 from actbench import sweeps
 from actbench.cli.console import Streams
 from actbench.config import Run, Variant
+from actbench.reproduce import train_command
 from actbench.store import Store
 from actbench.sweeps.preview import ROUGH_RATE, Preview, preview
 from actbench.tables import Column
@@ -43,12 +44,14 @@ def failures(plan: sweeps.Plan, report: sweeps.Report, store: Store, data_dir: P
     if failed:
         yield f"{plural(len(failed), 'run')} failed:"
     for run in failed:
-        stored = store.root / run.run_id / "config.yaml"
-        retry = "run the same command again"
-        if stored.is_file():
+        retry = "; to retry: run the same command again"
+        stored = store.root / run.run_id
+        if store.status(run.run_id) == "newer":
+            retry = ""  # the error says what to do; the same command would fail again
+        elif (stored / "config.yaml").is_file():
             folder = ["--data-dir", str(data_dir)] if data_dir is not None else []
-            retry = shlex.join(["actbench", "train", "-c", str(stored), "--results", str(store.root), *folder])
-        yield readable(f"  {run.run_id}: {report.failed[run.run_id]}; to retry: {retry}")
+            retry = f"; to retry: {train_command(stored, *folder)}"
+        yield readable(f"  {run.run_id}: {report.failed[run.run_id]}{retry}")
     if failed:
         yield f"for the tracebacks: actbench show RUN --results {readable(shlex.quote(str(store.root)))}"
 

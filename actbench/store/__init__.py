@@ -27,7 +27,7 @@ from actbench.store import files, index
 from actbench.store.claim import LOCK, Claim, is_result, lock_run
 from actbench.store.csv import Row
 from actbench.store.index import RUNNING
-from actbench.store.run import RESULT, RUN_ID, RunRecord, StoredProblem, StoredRun, find_run, read_run
+from actbench.store.run import RESULT, RUN_ID, RunRecord, StoredProblem, StoredRun, find_run, find_whole, read_run
 
 __all__ = ["Claim", "RunRecord", "Status", "Store", "StoredProblem", "StoredRun"]
 
@@ -73,7 +73,7 @@ class Store:
 
         `damaged` and `newer` are run folders that this version cannot read; `load` gives the reason.
         """
-        stored = find_run(self.root, run_id)
+        stored = find_whole(self.root, run_id)
         if isinstance(stored, StoredRun) and is_result(stored):
             return stored.status
         claim = self.root / RUNNING / run_id
@@ -85,17 +85,17 @@ class Store:
 
     def result(self, run_id: str) -> StoredRun | None:
         """Return the run if it has ended for good (done or diverged), else None: it is still to be trained."""
-        stored = find_run(self.root, run_id)
+        stored = find_whole(self.root, run_id)
         return stored if isinstance(stored, StoredRun) and is_result(stored) else None
 
     @contextlib.contextmanager
     def claim(self, run_id: str, *, force: bool = False) -> Iterator[Claim | None]:
         """Claim a run for training; gives None if a live process holds it, or if it is done or diverged.
 
-        Failed and damaged runs can be claimed. `force` also claims runs that are done, diverged or from a newer
-        actbench, and discards the checkpoint; the stored run stays until `finish` replaces it. Leaving without
-        `finish` keeps the checkpoint: the run is interrupted. Raises StoreError if the folder cannot be written, for
-        symbolic links, and for runs from a newer actbench.
+        Failed runs can be claimed, and damaged ones; missing files and wrong sizes are damage, too. `force` also claims
+        runs that are done, diverged or from a newer actbench, and discards the checkpoint; the stored run stays until
+        `finish` replaces it. Leaving without `finish` keeps the checkpoint: the run is interrupted. Raises StoreError
+        if the folder cannot be written, for symbolic links, and for runs from a newer actbench.
         """
         lock = None if self._is_over(run_id, force) else lock_run(self.root, run_id)
         if lock is None:
@@ -117,7 +117,7 @@ class Store:
             hint = suggestion(run_id, index.run_ids(self.root))
             raise StoreError(f"{self.root} holds no ended run {run_id!r}{hint}")
         if isinstance(stored, StoredProblem):
-            raise StoreError(str(stored))
+            raise stored.refusal()
         return stored
 
     def load_all(self) -> tuple[list[StoredRun], list[StoredProblem]]:
@@ -163,10 +163,10 @@ class Store:
         yield from strange
 
     def _is_over(self, run_id: str, force: bool) -> bool:
-        stored = find_run(self.root, run_id)
+        stored = find_whole(self.root, run_id)
         files.refuse_link(self.root / run_id)
         if isinstance(stored, StoredProblem) and stored.kind == "newer" and not force:
-            raise StoreError(f"{stored}; update actbench, or train the run again with --force")
+            raise StoreError(f"{stored}, or replace it with --force")
         if isinstance(stored, StoredProblem) and stored.kind == "unreadable":
             raise StoreError(f"{stored}; it stays untouched")
         return is_result(stored) and not force
@@ -176,7 +176,7 @@ class Store:
         for claim in self._abandoned(lambda folder: any(folder.glob(Claim.MOVED_ASIDE))):
             claim.restore()
         index.update(self.root)
-        for claim in self._abandoned(lambda folder: is_result(find_run(self.root, folder.name))):
+        for claim in self._abandoned(lambda folder: is_result(find_whole(self.root, folder.name))):
             claim.clear()
 
     def _abandoned(self, wanted: Callable[[Path], bool]) -> Iterator[Claim]:

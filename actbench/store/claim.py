@@ -16,7 +16,7 @@ from pathlib import Path
 
 from actbench.errors import StoreError
 from actbench.store import files, index
-from actbench.store.run import RunRecord, StoredProblem, StoredRun, find_run
+from actbench.store.run import RunRecord, StoredProblem, StoredRun, find_whole
 
 DAMAGED = ".damaged"
 LOCK = "lock"
@@ -116,11 +116,11 @@ class Claim:
 
     def _place(self, new: Path, *, failed: bool) -> bool:
         files.refuse_link(self._target)
-        stored = find_run(self.root, self.run_id)
+        stored = find_whole(self.root, self.run_id)
         if stored is None:
             if files.place_folder(new, self._target):
                 return True
-            stored = find_run(self.root, self.run_id)
+            stored = find_whole(self.root, self.run_id)
         if isinstance(stored, StoredRun):
             if is_result(stored) and (failed or not self.force):
                 return False
@@ -140,7 +140,7 @@ class Claim:
         """Whether the claim still stands; False if another process has stored the run (locks did not work)."""
         if self._lock.in_place:
             return True
-        if is_result(find_run(self.root, self.run_id)):
+        if is_result(find_whole(self.root, self.run_id)):
             return False
         raise StoreError(f"{self.folder} was deleted or replaced during training; train the run again")
 

@@ -44,7 +44,7 @@ def find_one(name: str, results: Path) -> StoredRun:
     if files.exists(Path(name) / RESULT):
         found = read_run(Path(name).resolve())
         if isinstance(found, StoredProblem):
-            raise StoreError(str(found))
+            raise found.refusal()
         return found
     with files.explained("read", results):
         ids = index.run_ids(results)

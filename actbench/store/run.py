@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from actbench.errors import StoreError
 from actbench.store import files
 from actbench.store.csv import Cell, Row, format_table, parse_table
+from actbench.text import readable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -122,6 +123,11 @@ class StoredProblem:
         """Format as `results/relu-s0-0123456789: reason`."""
         return f"{self.path}: {self.reason}"
 
+    def refusal(self) -> StoreError:
+        """Return the error for a command that needs this run, with the way out."""
+        repair = "; to repair it, repeat the command that trained it" if self.kind == "damaged" else ""
+        return StoreError(f"{self}{repair}")
+
 
 @dataclass(frozen=True)
 class StoredRun:
@@ -180,6 +186,19 @@ class StoredRun:
         except (safetensors.SafetensorError, KeyError, ValueError) as error:
             raise StoreError(f"{self.folder}: {MODEL} is damaged: {error}") from None
 
+    def wrong_sizes(self) -> Iterator[str]:
+        """Say which files are missing or do not have their size, without reading them."""
+        for name, about in self.files.items():
+            try:
+                size = (self.folder / name).lstat().st_size
+            except (FileNotFoundError, NotADirectoryError):
+                yield f"{name} is missing"
+            except OSError:  # it may be intact: reading it will tell
+                continue
+            else:
+                if size != about["bytes"]:
+                    yield f"{name} is damaged: it has {size} bytes, but {about['bytes']} were written"
+
     def verify(self) -> list[StoredProblem]:
         """Read all files of the run again and return what is wrong with them: [] if nothing has changed."""
         again = read_run(self.folder)
@@ -237,8 +256,7 @@ def read_run(folder: Path) -> StoredRun | StoredProblem:
     if type(version) is not int or version < 1:
         return StoredProblem(folder, f"{RESULT} was not written by actbench (it has no format_version)")
     if version > FORMAT_VERSION:
-        reason = f"was written by a newer actbench (format {version}; this one reads {FORMAT_VERSION})"
-        return StoredProblem(folder, reason, "newer")
+        return StoredProblem(folder, _newer(result), "newer")
     if not whole:
         return StoredProblem(folder, f"{RESULT} has changed since it was written (its checksum differs)")
     if wrong := _shape_problem(result, folder.name):
@@ -260,6 +278,23 @@ def find_run(root: Path, run_id: str) -> StoredRun | StoredProblem | None:
         except (FileNotFoundError, NotADirectoryError):
             return None
     return read_run(folder)
+
+
+def find_whole(root: Path, run_id: str) -> StoredRun | StoredProblem | None:
+    """Read a run like `find_run`; one whose other files are missing or have other sizes is damaged."""
+    found = find_run(root, run_id)
+    if isinstance(found, StoredRun) and (wrong := [*found.wrong_sizes()]):
+        return StoredProblem(found.folder, "; ".join(wrong))
+    return found
+
+
+def _newer(result: dict[str, Any]) -> str:
+    """Say who wrote a run in a newer format, and what to do."""
+    provenance = result.get("provenance")
+    version = provenance.get("actbench_version") if isinstance(provenance, dict) else None
+    named = f", {readable(version[:40])}" if isinstance(version, str) and version else ""
+    formats = f"format {result['format_version']}; this one reads {FORMAT_VERSION}"
+    return f"was written by a newer actbench{named} ({formats}): upgrade actbench to use this run"
 
 
 def _shape_problem(result: dict[str, Any], name: str) -> str | None:
