@@ -6,9 +6,8 @@ import html
 import importlib
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias, overload
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
 from rich.console import Console
 
@@ -23,14 +22,30 @@ if TYPE_CHECKING:
     import pandas
     import polars
 
+Item = TypeVar("Item")
 Shown: TypeAlias = tuple[str, Sequence[Column], Sequence[Mapping[str, Any]], Sequence[str]]
 """What a person sees of a frame: a line, and the columns, rows and footnotes of a table."""
 _WIDTH = 120
 _MOST_SHOWN = 30
 
 
-class Frame(ABC):
-    """Rows, each a dict with the same keys in the same order; missing values are None."""
+class Frame(Sequence[Item], ABC):
+    """A sequence of items with a table: `rows` are dicts with the same keys in the same order; missing is None."""
+
+    def __init__(self, items: Sequence[Item]) -> None:
+        self._items = items
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Item]: ...
+
+    def __getitem__(self, index: int | slice) -> Item | Sequence[Item]:
+        return self._items[index]
+
+    def __len__(self) -> int:
+        return len(self._items)
 
     @property
     @abstractmethod
@@ -85,34 +100,19 @@ class Frame(ABC):
         return f"{f'<p>{html.escape(line)}</p>' if line else ''}{table}{more}{f'<ol>{below}</ol>' if below else ''}"
 
 
-class Table(Frame, Sequence[dict[str, Any]]):
+class Table(Frame[dict[str, Any]]):
     """A plain table, such as the epochs of some runs."""
-
-    def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        self._rows = [dict(row) for row in rows]
 
     @property
     def rows(self) -> list[dict[str, Any]]:
         """The rows, as new dicts."""
-        return [dict(row) for row in self._rows]
-
-    @overload
-    def __getitem__(self, index: int) -> dict[str, Any]: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
-
-    def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
-        return self._rows[index]
-
-    def __len__(self) -> int:
-        return len(self._rows)
+        return [dict(row) for row in self]
 
     def _shown(self) -> Shown:
-        return f"{plural(len(self), 'row')}", [Column(name, name, _short) for name in self.columns], self._rows, ()
+        return f"{plural(len(self), 'row')}", [Column(name, name, _short) for name in self.columns], self, ()
 
 
-class Runs(Frame, Sequence[StoredRun]):
+class Runs(Frame[StoredRun]):
     """Stored runs, in the order in which they were asked for.
 
     `rows` are those of runs.csv. Failed runs are not among them: `failed` holds, by run id, the last line of each one's
@@ -120,26 +120,25 @@ class Runs(Frame, Sequence[StoredRun]):
     """
 
     def __init__(self, runs: Sequence[StoredRun], failed: Mapping[str, str] | None = None) -> None:
-        self._runs = tuple(runs)
+        super().__init__(tuple(runs))
         self.failed = dict(failed or {})
 
     @property
     def rows(self) -> list[dict[str, Any]]:
         """The runs' rows of runs.csv, as new dicts."""
-        return [dict(run.row) for run in self._runs]
+        return [dict(run.row) for run in self]
 
     def epochs(self) -> Table:
         """Return one row per run and epoch; epoch 0 is the untrained network. Raises StoreError for damaged files."""
-        return Table([{**_named(run), **row} for run in self._runs for row in run.epochs()])
+        return _each(self, StoredRun.epochs)
 
     def layers(self) -> Table:
         """Return one row per run, epoch and layer (0: the first hidden one). Raises StoreError for damaged files."""
-        kept = [run for run in self._runs if LAYERS in run.files]
-        return Table([{**_named(run), **row} for run in kept for row in run.layer_rows()])
+        return _each([run for run in self if LAYERS in run.files], StoredRun.layer_rows)
 
     def neurons(self) -> Table:
         """Return one row per run and hidden unit, after training. Raises StoreError for damaged files."""
-        return Table([{**_named(run), **row} for run in self._runs for row in run.neurons()])
+        return _each(self, StoredRun.neurons)
 
     @overload
     def __getitem__(self, index: int) -> StoredRun: ...
@@ -148,32 +147,30 @@ class Runs(Frame, Sequence[StoredRun]):
     def __getitem__(self, index: slice) -> Runs: ...
 
     def __getitem__(self, index: int | slice) -> StoredRun | Runs:
-        return Runs(self._runs[index], self.failed) if isinstance(index, slice) else self._runs[index]
-
-    def __len__(self) -> int:
-        return len(self._runs)
+        return Runs(self._items[index], self.failed) if isinstance(index, slice) else self._items[index]
 
     def __add__(self, other: Runs) -> Runs:
         """Return the runs of both, each once."""
-        both = {run.folder: run for run in (*self._runs, *other._runs)}
+        both = {run.folder: run for run in (*self, *other)}
         return Runs(list(both.values()), {**self.failed, **other.failed})
 
     def _shown(self) -> Shown:
         failed = f", {len(self.failed)} failed" if self.failed else ""
         line = f"{plural(len(self), 'run')}{failed}"
-        if not self._runs:
+        if not self:
             return line, (), (), ()
-        found = comparison.compare([run.row for run in self._runs])
+        found = comparison.compare(self.rows)
         return line, *tables.comparison_table(found), found.footnotes
 
 
-class Comparison(Frame, Sequence[comparison.ComparisonRow]):
+class Comparison(Frame[comparison.ComparisonRow]):
     """One row per variant, best first, with the footnotes of the table. `found` holds every number, typed.
 
     `rows` are those of `actbench compare --format json`: every number has its own column.
     """
 
     def __init__(self, found: comparison.Comparison) -> None:
+        super().__init__(found.rows)
         self.found = found
 
     @property
@@ -189,37 +186,21 @@ class Comparison(Frame, Sequence[comparison.ComparisonRow]):
     @property
     def rows(self) -> list[dict[str, Any]]:
         """The rows, with every number in its own column, as new dicts."""
-        return [{column.key: row.get(column.key) for column in self._raw[0]} for row in self._raw[1]]
-
-    @cached_property
-    def _raw(self) -> tuple[list[Column], list[dict[str, Any]]]:
-        return tables.comparison_table(self.found, raw=True)
+        columns, rows = tables.comparison_table(self.found, raw=True)
+        return [{column.key: row.get(column.key) for column in columns} for row in rows]
 
     def format(self, name: str) -> str:
         """Return the table as `md`, `latex`, `csv` or `json`. Raises UnknownNameError for another format."""
         return tables.write_comparison(self.found, name)
 
-    @overload
-    def __getitem__(self, index: int) -> comparison.ComparisonRow: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> tuple[comparison.ComparisonRow, ...]: ...
-
-    def __getitem__(self, index: int | slice) -> comparison.ComparisonRow | tuple[comparison.ComparisonRow, ...]:
-        return self.found.rows[index]
-
-    def __len__(self) -> int:
-        return len(self.found.rows)
-
-    def __iter__(self) -> Iterator[comparison.ComparisonRow]:
-        return iter(self.found.rows)
-
     def _shown(self) -> Shown:
         return "", *tables.comparison_table(self.found), self.found.footnotes
 
 
-def _named(run: StoredRun) -> dict[str, Any]:
-    return {"run_id": run.run_id, "name": run.row.get("name"), "seed": run.seed}
+def _each(runs: Iterable[StoredRun], read: Callable[[StoredRun], Sequence[Mapping[str, Any]]]) -> Table:
+    """Return what `read` finds in each run, with the run's id, name and seed."""
+    named = [(run, {"run_id": run.run_id, "name": run.row.get("name"), "seed": run.seed}) for run in runs]
+    return Table([{**name, **row} for run, name in named for row in read(run)])
 
 
 def _one_type(values: list[Any]) -> list[Any]:
