@@ -22,25 +22,34 @@ _DOWNLOAD_EVERY_S = 2.0
 
 
 class Events:
-    """The events of training. Each method does nothing: a subclass overrides those that it needs."""
+    """The events of training. A subclass overrides those that it handles; `on_event` receives all others."""
+
+    def on_event(self, event: str, *details: Any) -> None:
+        """An event, by the name of its method, that the subclass does not handle on its own; ignored by default."""
 
     def on_note(self, text: str) -> None:
         """Something a person may want to know."""
+        self.on_event("on_note", text)
 
     def on_download(self, file: str, done: int, total: int | None) -> None:
         """`done` of `total` bytes of a dataset's file have arrived."""
+        self.on_event("on_download", file, done, total)
 
     def on_start(self, run: Run, epochs_done: int) -> None:
         """`run` starts, or continues after `epochs_done` epochs. Reported again if its machine was lost."""
+        self.on_event("on_start", run, epochs_done)
 
     def on_epoch(self, run: Run, row: Row) -> None:
         """An epoch of `run` has been trained and measured: its row of epochs.csv. Epoch 0 is the untrained network."""
+        self.on_event("on_epoch", run, row)
 
     def on_checkpoint(self, run: Run, data: bytes) -> None:
         """`data` is the checkpoint from which `run` can continue where it is now."""
+        self.on_event("on_checkpoint", run, data)
 
     def on_end(self, run: Run, record: RunRecord) -> None:
         """`run` has ended as `record` says: done, diverged or failed."""
+        self.on_event("on_end", run, record)
 
 
 class Broadcast(Events):
@@ -50,34 +59,11 @@ class Broadcast(Events):
         self._watchers = tuple(watchers)
         self._lock = threading.RLock()
 
-    def _tell(self, event: str, *details: Any) -> None:
+    def on_event(self, event: str, *details: Any) -> None:
+        """Pass it on."""
         with self._lock:
             for watcher in self._watchers:
                 getattr(watcher, event)(*details)
-
-    def on_note(self, text: str) -> None:
-        """Pass on a note."""
-        self._tell("on_note", text)
-
-    def on_download(self, file: str, done: int, total: int | None) -> None:
-        """Pass on the state of a download."""
-        self._tell("on_download", file, done, total)
-
-    def on_start(self, run: Run, epochs_done: int) -> None:
-        """Pass on that a run starts."""
-        self._tell("on_start", run, epochs_done)
-
-    def on_epoch(self, run: Run, row: Row) -> None:
-        """Pass on an epoch."""
-        self._tell("on_epoch", run, row)
-
-    def on_checkpoint(self, run: Run, data: bytes) -> None:
-        """Pass on a checkpoint."""
-        self._tell("on_checkpoint", run, data)
-
-    def on_end(self, run: Run, record: RunRecord) -> None:
-        """Pass on that a run has ended."""
-        self._tell("on_end", run, record)
 
 
 class PlainProgress(Events):

@@ -1,19 +1,22 @@
-"""What a sweep is asked to do: options, the plan of its runs, their lane groups, and the report of how they ended."""
+"""What a sweep is asked to do, the record of how its runs end, and the lane groups in which they train."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import actbench
 from actbench.config import Run
-from actbench.errors import DeviceError
+from actbench.datasets import Dataset
+from actbench.errors import DeviceError, StoreError
+from actbench.events import Broadcast, Events, last_line, record_of
 from actbench.registry import Parameter
-from actbench.store import Store, StoredRun
+from actbench.store import Claim, RunRecord, Store, StoredRun
 from actbench.text import plural
 
 THREADS = Parameter("threads", 1, "threads that train", low=1, high=100_000)
@@ -100,20 +103,89 @@ def make_plan(runs: Iterable[Run], store: Store, *, force: bool = False) -> Plan
         stored = store.result(run.run_id)
         if stored is not None:
             plan.ended[run.run_id] = "done" if stored.status == "done" else "diverged"
-            plan.other_versions.update(_other_versions(stored, here))
+            before = {package: stored.provenance.get(f"{package}_version") for package in here}
+            others = [name for name, version in before.items() if isinstance(version, str) and version != here[name]]
+            plan.other_versions.update(f"{name} {before[name]}" for name in others)
     return plan
-
-
-def _other_versions(stored: StoredRun, here: dict[str, str]) -> Iterator[str]:
-    for package, version in here.items():
-        before = stored.provenance.get(f"{package}_version")
-        if isinstance(before, str) and before != version:
-            yield f"{package} {before}"
 
 
 def torch_version() -> str:
     """Return torch's version without importing it: a plan whose runs have all ended never needs torch."""
     return metadata.version("torch")
+
+
+class RunRecorder(Broadcast):
+    """Claims the runs of one plan, stores how they end, and passes all events on; it alone writes results.
+
+    Whatever trains, here or on another machine, reports to it. `datasets` holds those of the open runs, by name.
+    """
+
+    def __init__(self, plan: Plan, store: Store, options: Options, events: Events, stop: Callable[[], bool]) -> None:
+        super().__init__([events])
+        self.store, self.options, self.report = store, options, Report(plan)
+        self.datasets: dict[str, Dataset] = {}
+        self._stop = stop
+        self.claims = ExitStack()  # a context that gives the claims made inside it back
+        self._claims: dict[str, Claim] = {}
+
+    def should_stop(self) -> bool:
+        """Whether to stop training early: when told to, or after a failure if one is enough."""
+        if self._stop() or (self.options.fail_fast and self.report.failed):
+            self.report.stopped = True
+        return self.report.stopped
+
+    def claim(self, runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
+        """Claim the runs that are free; return them, and those that another process holds or has just finished."""
+        ours, held = [], []
+        for run in runs:
+            try:
+                claim = self.claims.enter_context(self.store.claim(run.run_id, force=self.options.force))
+            except StoreError as error:
+                self._report(run, failed_record(run, str(error)))
+                continue
+            if claim is None:
+                held.append(run)
+            else:
+                self._claims[run.run_id] = claim
+                ours.append(run)
+        return ours, held
+
+    def checkpoints(self, runs: Sequence[Run]) -> dict[str, bytes]:
+        """Return the checkpoints of claimed runs that have one, by run id."""
+        found = {run.run_id: self._claims[run.run_id].load_checkpoint() for run in runs}
+        return {run_id: data for run_id, data in found.items() if data is not None}
+
+    def is_open(self, run: Run) -> bool:
+        """Whether a claimed run has not ended yet."""
+        return run.run_id not in self.report.trained and run.run_id not in self.report.failed
+
+    def on_checkpoint(self, run: Run, data: bytes) -> None:
+        """Keep a checkpoint. If it cannot be written, the run continues without one."""
+        try:
+            self._claims[run.run_id].save_checkpoint(data)
+        except StoreError as error:
+            self.on_note(f"{run.run_id} continues without a checkpoint: {error}")
+
+    def on_end(self, run: Run, record: RunRecord) -> None:
+        """Store an ended run. If its results cannot be written, the run has failed."""
+        try:
+            self._claims[run.run_id].finish(record)
+        except StoreError as error:
+            record = replace(record, status="failed", error=str(error))
+        self._report(run, record)
+
+    def _report(self, run: Run, record: RunRecord) -> None:
+        if record.status == "failed":
+            self.report.failed[run.run_id] = last_line(record.error)
+        else:
+            self.report.trained[run.run_id] = record.status
+        super().on_end(run, record)
+
+
+def failed_record(run: Run, error: str) -> RunRecord:
+    """Return the record of a run that could not start, or that no machine could finish."""
+    versions = {"actbench_version": actbench.__version__, "torch_version": torch_version()}
+    return record_of(run, status="failed", error=error, provenance=versions)
 
 
 def cpu_lanes(threads: int) -> int:
@@ -135,14 +207,7 @@ def lane_groups(runs: Sequence[Run], lanes: int, device: str) -> Iterator[list[R
         v = run.variant
         key: tuple[Any, ...] = (v.dataset, v.train_limit, v.test_limit, v.validation)
         if device == "cuda":
-            key += (
-                v.batch_size,
-                v.epochs,
-                v.optimizer.name,
-                v.probe,
-                v.augment is None,
-                v.structure(),
-            )
+            key += (v.batch_size, v.epochs, v.optimizer.name, v.probe, v.augment is None, v.structure())
         groups.setdefault(key, []).append(run)
     for members in groups.values():
         if device == "cuda":

@@ -26,9 +26,8 @@ import actbench
 from actbench.config import Run
 from actbench.datasets import Dataset
 from actbench.errors import UsageError
-from actbench.events import Broadcast, Events
-from actbench.sweeps.plan import Node, Options, TaskSize, task_groups
-from actbench.sweeps.recorder import RunRecorder, failed_record
+from actbench.events import Events
+from actbench.sweeps.plan import Node, Options, RunRecorder, TaskSize, failed_record, task_groups
 
 _QUEUED = 2  # tasks beyond those that fit: they start the moment that others end
 _RETRIES = 3
@@ -169,7 +168,7 @@ class _Driver:
         sizes = dict.fromkeys(flight.size for flight in self._waiting)
         tasks = ", ".join(f"{size.slots(self._cluster.nodes())} at a time with {size}" for size in sizes)
         recorder.on_note(f"training on Ray ({self._cluster}); tasks: {tasks}")
-        with recorder.claims():
+        with recorder.claims:
             while self._waiting or self._flying:
                 if not recorder.report.stopped and recorder.should_stop():
                     self._wind_up()
@@ -259,13 +258,13 @@ def _versions() -> tuple[str, str]:
     return actbench.__version__, torch.__version__
 
 
-class _Outbox(Broadcast):
+class _Outbox(Events):
     """Keeps events, each a method of `Events` and its arguments, until they are sent."""
 
     def __init__(self) -> None:
         self.events: SimpleQueue[tuple[str, tuple[Any, ...]]] = SimpleQueue()
 
-    def _tell(self, event: str, *details: Any) -> None:
+    def on_event(self, event: str, *details: Any) -> None:
         self.events.put((event, details))
 
 

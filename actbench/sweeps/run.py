@@ -19,8 +19,7 @@ from actbench import datasets
 from actbench.config import Run
 from actbench.events import Events
 from actbench.store import MIN_FREE_BYTES, Store
-from actbench.sweeps.plan import Options, Plan, Report, cpu_lanes, lane_groups
-from actbench.sweeps.recorder import RunRecorder
+from actbench.sweeps.plan import Options, Plan, Report, RunRecorder, cpu_lanes, lane_groups
 
 if TYPE_CHECKING:
     import torch
@@ -86,7 +85,7 @@ def train_here(runs: Sequence[Run], recorder: RunRecorder) -> list[Run]:
     for device, group in local_groups(runs, options):
         if recorder.should_stop():
             break
-        with recorder.claims():
+        with recorder.claims:
             ours, others = recorder.claim(group)
             held += others
             if ours:

@@ -20,7 +20,7 @@ from typing import Any
 from actbench.config import RECIPE, Run
 from actbench.config.choices import short
 from actbench.errors import UsageError
-from actbench.events import Broadcast, Events
+from actbench.events import Events
 from actbench.registry import Parameter, Registry
 from actbench.store import RunRecord
 from actbench.store.csv import Row
@@ -72,7 +72,7 @@ TRACKERS: Registry[TrackerKind] = Registry(
 )
 
 
-class Tracking(Broadcast, AbstractContextManager["Tracking"]):
+class Tracking(Events, AbstractContextManager["Tracking"]):
     """Passes every event on to trackers, each given as `KIND` or `KIND=WHERE`.
 
     Raises UnknownNameError or UsageError at once if a kind is unknown or its package is missing. Later errors go to
@@ -94,11 +94,12 @@ class Tracking(Broadcast, AbstractContextManager["Tracking"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._tell("close")
+        self.on_event("close")
         for worker in self._workers:
             worker.finish()
 
-    def _tell(self, event: str, *details: Any) -> None:
+    def on_event(self, event: str, *details: Any) -> None:
+        """Queue an event for every tracker."""
         for worker in self._workers:
             worker.put((event, details))
 
