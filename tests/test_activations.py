@@ -17,16 +17,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from actbench.activations import (
-    ACTIVATIONS,
+from actbench.activations import ACTIVATIONS
+from actbench.activations.definition import (
     Activation,
     chain_function,
     chain_gain,
     chain_slope,
     chain_sup_slope,
     check_chain,
+    derived_gain,
+    normal_mean,
 )
-from actbench.activations.definition import derived_gain, normal_mean
 from actbench.errors import UnknownNameError, UsageError
 
 # fmt: off

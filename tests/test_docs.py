@@ -16,8 +16,8 @@ import torch
 import typer.main
 
 from actbench import cli
-from actbench.activations import ACTIVATIONS, Activation, Facts
-from actbench.activations.definition import derived_gain
+from actbench.activations import ACTIVATIONS
+from actbench.activations.definition import Activation, Facts, derived_gain
 from actbench.claims import claim_files, load_all
 from actbench.config import FILE_KEYS as KEYS
 from actbench.config import json_schema, parse_value

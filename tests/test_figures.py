@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from actbench import figures, stats
-from actbench.activations import ACTIVATIONS, chain_function
+from actbench.activations import ACTIVATIONS
+from actbench.activations.definition import chain_function
 from actbench.config import Choice
 from actbench.errors import UnknownNameError, UsageError
 from actbench.figures.activations import shape

@@ -11,32 +11,8 @@ import math
 from math import inf, sqrt
 from typing import TYPE_CHECKING, Any
 
-from actbench.activations.definition import (
-    Activation,
-    Chain,
-    Facts,
-    chain_function,
-    chain_gain,
-    chain_slope,
-    chain_sup_slope,
-    check_chain,
-)
-from actbench.activations.slopes import (
-    bell,
-    elu_slope,
-    gated,
-    gated_slope,
-    gelu_slope,
-    hardswish_slope,
-    leaky_slope,
-    maxout,
-    maxout_slope,
-    mish_slope,
-    one_where,
-    rrelu,
-    rrelu_slope,
-    swish_slope,
-)
+from actbench.activations import slopes
+from actbench.activations.definition import Activation, Facts
 from actbench.registry import LazyModule, Parameter, Registry
 
 if TYPE_CHECKING:
@@ -46,19 +22,9 @@ else:
     torch = LazyModule("torch")
     F = LazyModule("torch.nn.functional")
 
-__all__ = [
-    "ACTIVATIONS",
-    "Activation",
-    "Chain",
-    "Facts",
-    "chain_function",
-    "chain_gain",
-    "chain_slope",
-    "chain_sup_slope",
-    "check_chain",
-]
-
 _SILU_LOW, _SILU_SUP_SLOPE = -0.2784645427610738, 1.0998393201288669  # at z = -1.2785 and 2.3994
+_GELU_LOW = {"none": -0.16997120747990366, "tanh": -0.17004075057125406}
+_GELU_SUP_SLOPE = {"none": 1.1289041451851548, "tanh": 1.1289930686587718}
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
 
@@ -71,23 +37,6 @@ def _leaky_facts(negative_slope: float, **_: Any) -> Facts:
 def _leaky_sup_slope(negative_slope: Any, **_: Any) -> Any:
     number = isinstance(negative_slope, int | float)
     return max(1.0, abs(negative_slope)) if number else negative_slope.abs().clamp(min=1)
-
-
-def _leaky_gain(negative_slope: float) -> float:
-    return sqrt(2 / (1 + negative_slope**2))
-
-
-def _swish_facts(beta: float, learned: bool) -> Facts:
-    return Facts(_SILU_LOW / beta, inf, monotone=False) if beta else Facts(-inf, inf, zero_centred=True)
-
-
-def _gelu_facts(approximate: str) -> Facts:
-    low = -0.16997120747990366 if approximate == "none" else -0.17004075057125406
-    return Facts(low, inf, monotone=False)
-
-
-def _gelu_sup_slope(approximate: str) -> float:
-    return 1.1289041451851548 if approximate == "none" else 1.1289930686587718
 
 
 def _maxout_gain(pieces: int) -> float:
@@ -116,13 +65,14 @@ ACTIVATIONS: Registry[Activation] = Registry(
         ),
         Activation(
             "leaky_relu", "max(0, z) + negative_slope min(0, z)", r"\max(0, z) + a \min(0, z)",
-            lambda z, negative_slope: F.leaky_relu(z, negative_slope), leaky_slope,
-            _leaky_facts, _leaky_sup_slope, _leaky_gain, "torch", "torch.nn.LeakyReLU; Maas et al. 2013",
+            lambda z, negative_slope: F.leaky_relu(z, negative_slope), slopes.leaky_slope,
+            _leaky_facts, _leaky_sup_slope, lambda negative_slope: sqrt(2 / (1 + negative_slope**2)), "torch",
+            "torch.nn.LeakyReLU; Maas et al. 2013",
             (Parameter("negative_slope", 0.01, "slope left of 0", low=0, high=100),),
         ),
         Activation(
             "prelu", "max(0, z) + negative_slope min(0, z), slope learned", r"\max(0, z) + a \min(0, z)",
-            lambda z, negative_slope, per_unit: torch.where(z > 0, z, negative_slope * z), leaky_slope,
+            lambda z, negative_slope, per_unit: torch.where(z > 0, z, negative_slope * z), slopes.leaky_slope,
             _leaky_facts, _leaky_sup_slope, 1.3719886811400707, "derived", "torch.nn.PReLU; He et al. 2015",
             (
                 Parameter("negative_slope", 0.25, "initial slope left of 0; learned", low=-100, high=100),
@@ -133,7 +83,7 @@ ACTIVATIONS: Registry[Activation] = Registry(
         Activation(
             "elu", "z if z > 0 else alpha (exp(z) - 1)",
             r"z \text{ if } z > 0 \text{ else } \alpha (e^z - 1)",
-            lambda z, alpha: F.elu(z, alpha), elu_slope,
+            lambda z, alpha: F.elu(z, alpha), slopes.elu_slope,
             lambda alpha: Facts(-alpha, inf, smooth=alpha == 1), lambda alpha: max(1.0, alpha),
             1.2451983007007066, "derived", "torch.nn.ELU; Clevert et al. 2016",
             (Parameter("alpha", 1.0, "minus the limit on the far left", low=0, high=100),),
@@ -141,21 +91,21 @@ ACTIVATIONS: Registry[Activation] = Registry(
         Activation(
             "selu", "1.0507 (z if z > 0 else 1.6733 (exp(z) - 1))",
             r"\lambda z \text{ if } z > 0 \text{ else } \lambda \alpha (e^z - 1)",
-            lambda z: F.selu(z), lambda z: _SELU_SCALE * elu_slope(z, _SELU_ALPHA),
+            lambda z: F.selu(z), lambda z: _SELU_SCALE * slopes.elu_slope(z, _SELU_ALPHA),
             Facts(-_SELU_SCALE * _SELU_ALPHA, inf, smooth=False, zero_centred=True),
             _SELU_SCALE * _SELU_ALPHA, 0.75, "torch", "torch.nn.SELU; Klambauer et al. 2017",
         ),
         Activation(
             "celu", "z if z > 0 else alpha (exp(z / alpha) - 1)",
             r"z \text{ if } z > 0 \text{ else } \alpha (e^{z / \alpha} - 1)",
-            lambda z, alpha: F.celu(z, alpha), lambda z, alpha: elu_slope(z, 1.0, 1 / alpha),
+            lambda z, alpha: F.celu(z, alpha), lambda z, alpha: slopes.elu_slope(z, 1.0, 1 / alpha),
             lambda alpha: Facts(-alpha, inf), 1.0, 1.2451983007007066, "derived",
             "torch.nn.CELU; Barron 2017",
             (Parameter("alpha", 1.0, "minus the limit on the far left", low=0.001, high=100),),
         ),
         Activation(
             "rrelu", "max(0, z) + r min(0, z), r ~ U(lower, upper) in training, else its mean",
-            r"\max(0, z) + r \min(0, z),\ r \sim U(l, u)", rrelu, rrelu_slope,
+            r"\max(0, z) + r \min(0, z),\ r \sim U(l, u)", slopes.rrelu, slopes.rrelu_slope,
             lambda lower, upper: _leaky_facts((lower + upper) / 2),
             lambda lower, upper: _leaky_sup_slope((lower + upper) / 2),
             1.3784796645460572, "derived", "torch.nn.RReLU; Xu et al. 2015",
@@ -166,16 +116,16 @@ ACTIVATIONS: Registry[Activation] = Registry(
             noise=True,
         ),
         Activation(
-            "sigmoid", "1 / (1 + exp(-z))", r"\frac{1}{1 + e^{-z}}", lambda z: torch.sigmoid(z), bell,
+            "sigmoid", "1 / (1 + exp(-z))", r"\frac{1}{1 + e^{-z}}", lambda z: torch.sigmoid(z), slopes.bell,
             Facts(0, 1), 0.25, 1.0, "torch", "torch.nn.Sigmoid",
         ),
         Activation(
-            "tanh", "tanh(z)", r"\tanh z", lambda z: torch.tanh(z), lambda z: 4 * bell(2 * z),
+            "tanh", "tanh(z)", r"\tanh z", lambda z: torch.tanh(z), lambda z: 4 * slopes.bell(2 * z),
             _ODD, 1.0, 5 / 3, "torch", "torch.nn.Tanh",
         ),
         Activation(
             "lecun_tanh", "1.7159 tanh(2 z / 3)", r"1.7159 \tanh \tfrac{2}{3} z",
-            lambda z: 1.7159 * torch.tanh(2 / 3 * z), lambda z: 1.7159 * 2 / 3 * 4 * bell(4 / 3 * z),
+            lambda z: 1.7159 * torch.tanh(2 / 3 * z), lambda z: 1.7159 * 2 / 3 * 4 * slopes.bell(4 / 3 * z),
             Facts(-1.7159, 1.7159, zero_centred=True), 1.7159 * 2 / 3, 1.1543694539761428, "derived",
             "LeCun et al. 1998, section 4.4",
         ),
@@ -196,50 +146,52 @@ ACTIVATIONS: Registry[Activation] = Registry(
             "torch.nn.LogSigmoid",
         ),
         Activation(
-            "silu", "z sigmoid(z)", r"z\,\sigma(z)", lambda z: F.silu(z), lambda z: swish_slope(z, 1.0),
+            "silu", "z sigmoid(z)", r"z\,\sigma(z)", lambda z: F.silu(z), lambda z: slopes.swish_slope(z, 1.0),
             Facts(_SILU_LOW, inf, monotone=False), _SILU_SUP_SLOPE, 1.6765324703310912, "derived",
             "torch.nn.SiLU; Elfwing et al. 2018",
         ),
         Activation(
             "swish", "z sigmoid(beta z)", r"z\,\sigma(\beta z)",
-            lambda z, beta, learned: z * torch.sigmoid(beta * z), swish_slope,
-            _swish_facts, lambda beta, learned: 0.5 if not learned and beta == 0 else _SILU_SUP_SLOPE,
+            lambda z, beta, learned: z * torch.sigmoid(beta * z), slopes.swish_slope,
+            lambda beta, learned: Facts(_SILU_LOW / beta, inf, False) if beta else Facts(-inf, inf, zero_centred=True),
+            lambda beta, learned: 0.5 if not learned and beta == 0 else _SILU_SUP_SLOPE,
             1.6765324703310912, "derived", "Ramachandran et al. 2017",
             (_BETA, Parameter("learned", False, _TRAIN)),
             learned_at=lambda beta, learned: {"beta": "one"} if learned else {},
         ),
         Activation(
-            "mish", "z tanh(log(1 + exp(z)))", r"z \tanh \log(1 + e^z)", lambda z: F.mish(z), mish_slope,
+            "mish", "z tanh(log(1 + exp(z)))", r"z \tanh \log(1 + e^z)", lambda z: F.mish(z), slopes.mish_slope,
             Facts(-0.3088434130172504, inf, monotone=False), 1.0884981612517279, 1.4868475812732081,
             "derived", "torch.nn.Mish; Misra 2020",
         ),
         Activation(
             "gelu", "z Phi(z)", r"z\,\Phi(z)",
-            lambda z, approximate: F.gelu(z, approximate=approximate), gelu_slope,
-            _gelu_facts, _gelu_sup_slope, 1.5335304411955352, "derived",
+            lambda z, approximate: F.gelu(z, approximate=approximate), slopes.gelu_slope,
+            lambda approximate: Facts(_GELU_LOW[approximate], inf, monotone=False),
+            lambda approximate: _GELU_SUP_SLOPE[approximate], 1.5335304411955352, "derived",
             "torch.nn.GELU; Hendrycks & Gimpel 2016",
             (Parameter("approximate", "none", "none: exact, by erf; tanh: approximate", choices=("none", "tanh")),),
         ),
         Activation(
             "quick_gelu", "z sigmoid(1.702 z)", r"z\,\sigma(1.702 z)", lambda z: z * torch.sigmoid(1.702 * z),
-            lambda z: swish_slope(z, 1.702), Facts(_SILU_LOW / 1.702, inf, monotone=False), _SILU_SUP_SLOPE,
+            lambda z: slopes.swish_slope(z, 1.702), Facts(_SILU_LOW / 1.702, inf, monotone=False), _SILU_SUP_SLOPE,
             1.5394587622988314, "derived", "Hendrycks & Gimpel 2016, section 2",
         ),
         Activation(
             "hardswish", "z min(max(z + 3, 0), 6) / 6", r"\tfrac{1}{6} z \min(\max(z + 3, 0), 6)",
-            lambda z: F.hardswish(z), hardswish_slope,
+            lambda z: F.hardswish(z), slopes.hardswish_slope,
             Facts(-0.375, inf, monotone=False, smooth=False), 1.5, 1.7366572127665416, "derived",
             "torch.nn.Hardswish; Howard et al. 2019",
         ),
         Activation(
             "hardsigmoid", "min(max(z + 3, 0), 6) / 6", r"\tfrac{1}{6} \min(\max(z + 3, 0), 6)",
-            lambda z: F.hardsigmoid(z), lambda z: one_where(z.abs() < 3, z) / 6,
+            lambda z: F.hardsigmoid(z), lambda z: slopes.one_where(z.abs() < 3, z) / 6,
             Facts(0, 1, smooth=False), 1 / 6, 1.8978404247295590, "derived", "torch.nn.Hardsigmoid",
         ),
         Activation(
             "hardtanh", "min(max(z, min_val), max_val)", r"\min(\max(z, l), h)",
             lambda z, min_val, max_val: F.hardtanh(z, min_val, max_val),
-            lambda z, min_val, max_val: one_where((z > min_val) & (z < max_val), z),
+            lambda z, min_val, max_val: slopes.one_where((z > min_val) & (z < max_val), z),
             lambda min_val, max_val: Facts(min_val, max_val, smooth=False, zero_centred=min_val == -max_val),
             1.0, 1.3920361404483098, "derived", "torch.nn.Hardtanh; Collobert 2004",
             (
@@ -249,7 +201,7 @@ ACTIVATIONS: Registry[Activation] = Registry(
         ),
         Activation(
             "relu6", "min(max(z, 0), 6)", r"\min(\max(z, 0), 6)", lambda z: F.relu6(z),
-            lambda z: one_where((z > 0) & (z < 6), z), Facts(0, 6, smooth=False), 1.0, 1.4142135650950737,
+            lambda z: slopes.one_where((z > 0) & (z < 6), z), Facts(0, 6, smooth=False), 1.0, 1.4142135650950737,
             "derived", "torch.nn.ReLU6; Krizhevsky 2010",
         ),
         Activation(
@@ -259,7 +211,7 @@ ACTIVATIONS: Registry[Activation] = Registry(
         Activation(
             "threshold", "z if z > threshold else value", r"z \text{ if } z > \theta \text{ else } v",
             lambda z, threshold, value: F.threshold(z, threshold, value),
-            lambda z, threshold, value: one_where(z > threshold, z),
+            lambda z, threshold, value: slopes.one_where(z > threshold, z),
             lambda threshold, value: Facts(min(threshold, value), inf, value <= threshold, smooth=False),
             1.0, 1.5799030817610499, "derived", "torch.nn.Threshold; defaults: Konda et al. 2015",
             (
@@ -274,13 +226,13 @@ ACTIVATIONS: Registry[Activation] = Registry(
         ),
         Activation(
             "softshrink", "sign(z) max(|z| - lambd, 0)", r"\mathrm{sign}(z) \max(|z| - \lambda, 0)",
-            lambda z, lambd: F.softshrink(z, lambd), lambda z, lambd: one_where(z.abs() > lambd, z),
+            lambda z, lambd: F.softshrink(z, lambd), lambda z, lambd: slopes.one_where(z.abs() > lambd, z),
             Facts(-inf, inf, smooth=False, zero_centred=True), 1.0, 1.5443605282801334, "derived",
             "torch.nn.Softshrink", (_LAMBD,),
         ),
         Activation(
             "hardshrink", "z if |z| > lambd else 0", r"z \text{ if } |z| > \lambda \text{ else } 0",
-            lambda z, lambd: F.hardshrink(z, lambd), lambda z, lambd: one_where(z.abs() > lambd, z),
+            lambda z, lambd: F.hardshrink(z, lambd), lambda z, lambd: slopes.one_where(z.abs() > lambd, z),
             Facts(-inf, inf, smooth=False, zero_centred=True), 1.0, 1.0157963547197340, "derived",
             "torch.nn.Hardshrink", (_LAMBD,),
         ),
@@ -303,30 +255,31 @@ ACTIVATIONS: Registry[Activation] = Registry(
         ),
         Activation(
             "crelu", "[max(0, z), max(0, -z)], two outputs", r"[\max(0, z), \max(0, -z)]",
-            lambda z: torch.cat([F.relu(z), F.relu(-z)], dim=-1), lambda z: one_where(z != 0, z),
+            lambda z: torch.cat([F.relu(z), F.relu(-z)], dim=-1), lambda z: slopes.one_where(z != 0, z),
             Facts(0, inf, monotone=False, smooth=False), 1.0, sqrt(2), "derived", "Shang et al. 2016",
             ratio_at=(1, 2),
         ),
         Activation(
             "glu", "v sigmoid(g), z = [v, g]", r"v\,\sigma(g)", lambda z: F.glu(z, dim=-1),
-            lambda z: gated_slope(z, torch.sigmoid, bell),
+            lambda z: slopes.gated_slope(z, torch.sigmoid, slopes.bell),
             Facts(-inf, inf, monotone=False, zero_centred=True), inf, 1.8462285453386054, "derived",
             "torch.nn.GLU; Dauphin et al. 2017", ratio_at=(2, 1),
         ),
         Activation(
-            "swiglu", "v silu(g), z = [v, g]", r"v\,g\,\sigma(g)", lambda z: gated(z, F.silu),
-            lambda z: gated_slope(z, F.silu, lambda g: swish_slope(g, 1.0)),
+            "swiglu", "v silu(g), z = [v, g]", r"v\,g\,\sigma(g)", lambda z: slopes.gated(z, F.silu),
+            lambda z: slopes.gated_slope(z, F.silu, lambda g: slopes.swish_slope(g, 1.0)),
             Facts(-inf, inf, monotone=False, zero_centred=True), inf, 1.6765324703310912, "derived",
             "Shazeer 2020", ratio_at=(2, 1),
         ),
         Activation(
-            "geglu", "v gelu(g), z = [v, g]", r"v\,g\,\Phi(g)", lambda z: gated(z, F.gelu),
-            lambda z: gated_slope(z, F.gelu, gelu_slope), Facts(-inf, inf, monotone=False, zero_centred=True),
+            "geglu", "v gelu(g), z = [v, g]", r"v\,g\,\Phi(g)", lambda z: slopes.gated(z, F.gelu),
+            lambda z: slopes.gated_slope(z, F.gelu, slopes.gelu_slope),
+            Facts(-inf, inf, monotone=False, zero_centred=True),
             inf, 1.5335304411955352, "derived", "Shazeer 2020", ratio_at=(2, 1),
         ),
         Activation(
             "maxout", "max(z_1, ..., z_pieces)", r"\max(z_1, \dots, z_k)",
-            maxout, maxout_slope,
+            slopes.maxout, slopes.maxout_slope,
             Facts(-inf, inf, smooth=False), 1.0, _maxout_gain, "derived", "Goodfellow et al. 2013",
             (Parameter("pieces", 2, "inputs per output", low=2, high=16),),
             ratio_at=lambda pieces: (pieces, 1),

@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from actbench.activations import ACTIVATIONS, check_chain
+from actbench.activations import ACTIVATIONS
+from actbench.activations.definition import check_chain
 from actbench.cli import completion
 from actbench.comparison import EPOCH
 from actbench.config import Choice, parse_value

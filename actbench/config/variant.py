@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
-from actbench.activations import ACTIVATIONS, Chain, check_chain
+from actbench.activations import ACTIVATIONS
+from actbench.activations.definition import Chain, check_chain
 from actbench.config.choices import (
     AUGMENT,
     CHAIN,

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any
 
-from actbench.activations import ACTIVATIONS, Chain, chain_function, chain_slope, chain_sup_slope
+from actbench.activations import ACTIVATIONS
+from actbench.activations.definition import Chain, chain_function, chain_slope, chain_sup_slope
 from actbench.config import Choice
 from actbench.figures import theme
 from actbench.figures.theme import Chart, alt
