@@ -73,6 +73,20 @@ def test_what_repeats_in_the_schema_is_defined_once() -> None:
 
 
 @pytest.mark.parametrize("quick", [False, True])
+def test_a_readings_words_name_the_thresholds_and_epochs_that_are_measured(quick: bool) -> None:
+    for one in load_all(FILES, Flags(quick=quick)):
+        for reading in one.readings:
+            sides = [side for part in reading.parts for side in part.sides]
+            epochs = {side.epoch or one.arms[str(side.arm)].epochs for side in sides if side.arm in one.arms}
+            bounds = {part.quantity.name.partition("=")[2] for part in reading.parts}
+            bounds |= {str(side.number) for side in sides if side.number is not None}
+            said = {f"{float(percent) / 100:g}" for percent in re.findall(r"([0-9.]+)%", reading.says)}
+            assert said <= bounds, (one.path, reading.says)
+            asked = {int(count) for count in re.findall(r"(?:after|of) ([0-9]+) epochs?", reading.says)}
+            assert asked <= epochs, (one.path, reading.says)
+
+
+@pytest.mark.parametrize("quick", [False, True])
 def test_all_claims_load_and_their_arms_have_names_derived_from_their_settings(quick: bool) -> None:
     loaded = load_all(FILES, Flags(quick=quick))
     assert [one.number for one in loaded] == list(range(1, 23))

@@ -108,6 +108,18 @@ def test_a_run_trained_again_with_other_results_is_one_seed_with_their_mean_and_
         assert "The runs differ in torch_version: 2.12, 2.13." in found.footnotes
 
 
+def test_rows_that_share_a_label_are_not_said_to_be_trained_again_unless_their_run_id_says_so() -> None:
+    rows = runs(seeds=3) + [{**row, "test_accuracy": row["test_accuracy"] + 0.002} for row in runs(seeds=3)]
+    found = compare(rows)
+    assert (found.rows[0].n, found.rows[0].results["test_accuracy"].estimate.n) == (6, 3)
+    assert "Same label, settings and seed as another row, but other results, and no run_id: 3 rows." in notes(found)
+    assert "Stored again" not in notes(found)
+    settings = [{**row, "run_id": f"x{row['seed']}", "lr": 0.1 * (i // 3 + 1)} for i, row in enumerate(rows)]
+    merged = compare(settings, by=["activation"])
+    assert "Rows average over settings that vary within them (lr: 0.1, 0.2)" in notes(merged)
+    assert "Stored again" not in notes(merged)
+
+
 def test_a_copy_with_fewer_columns_is_a_copy() -> None:
     rows = [run(seed=s, run_id=f"relu-{s}", train_accuracy=0.99) for s in range(3)]
     short = [{key: row[key] for key in ("run_id", "name", "seed", "test_accuracy")} for row in rows]

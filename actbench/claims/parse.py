@@ -15,7 +15,8 @@
 
 A `ladder` (rung -> config keys, for all arms or inside one) turns an arm into one arm per rung, named `<arm> <rung>`.
 A side is an arm's name, a number, or {arm: NAME, epoch: K, layer: first|last|K}. `transform: log` compares ratios; its
-margin is a factor. `quick` holds config keys, and in a part keys of that part, that replace others with `--quick`.
+margin is a factor. `quick` holds what replaces other keys with `--quick`: config keys, or `says` of a reading, or keys
+of a part.
 """
 
 from __future__ import annotations
@@ -206,10 +207,17 @@ def _reading_rule(arms: Arms) -> Rule:
             "says": TEXT.described("one meaning of the claim"),
             "parts": part.described("contrasts; all of them must hold"),
             "also": list_of(metric, 1, _MOST, "[test_loss]").described("metrics to show beside the evidence"),
+            "quick": mapping_of({"says": TEXT}, needed=("says",)).described("what it says with --quick"),
         },
         needed=("says", "parts"),
     )
-    return Rule(lambda value: Reading(**keys.check(value)), keys.schema)
+
+    def check(value: Any) -> Reading:
+        found = keys.check(value)
+        changed = found.pop("quick", {})
+        return Reading(**{**found, **(changed if arms.quick else {})})
+
+    return Rule(check, keys.schema)
 
 
 def _part_rule(arms: Arms) -> Rule:

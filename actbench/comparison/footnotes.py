@@ -158,6 +158,12 @@ def on_runs(grouping: Grouping) -> list[str]:
             f"Stored again with different results or times: {plural(grouping.again, 'run')}. "
             "The value of a seed is the mean of its runs."
         )
+    if grouping.merged:
+        texts.append(
+            f"Same label, settings and seed as another row, but other results, and no run_id: "
+            f"{plural(grouping.merged, 'row')}. If they are of different settings, add a column that tells them apart. "
+            "The value of a seed is the mean of its rows."
+        )
     runs = [row for group in grouping.groups for row in group.runs]
     for key, values in varying(runs, ENVIRONMENT).items():
         texts.append(f"The runs differ in {key}: {comma_list([*map(value_text, values)])}.")

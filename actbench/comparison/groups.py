@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from actbench import expressions
 from actbench.config import SETTINGS
@@ -46,8 +46,8 @@ class Group:
 class Grouping:
     """All groups, and the keys `by` which runs were grouped.
 
-    mixed: settings that vary within a group although nobody asked for it, with their values. copies: how many rows
-    were left out as copies of a run. again: how many rows have other results for a run that another row has too.
+    mixed: settings that vary within a group although nobody asked for it, with their values. For copies, again and
+    merged, see `Distinct`.
     """
 
     groups: tuple[Group, ...]
@@ -55,6 +55,21 @@ class Grouping:
     mixed: Mapping[str, tuple[Any, ...]]
     copies: int
     again: int
+    merged: int
+
+
+class Distinct(NamedTuple):
+    """The rows without copies, and how many were special.
+
+    copies: rows left out as copies of a run. again: rows with other results for a run id that another row has too: the
+    run was trained again. merged: rows without a run id that have the settings and seed of another row, but other
+    results; nothing says whether they are of the same settings, trained again, or differ in what has no column.
+    """
+
+    rows: list[Row]
+    copies: int
+    again: int
+    merged: int
 
 
 def is_diverged(row: Row) -> bool:
@@ -144,7 +159,7 @@ def group_runs(rows: Sequence[Row], by: Sequence[str] | None = None) -> Grouping
             raise UnknownNameError("column", key, columns)
     config = [key for key in SETTINGS if key in columns and key != "dataset"]
     keys = [key for key in dict.fromkeys(by or ()) if key != "dataset"] if by is not None else config
-    unique, copies, again = distinct(rows, ["dataset", *config])
+    unique, *counts = distinct(rows, ["dataset", *config])
     buckets: dict[tuple[Any, ...], list[Row]] = {}
     for row, values in zip(unique, settings_of(unique, ["dataset", *keys]), strict=True):
         buckets.setdefault(values, []).append(row)
@@ -161,7 +176,7 @@ def group_runs(rows: Sequence[Row], by: Sequence[str] | None = None) -> Grouping
             for key, found in varying(ended, rest).items():
                 mixed.setdefault(key, {}).update(dict.fromkeys(found))
     in_order = {key: tuple(sorted(mixed[key], key=order)) for key in config if key in mixed}
-    return Grouping(tuple(groups), tuple(keys), in_order, copies, again)
+    return Grouping(tuple(groups), tuple(keys), in_order, *counts)
 
 
 def _labels(keys: Sequence[str], values: Sequence[tuple[Any, ...]], *, told_apart: bool) -> list[str]:
@@ -187,8 +202,8 @@ def _labels(keys: Sequence[str], values: Sequence[tuple[Any, ...]], *, told_apar
     ]
 
 
-def distinct(rows: Sequence[Row], config: Sequence[str]) -> tuple[list[Row], int, int]:
-    """Drop copies of runs; return the remaining rows, the number of copies, and the number of repeated runs.
+def distinct(rows: Sequence[Row], config: Sequence[str]) -> Distinct:
+    """Drop copies of runs.
 
     Rows with the same run_id, or the same settings and seed, are the same run. They are copies if they agree wherever
     both have a value, such as two folders with the same run, or a folder and a line of a CSV file. A failed row is
@@ -197,7 +212,7 @@ def distinct(rows: Sequence[Row], config: Sequence[str]) -> tuple[list[Row], int
     """
     kept: dict[Any, list[Row]] = {}
     repeats: dict[Any, _Repeats] = {}
-    copies = again = 0
+    copies = again = merged = 0
     in_order = sorted(rows, key=has_failed)
     for position, (row, values) in enumerate(zip(in_order, settings_of(in_order, config), strict=True)):
         if row.get("run_id") is not None:
@@ -212,10 +227,18 @@ def distinct(rows: Sequence[Row], config: Sequence[str]) -> tuple[list[Row], int
         elif has_failed(row) or repeats.setdefault(identity, _Repeats(known[0])).has_copy_of(row):
             copies += 1
         else:
-            again += 1
+            if row.get("run_id") is None:
+                merged += 1
+            elif not any(key != "name" and _differ(row, known[0], key) for key in config):
+                again += 1
             known.append(row)
             repeats[identity].add(row)
-    return [row for same_run in kept.values() for row in same_run], copies, again
+    return Distinct([row for same_run in kept.values() for row in same_run], copies, again, merged)
+
+
+def _differ(one: Row, other: Row, key: str) -> bool:
+    values = {setting(one, key), setting(other, key)}
+    return None not in values and len(values) > 1
 
 
 class _Repeats:
