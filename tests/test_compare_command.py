@@ -290,8 +290,24 @@ def test_an_ascii_pipe_gets_ascii(results: Path) -> None:
 
 def test_a_note_names_the_columns_hidden_from_a_narrow_table(results: Path) -> None:
     done = printed(results, "compare", "--by", "activation", "--filter", "lr < 0.1", COLUMNS="60")
-    assert b"hidden, because the table is wider than 60 columns: p, dead %, time s" in done.stderr
+    told = b"hidden, because the table is wider than 60 columns: effect, P(A>B), p, dead %, time s; to show all: --wide"
+    assert told in done.stderr
     assert b"hidden" not in done.stdout
+
+
+@pytest.mark.parametrize("command", [("compare", "--by", "activation"), ("pivot", "activation", "lr,seed")])
+def test_a_file_or_a_wide_table_is_whole_however_narrow_the_terminal_is(
+    command: tuple[str, ...], results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    whole = printed(results, *command)
+    assert printed(results, *command, "--wide", COLUMNS="40").stdout == whole.stdout
+    assert b"hidden" not in whole.stderr
+    heading = whole.stdout.decode().splitlines()[0]
+    names = ["effect", "P(A>B)", "time s"] if command[0] == "compare" else ["lr=0.001 seed=0", "lr=0.1 seed=7"]
+    assert all(name in heading for name in names)
+    narrow = printed(results, *command, COLUMNS="60").stdout.decode()
+    assert max(map(len, narrow.splitlines())) <= 60 < len(heading)
 
 
 # --- what is kept in the repository --------------------------------------------------------------------------

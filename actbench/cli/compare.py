@@ -52,6 +52,7 @@ def compare(
         ),
     ] = None,
     output: options.Format = "table",
+    wide: options.Wide = False,
     results: options.Results = options.RESULTS,
 ) -> None:
     """Compare variants, paired by seed.
@@ -60,7 +61,7 @@ def compare(
 
     Example: actbench compare results --by activation --baseline relu --metric test_accuracy,dead_ratio
     """
-    to = streams()
+    to = streams(wide=wide)
     read = read_rows(paths or [], results)
     to.skipped(read.problems)
     found = comparison.compare(
@@ -91,9 +92,10 @@ def _show(to: Streams, found: Comparison) -> None:
     columns, rows = tables.comparison_table(found)
     kept = tables.fitting(columns, rows, width=to.out.width, ascii_only=to.ascii_only)
     to.table(kept, rows, found.footnotes)
-    hidden = [column.heading for column in columns if column not in kept and column.needed < tables.ROOMY]
+    hidden = [column.heading for column in columns if column not in kept and any(column.text(row) for row in rows)]
     if hidden:
-        to.note(f"hidden, because the table is wider than {to.out.width} columns: {', '.join(dict.fromkeys(hidden))}")
+        names = ", ".join(dict.fromkeys(hidden))
+        to.note(f"hidden, because the table is wider than {to.out.width} columns: {names}; to show all: --wide")
 
 
 def _check(to: Streams, found: Comparison, condition: str) -> None:

@@ -19,6 +19,7 @@ from actbench.tables import FORMATS, Column, terminal_table
 from actbench.text import ascii_text, readable_lines
 
 _SKIPPED_SHOWN = 5
+_UNLIMITED = 100_000  # columns
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,12 @@ def is_ascii_only(console: Console) -> bool:
     return not (console.encoding or "").lower().startswith("utf")
 
 
-def streams() -> Streams:
-    """Open both consoles on the current standard streams of the process."""
-    return Streams(Console(file=sys.stdout, highlight=False), Console(file=sys.stderr, highlight=False))
+def streams(*, wide: bool = False) -> Streams:
+    """Open both consoles on the current standard streams of the process.
+
+    A result is as wide as the terminal, or as COLUMNS says; in a file or pipe, or with `wide`, as wide as it needs.
+    """
+    out = Console(file=sys.stdout, highlight=False)
+    if wide or not (out.is_terminal or os.environ.get("COLUMNS", "").isdigit()):
+        out.width = _UNLIMITED
+    return Streams(out, Console(file=sys.stderr, highlight=False))

@@ -208,6 +208,7 @@ Tune = Annotated[
 
 # --- what is printed -------------------------------------------------------------------------------------------
 
+Wide = Annotated[bool, typer.Option("--wide", help="Show the whole table, however narrow the terminal is.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Hide progress and notes.")]
 
 

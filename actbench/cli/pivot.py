@@ -30,13 +30,14 @@ def pivot(
     epoch: options.Epoch = None,
     tune: options.Tune = None,
     output: options.Format = "table",
+    wide: options.Wide = False,
     results: options.Results = options.RESULTS,
 ) -> None:
     """Show a metric in a grid of two settings. Each cell has the mean over the seeds and its interval.
 
     Example: actbench pivot activation lr results --metric dead_ratio
     """
-    to = streams()
+    to = streams(wide=wide)
     read = read_rows(paths or [], results)
     to.skipped(read.problems)
     found = comparison.pivot(
