@@ -313,7 +313,7 @@ def test_tensorflow_is_never_imported_where_it_is_installed(tmp_path: Path) -> N
         f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\nfrom pathlib import Path\n"
         "from actbench.trackers.tensorboard import TensorBoard\nfrom actbench.config import Run, Variant\n"
         "from actbench.events import record_of\n"
-        f"board, run = TensorBoard(Path({str(tmp_path / 'tb')!r})), Run(Variant(), 0)\n"
+        f"board, run = TensorBoard({str(tmp_path / 'tb')!r}, Path()), Run(Variant(), 0)\n"
         "board.on_start(run, 0)\nboard.on_epoch(run, {'epoch': 0, 'train_loss': 1.0})\n"
         "board.on_end(run, record_of(run, status='done'))\n"
         "print('tensorflow' in sys.modules)"

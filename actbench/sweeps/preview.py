@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from actbench.config import Run
 from actbench.datasets import DATASETS
@@ -28,8 +27,7 @@ _SHAPE_KEYS = [
 ROUGH_RATE = "a rough rate of 30,000 images per second and thread for a 784-512-10 network"
 
 
-@dataclass(frozen=True)
-class TrainingPlace:
+class TrainingPlace(NamedTuple):
     """Where lane groups train: `at_once` lanes at the same time, each as fast as one alone."""
 
     name: str
@@ -37,8 +35,7 @@ class TrainingPlace:
     at_once: int
 
 
-@dataclass(frozen=True)
-class Preview:
+class Preview(NamedTuple):
     """The lane groups of a plan, each with its place, and the estimated `seconds`, None if there is no estimate.
 
     The estimate of `timed` runs comes from stored runs of the same shape, that of the others from ROUGH_RATE.
@@ -73,12 +70,10 @@ def _local_groups(runs: Sequence[Run], options: Options) -> Iterator[tuple[Train
     threads = threads_of(options)
     for device, group in local_groups(runs, options):
         if device.type == "cpu":
-            yield TrainingPlace(f"{plural(threads, 'thread')} on cpu", "cpu", min(threads, len(group))), group
-        else:
-            yield (
-                TrainingPlace(str(device), device.type, 1),
-                group,
-            )  # a stored time is the lane's share of its stack's time
+            place = TrainingPlace(f"{plural(threads, 'thread')} on cpu", "cpu", min(threads, len(group)))
+        else:  # a stored time is the lane's share of its stack's time
+            place = TrainingPlace(str(device), device.type, 1)
+        yield place, group
 
 
 def _ray_groups(runs: Sequence[Run], options: Options) -> Iterator[tuple[TrainingPlace, list[Run]]]:
@@ -87,10 +82,8 @@ def _ray_groups(runs: Sequence[Run], options: Options) -> Iterator[tuple[Trainin
     with ray.connected(options.ray_address) as cluster:
         for size, group in cluster.groups(runs, options):
             each = min(size.threads, len(group)) if size.device == "cpu" else 1
-            yield (
-                TrainingPlace(f"Ray ({cluster}), each with {size}", size.device, each * size.slots(cluster.nodes())),
-                group,
-            )
+            name = f"Ray ({cluster}), each with {size}"
+            yield TrainingPlace(name, size.device, each * size.slots(cluster.nodes())), group
 
 
 def _shape(row: Row, device: str) -> tuple[Any, ...]:

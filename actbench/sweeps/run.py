@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from actbench import datasets
@@ -44,15 +44,9 @@ def run(plan: Plan, store: Store, options: Options, events: Events, stop: Callab
     with _on_ray(recorder) if options.executor == "ray" else here as train:
         store.prepare(MIN_FREE_BYTES + sum(4 * run.variant.parameter_count for run in plan.open))  # float32 weights
         folder = datasets.data_folder(options.data_dir)
+        load = functools.partial(datasets.load, folder=folder, offline=options.offline, mirror=options.mirror)
         for name in sorted({run.variant.dataset for run in plan.open}):
-            recorder.datasets[name] = datasets.load(
-                name,
-                folder,
-                offline=options.offline,
-                mirror=options.mirror,
-                progress=events.on_download,
-                note=events.on_note,
-            )
+            recorder.datasets[name] = load(name, progress=events.on_download, note=events.on_note)
         waiting = plan.open
         while waiting and not report.stopped:
             held = train(waiting)
@@ -159,9 +153,7 @@ class Interrupts(AbstractContextManager["Interrupts"]):
                     signal.signal(number, self._handle)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

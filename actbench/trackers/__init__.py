@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from actbench.config import RECIPE, Run
@@ -54,7 +53,7 @@ class TrackerKind:
 def _tensorboard(target: str | None, results: Path) -> Tracker:
     from actbench.trackers.tensorboard import TensorBoard
 
-    return TensorBoard(Path(target) if target else results / "tensorboard")
+    return TensorBoard(target, results)
 
 
 def _mlflow(target: str | None, results: Path) -> Tracker:
@@ -82,18 +81,15 @@ class Tracking(Events, AbstractContextManager["Tracking"]):
     def __init__(
         self, wanted: Sequence[str], results: Path, note: Callable[[str], None], patience_s: float = PATIENCE_S
     ) -> None:
-        made = [_Worker(*_parsed(text), results, note, patience_s) for text in dict.fromkeys(wanted)]
-        self._workers = made  # they start only when all are known to exist
-        for worker in made:
+        self._workers = [_Worker(text, results, note, patience_s) for text in dict.fromkeys(wanted)]
+        for worker in self._workers:  # only now that all are known to exist
             worker.thread.start()
 
     def on_end(self, run: Run, record: RunRecord) -> None:
         """Pass on that a run has ended, without its weights: a slow tracker must not fill the memory."""
         super().on_end(run, replace(record, weights=None))
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.on_event("close")
         for worker in self._workers:
             worker.finish()
@@ -105,13 +101,18 @@ class Tracking(Events, AbstractContextManager["Tracking"]):
 
 
 class _Worker:
-    """The thread of one tracker: opens it, passes the events on in order, and stops at its first error."""
+    """The thread of one tracker, given as `KIND` or `KIND=WHERE`: passes events on in order until its first error."""
 
-    def __init__(
-        self, kind: TrackerKind, target: str | None, results: Path, note: Callable[[str], None], patience_s: float
-    ) -> None:
-        self._kind, self._target, self._results, self._note = kind, target, results, note
-        self._patience_s = patience_s
+    def __init__(self, text: str, results: Path, note: Callable[[str], None], patience_s: float) -> None:
+        name, equals, target = text.partition("=")
+        self._kind = kind = TRACKERS[name.strip()]
+        if equals and not target.strip():
+            raise UsageError(f"--track {kind.name}=: give the {kind.takes} after the =, or leave out the =")
+        if not is_there(kind.package):
+            how = f"pip install 'actbench[{kind.name}]'"
+            raise UsageError(f"--track {kind.name} needs the package {kind.package}; install it with: {how}")
+        self._target, self._results = target.strip() or None, results
+        self._note, self._patience_s = note, patience_s
         self._queue: queue.SimpleQueue[tuple[str, tuple[Any, ...]] | None] = queue.SimpleQueue()
         self._passed_on = 0
         self._broken = False
@@ -129,8 +130,7 @@ class _Worker:
             before = self._passed_on
             self.thread.join(self._patience_s)
         if self.thread.is_alive() and not self._broken:
-            self._broken = True
-            self._say(f"did not answer for {self._patience_s:g} s: the events still to be logged are lost")
+            self._give_up(f"did not answer for {self._patience_s:g} s: the events still to be logged are lost")
 
     def _work(self) -> None:
         try:
@@ -139,24 +139,12 @@ class _Worker:
                 getattr(tracker, event[0])(*event[1])
                 self._passed_on += 1
         except Exception as error:
-            self._broken = True
             reason = (str(error).strip().splitlines() or [""])[0]
-            self._say(f"stopped: {type(error).__name__}: {reason}"[:500])
+            self._give_up(f"stopped: {type(error).__name__}: {reason}"[:500])
 
-    def _say(self, text: str) -> None:
-        self._note(readable(f"--track {self._kind.name} {text}. The runs continue without it"))
-
-
-def _parsed(text: str) -> tuple[TrackerKind, str | None]:
-    """Return the kind and the target of `KIND` or `KIND=WHERE`; raises UnknownNameError and UsageError."""
-    name, equals, target = text.partition("=")
-    kind = TRACKERS[name.strip()]
-    if equals and not target.strip():
-        raise UsageError(f"--track {kind.name}=: give the {kind.takes} after the =, or leave out the =")
-    if not is_there(kind.package):
-        how = f"pip install 'actbench[{kind.name}]'"
-        raise UsageError(f"--track {kind.name} needs the package {kind.package}; install it with: {how}")
-    return kind, target.strip() or None
+    def _give_up(self, why: str) -> None:
+        self._broken = True
+        self._note(readable(f"--track {self._kind.name} {why}. The runs continue without it"))
 
 
 def is_there(package: str) -> bool:
@@ -168,10 +156,8 @@ def settings(run: Run) -> dict[str, str | float]:
     """Return a run's config and seed: numbers for keys that take only numbers, else text as tables show it."""
     found: dict[str, str | float] = {}
     for key, value in run.variant.flat().items():
-        default = RECIPE.get(key)
-        is_number = isinstance(default, int | float) and not isinstance(default, bool)
-        is_plain = isinstance(value, int | float) and not isinstance(value, bool)
-        found[key] = value if is_number and is_plain else short(value)  # type: ignore[assignment]
+        are_numbers = [isinstance(one, int | float) and not isinstance(one, bool) for one in (value, RECIPE.get(key))]
+        found[key] = value if all(are_numbers) else short(value)  # type: ignore[assignment]
     return {**found, "seed": run.seed}
 
 

@@ -36,13 +36,13 @@ def _forgo_tensorflow() -> None:
 
 
 class TensorBoard(Tracker):
-    """Keeps an event file open for each run in training."""
+    """Keeps an event file open for each run in training, in `folder` or the folder `tensorboard` of the results."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: str | None, results: Path) -> None:
         _forgo_tensorflow()
-        self._folder = folder
+        self._folder = Path(folder) if folder else results / "tensorboard"
+        self._folder.mkdir(parents=True, exist_ok=True)
         self._writers: dict[str, Any] = {}
-        folder.mkdir(parents=True, exist_ok=True)
 
     def on_start(self, run: Run, epochs_done: int) -> None:
         """Open a file. What an earlier file of the run holds beyond `epochs_done` is declared void."""
@@ -50,13 +50,12 @@ class TensorBoard(Tracker):
         from tensorboard.plugins.hparams.summary_v2 import hparams_pb
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-        if run.run_id in self._writers:
-            writer = self._writers[run.run_id]
-        else:
-            writer = self._writers[run.run_id] = EventFileWriter(str(self._folder / run.run_id))
+        if run.run_id not in self._writers:
+            self._writers[run.run_id] = EventFileWriter(str(self._folder / run.run_id))
         void_from = epochs_done + 1 if epochs_done else 0
         restart = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-        writer.add_event(event_pb2.Event(wall_time=time.time(), step=void_from, session_log=restart))
+        event = event_pb2.Event(wall_time=time.time(), step=void_from, session_log=restart)
+        self._writers[run.run_id].add_event(event)
         if not epochs_done:
             self._write(run, 0, hparams_pb(settings(run), trial_id=run.run_id))
 
