@@ -17,6 +17,7 @@ from actbench.claims.evidence import Finding
 from actbench.claims.measures import quantity
 from actbench.claims.model import Expect, Part, Side
 from actbench.claims.verdict import Verdict, combine, demonstrate, judge_parts
+from actbench.stats import permutation
 
 SEEDS = 13
 
@@ -88,7 +89,7 @@ def test_too_few_seeds_leave_a_part_undecided_and_it_says_how_many_are_needed() 
 
 
 def test_thirteen_seeds_can_decide_one_of_200_contrasts() -> None:
-    assert stats.seeds_needed(200) == SEEDS
+    assert permutation.seeds_needed(200) == SEEDS
     assert verdict(finding(around(0.1, 0.001)), family=200) is Verdict.SUPPORTED
 
 

@@ -15,7 +15,7 @@ from scipy import stats as reference
 from actbench import stats
 from actbench.comparison.contrasts import Sample, contrasts
 from actbench.comparison.quantities import quantity
-from actbench.stats import Interval
+from actbench.stats import Interval, permutation
 
 quick = settings(derandomize=True, deadline=None, max_examples=60)
 accuracies = st.floats(0.9, 1.0).map(lambda x: round(x, 4))
@@ -60,23 +60,23 @@ def test_the_unpaired_interval_is_welchs_and_p_is_mann_whitneys(n: int, m: int) 
 def test_the_sign_flip_p_is_scipys_exact_permutation_p(n: int) -> None:
     d = drawn(n, n) + 0.4
     expected = reference.permutation_test((d,), np.sum, permutation_type="samples", n_resamples=np.inf)
-    assert stats.sign_flip(d) == pytest.approx(expected.pvalue, abs=1e-12)
+    assert permutation.sign_flip(d) == pytest.approx(expected.pvalue, abs=1e-12)
 
 
 def test_the_sign_flip_p_counts_equal_sums_of_rounded_differences() -> None:
     # (0.1, 0.2, 0.3): the sum 0.6 and its mirror image only; (0.3, -0.1, -0.2): every pattern reaches |0|.
-    assert stats.sign_flip([0.1, 0.2, 0.3]) == 0.25
-    assert stats.sign_flip([0.3, -0.1, -0.2]) == 1.0
+    assert permutation.sign_flip([0.1, 0.2, 0.3]) == 0.25
+    assert permutation.sign_flip([0.3, -0.1, -0.2]) == 1.0
     # Sums of ±0.1 ±0.2 ±0.3 with |sum| >= 0.4: ±0.6 and ±(0.3 + 0.2 - 0.1), although 0.1 is no binary fraction.
-    assert stats.sign_flip([-0.1, 0.2, 0.3]) == 0.5
+    assert permutation.sign_flip([-0.1, 0.2, 0.3]) == 0.5
 
 
 @pytest.mark.parametrize(("n", "p"), [(1, 1.0), (3, 0.25), (5, 0.0625), (6, 0.03125), (20, 2**-19)])
 def test_the_least_p_of_n_pairs_is_2_over_2_to_the_n(n: int, p: float) -> None:
     d = np.linspace(1, 2, n)
-    assert stats.sign_flip(d) == p
-    assert stats.sign_flip(-d) == p
-    assert stats.smallest_p(n) == p
+    assert permutation.sign_flip(d) == p
+    assert permutation.sign_flip(-d) == p
+    assert permutation.smallest_p(n) == p
 
 
 def test_above_twenty_pairs_p_is_drawn_close_to_the_exact_one_and_never_zero() -> None:
@@ -84,16 +84,16 @@ def test_above_twenty_pairs_p_is_drawn_close_to_the_exact_one_and_never_zero() -
     signs = np.array(list(itertools.product((-1, 1), repeat=11)))
     sums = (signs @ d[:11])[:, None] + (signs @ d[11:])[None, :]
     exact = float((np.abs(sums) >= abs(d.sum()) - 1e-9).mean())
-    assert stats.sign_flip(d) == pytest.approx(exact, abs=4 * math.sqrt(exact / stats.SIGN_DRAWS))
-    assert stats.sign_flip(np.ones(40)) == 1 / (stats.SIGN_DRAWS + 1)
+    assert permutation.sign_flip(d) == pytest.approx(exact, abs=4 * math.sqrt(exact / permutation.SIGN_DRAWS))
+    assert permutation.sign_flip(np.ones(40)) == 1 / (permutation.SIGN_DRAWS + 1)
 
 
 @pytest.mark.parametrize("n", [21, 24, 100, 1003])
 def test_drawn_signs_give_the_p_of_their_plain_products(n: int) -> None:
     d = drawn(n, n) + 1 / math.sqrt(n)
-    signs = 1 - 2 * np.random.default_rng(n).integers(0, 2, size=(stats.SIGN_DRAWS, n), dtype=np.int8)
+    signs = 1 - 2 * np.random.default_rng(n).integers(0, 2, size=(permutation.SIGN_DRAWS, n), dtype=np.int8)
     hits = int((np.abs(signs @ np.sort(np.abs(d))) >= abs(d.sum()) - 1e-9).sum())
-    assert stats.sign_flip(d) == (hits + 1) / (stats.SIGN_DRAWS + 1)
+    assert permutation.sign_flip(d) == (hits + 1) / (permutation.SIGN_DRAWS + 1)
 
 
 @pytest.mark.parametrize("n", [2, 6, 20])
@@ -108,12 +108,12 @@ def test_the_t_interval_is_scipys(n: int, confidence: float) -> None:
 def test_without_ties_rank_sums_are_counted_as_scipys_exact_test_does(n: int, m: int) -> None:
     for shift in (0.0, 1.0):
         a, b = drawn(40, n) + shift, drawn(41, m)
-        assert stats.mann_whitney(a, b) == pytest.approx(reference.mannwhitneyu(a, b, method="exact").pvalue)
+        assert permutation.mann_whitney(a, b) == pytest.approx(reference.mannwhitneyu(a, b, method="exact").pvalue)
 
 
 def test_above_forty_runs_rank_sums_are_scipys() -> None:
     a, b = drawn(42, 30), drawn(43, 25) + 0.5
-    assert stats.mann_whitney(a, b) == reference.mannwhitneyu(a, b).pvalue
+    assert permutation.mann_whitney(a, b) == reference.mannwhitneyu(a, b).pvalue
 
 
 @quick
@@ -123,13 +123,13 @@ def test_with_ties_rank_sums_are_those_of_every_way_to_deal_the_runs_out(a: list
     sums = [sum(chosen) for chosen in itertools.combinations(both, len(a))]
     own = sum(both[: len(a)])
     tails = sum(s <= own for s in sums), sum(s >= own for s in sums)
-    assert stats.mann_whitney(a, b) == pytest.approx(min(1.0, 2 * min(tails) / len(sums)))
+    assert permutation.mann_whitney(a, b) == pytest.approx(min(1.0, 2 * min(tails) / len(sums)))
 
 
 def test_three_runs_against_three_are_never_significant_ties_or_not() -> None:
     # scipy takes the normal approximation where there are ties, and calls this 0.047.
     assert reference.mannwhitneyu([1, 1, 1], [0, 0, 0]).pvalue < 0.05
-    assert stats.mann_whitney([1, 1, 1], [0, 0, 0]) == pytest.approx(0.1)
+    assert permutation.mann_whitney([1, 1, 1], [0, 0, 0]) == pytest.approx(0.1)
 
 
 def test_equivalence_is_two_one_sided_t_tests() -> None:
@@ -212,16 +212,16 @@ def test_an_interval_of_a_share_is_clipped_to_what_a_share_can_be() -> None:
 def test_the_seeds_needed_are_the_fewest_whose_least_p_is_below_alpha(
     comparisons: int, alpha: float, needed: int
 ) -> None:
-    assert stats.seeds_needed(comparisons, alpha) == needed
-    assert comparisons * stats.smallest_p(needed) < alpha <= comparisons * stats.smallest_p(needed - 1)
+    assert permutation.seeds_needed(comparisons, alpha) == needed
+    assert comparisons * permutation.smallest_p(needed) < alpha <= comparisons * permutation.smallest_p(needed - 1)
 
 
 @pytest.mark.parametrize(("comparisons", "needed"), [(1, 4), (3, 5), (10, 6), (500, 9)])
 def test_unpaired_runs_need_fewer_seeds_as_there_are_more_ways_to_deal_them_out(comparisons: int, needed: int) -> None:
-    assert stats.seeds_needed(comparisons, paired=False) == needed
-    least, before = (stats.smallest_p_unpaired(n, n) for n in (needed, needed - 1))
+    assert permutation.seeds_needed(comparisons, paired=False) == needed
+    least, before = (permutation.smallest_p_unpaired(n, n) for n in (needed, needed - 1))
     assert comparisons * least < 0.05 <= comparisons * before
-    assert least == pytest.approx(stats.mann_whitney(range(needed), range(100, 100 + needed)))
+    assert least == pytest.approx(permutation.mann_whitney(range(needed), range(100, 100 + needed)))
 
 
 # --- degenerate inputs ---------------------------------------------------------------------------------------
@@ -266,7 +266,7 @@ def test_sides_that_cannot_be_compared_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one value on each side"):
         stats.unpaired([1.0], [])
     with pytest.raises(ValueError, match="at least one difference"):
-        stats.sign_flip([])
+        permutation.sign_flip([])
 
 
 @pytest.mark.parametrize("n", [2, 7, 3000])
@@ -395,7 +395,7 @@ def test_at_the_margin_two_variants_are_called_equivalent_as_rarely_as_promised(
 
 def test_without_holm_a_table_would_break_that_promise() -> None:
     x = drawn(12, 600, 9, 8)
-    wrong = sum(any(stats.sign_flip(row - table[0]) < 0.05 for row in table[1:]) for table in x)
+    wrong = sum(any(permutation.sign_flip(row - table[0]) < 0.05 for row in table[1:]) for table in x)
     assert wrong > reference.binom.ppf(0.9995, 600, 0.05)
 
 
@@ -447,6 +447,6 @@ def test_exchanging_the_sides_turns_the_difference_round(pairs: list[tuple[float
 @quick
 @given(st.lists(accuracies, min_size=1, max_size=9))
 def test_p_is_a_share_of_the_sign_patterns(differences: list[float]) -> None:
-    p = stats.sign_flip(differences)
-    assert stats.smallest_p(len(differences)) <= p <= 1
+    p = permutation.sign_flip(differences)
+    assert permutation.smallest_p(len(differences)) <= p <= 1
     assert (p * 2 ** len(differences)).is_integer()

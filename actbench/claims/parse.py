@@ -53,7 +53,7 @@ from actbench.errors import ConfigError, Problem, UsageError, suggestion
 from actbench.text import quoted, readable
 
 DEFAULT_SEEDS = 13
-"""The fewest that can decide one of a hundred contrasts, by `stats.seeds_needed`."""
+"""The fewest that can decide one of a hundred contrasts, by `permutation.seeds_needed`."""
 QUICK_SEEDS = 4
 _MOST = 1000
 

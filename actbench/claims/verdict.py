@@ -36,6 +36,7 @@ from actbench.claims.measures import PREFIX
 from actbench.claims.model import Claim, Reading, Side
 from actbench.comparison.groups import varying
 from actbench.comparison.quantities import Quantity
+from actbench.stats import permutation
 from actbench.store import Store
 from actbench.store.run import ENVIRONMENT
 from actbench.text import plural
@@ -168,7 +169,7 @@ def judge_parts(findings: Sequence[Finding], family: int) -> list[JudgedPart]:
             judged.append(JudgedPart(one, verdict, why=why))
             continue
         if verdict is Verdict.OPEN and not why and one.found.smallest_p * family >= ALPHA:
-            needed = stats.seeds_needed(family, ALPHA)
+            needed = permutation.seeds_needed(family, ALPHA)
             why = f"{plural(one.found.n, 'seed')} cannot decide one of {family} contrasts; {needed} can"
         judged.append(JudgedPart(one, verdict, p, same_p, why))
     return judged

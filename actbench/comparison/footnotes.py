@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from actbench import stats
 from actbench.comparison.contrasts import Contrast, Estimate
 from actbench.comparison.groups import Group, Grouping, is_diverged, order, setting, varying
 from actbench.comparison.quantities import Quantity, number
 from actbench.config import SETTINGS
 from actbench.metrics import UNITS
+from actbench.stats import permutation
 from actbench.store.run import ENVIRONMENT
 from actbench.text import comma_list, number_text, plural, value_text
 
@@ -67,10 +67,10 @@ def on_method(contrasts: Sequence[Contrast], quantities: int) -> list[str]:
         each = ", separately for each metric" if quantities > 1 else ""
         counts = " or ".join(map(str, families))
         texts.append(f"p is adjusted by Holm over the {counts} rows compared{each}; intervals are not adjusted.")
-    if any(one.found.method == "paired" and one.found.n > stats.EXACT_PAIRS for one in contrasts):
+    if any(one.found.method == "paired" and one.found.n > permutation.EXACT_PAIRS for one in contrasts):
         texts.append(
-            f"Above {stats.EXACT_PAIRS} pairs, p is estimated from {stats.SIGN_DRAWS:,} random sign patterns "
-            f"and is never below {number_text(1 / (stats.SIGN_DRAWS + 1), '.5f')}."
+            f"Above {permutation.EXACT_PAIRS} pairs, p is estimated from {permutation.SIGN_DRAWS:,} random sign "
+            f"patterns and is never below {number_text(1 / (permutation.SIGN_DRAWS + 1), '.5f')}."
         )
     return texts
 
@@ -96,7 +96,7 @@ def on_power(contrasts: Sequence[Contrast], alpha: float) -> list[str]:
         runs = f"{plural(one.found.n, 'run')} per side" if unpaired else plural(one.found.n, "seed")
         least = one.found.smallest_p
         adjusted = f", {number_text(min(1.0, k * least), '.3g')} after Holm over {k} rows" if k > 1 else ""
-        needed = stats.seeds_needed(k, alpha, paired=not unpaired)
+        needed = permutation.seeds_needed(k, alpha, paired=not unpaired)
         texts.append(
             f"{runs} cannot give a p below {number_text(least, '.3g')}{adjusted}; "
             f"a verdict at {alpha:g} needs >= {needed} seeds."
