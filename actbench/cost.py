@@ -27,7 +27,7 @@ from torch import Tensor
 
 from actbench import compute, engine, stats
 from actbench.activations import ACTIVATIONS
-from actbench.config import Choice, Run, Variant, from_mapping
+from actbench.config import Choice, Run, Variant
 from actbench.datasets import CLASSES, Dataset, Split
 from actbench.engine.images import Arrays
 from actbench.engine.lanes import LaneStack
@@ -122,7 +122,7 @@ class _TimedActivation:
         self.name, self._entry = chosen.label, ACTIVATIONS[chosen.name]
         self._seconds: list[tuple[float, float, float]] = []
         self._draws = generator(0, "cost")
-        variant = from_mapping({"activation": chosen.plain, "hidden": [elements.width]}).variant
+        variant = Variant(activation=(chosen,), hidden=(elements.width,))
         self._stack = LaneStack([Run(variant, 0)], _random_images(elements.batch, variant, self._draws))
         self._stack.network.threads = threads
         self._batch = torch.arange(elements.batch).unsqueeze(0)  # (1, B)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from actbench.config import Config, check, from_mapping, parse
+from actbench.config import Config, Document, check, parse
 from actbench.errors import ConfigError
 
 
 def loaded(text: str) -> Config:
     """Return the config that the text of a file x.yaml holds."""
     return check(parse(text, "x.yaml"))
+
+
+def from_mapping(values: Mapping[str, Any]) -> Config:
+    """Return the config that plain values hold."""
+    return check(Document("config", values))
 
 
 def problems(text: str) -> list[str]:

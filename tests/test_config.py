@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from actbench import config
-from actbench.config import Config, Variant, collect, parse_seeds, resolved, settings, to_yaml
+from actbench.config import Config, Document, Variant, changed, check, collect, resolved, settings, to_yaml
 from actbench.errors import ConfigError
 from configs import loaded, problems
 
@@ -175,7 +175,11 @@ def test_seeds_and_devices_can_be_given_by_flags(write: Write) -> None:
     assert refused(path, seed=1, seeds="2") == ["--seed 1: cannot be combined with --seeds; give one of them"]
 
 
-def test_seeds_are_parsed_on_their_own_too() -> None:
+def parse_seeds(text: str) -> tuple[int, ...]:
+    return check(changed(Document("x"), settings(seeds=text))).seeds
+
+
+def test_the_flag_takes_a_number_of_seeds_or_a_list() -> None:
     assert parse_seeds("5") == (0, 1, 2, 3, 4)
     assert parse_seeds("3,7") == parse_seeds("3, 7") == (3, 7)
     assert parse_seeds("3,") == (3,)

@@ -55,7 +55,7 @@ def test_numbers_may_be_written_as_people_write_them() -> None:
         ("1e3", "got 1000.0; write 1000"), ("012", "got 012; write 12"), ("0x10", "got 0x10; write 16"),
         ("1_000", "got 1_000; write 1000"), ("1:30", "got 1:30"), ("5.5", "got 5.5"), ("0", "got 0"),
         ("-1", "got -1"), ("five", "got 'five'"), ("", "got nothing"), ("[5]", "got [5]"),
-        ("{a: 5}", "got {'a': 5}"),
+        ("{a: 5}", "got {a: 5}"),
         (".inf", "got inf"), ("100001", "got 100001"), ("no", "got no"), ("9" * 25, "got " + "9" * 25),
     ],
 )  # fmt: skip

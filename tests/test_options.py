@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from twin import give, twin_of, twin_optimizer
 
 from actbench.activations import ACTIVATIONS
-from actbench.config import Augment, Choice, Run, Variant, from_mapping
+from actbench.config import Augment, Choice, Run, Variant
 from actbench.datasets import Dataset, load
 from actbench.engine import train_lanes
 from actbench.engine.images import Arrays, Augmentation
@@ -24,6 +24,7 @@ from actbench.errors import ConfigError
 from actbench.initializers import INITIALIZERS
 from actbench.model import generator
 from actbench.schedules import SCHEDULES, multiplier
+from configs import from_mapping
 
 EVERYTHING: dict[str, Any] = {
     "dropout": 0.3,

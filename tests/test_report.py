@@ -30,7 +30,7 @@ def stored(
 ) -> None:
     """Store a made-up run of 3 epochs with 4 units in its first layer, 2 of them dead."""
     settings = {"dataset": "digits", "epochs": 3, "hidden": [4], "name": name, **changes}
-    one = config.from_mapping(settings)
+    one = config.check(config.Document("config", settings))
     run = Run(one.variant, seed)
     epochs = [
         {

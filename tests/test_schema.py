@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actbench.config import REGISTRIES, Config, Variant, from_mapping, json_schema, parse, resolved, to_yaml
+from actbench.config import REGISTRIES, Config, Variant, json_schema, parse, resolved, to_yaml
 from actbench.config.variant import KEYS
 from actbench.datasets import DATASETS
 from actbench.errors import ConfigError
 from actbench.registry import Parameter
-from configs import HOSTILE, loaded
+from configs import HOSTILE, from_mapping, loaded
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -180,7 +180,7 @@ def _document(source: Source, changes: Sequence[Setting]) -> Document:
     elif isinstance(source, Mapping):
         document = Document("config", {str(key): value for key, value in source.items()})
     elif isinstance(source, str | os.PathLike):
-        document = config.open_config(Path(source))
+        document = config.read(config.find_config(Path(source)))
     else:
         kind = type(source).__name__
         raise UsageError(f"a config is a path, a mapping of its keys, a Config or a Variant, not {kind}")

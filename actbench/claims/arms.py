@@ -7,7 +7,7 @@ from typing import Any
 
 from actbench import config
 from actbench.config import Document, Place, Setting, Variant
-from actbench.config.yaml import Path
+from actbench.config.document import Path
 from actbench.errors import ConfigError
 from actbench.text import quoted, readable
 

@@ -69,7 +69,9 @@ class Flags:
 
 def load_all(paths: Sequence[FilePath], flags: Flags = Flags()) -> list[Claim]:
     """Return the claims in the files at `paths`, by number; raises one ConfigError with every problem."""
-    seeds = config.parse_seeds(flags.seeds) if flags.seeds is not None else None
+    seeds = None
+    if flags.seeds is not None:
+        seeds = config.check(config.changed(Document("--seeds"), config.settings(seeds=flags.seeds))).seeds
     device = config.settings(device=flags.device)
     claims = config.collect(lambda path: _load(path, flags.quick, seeds, device), paths)
     first: dict[int, Claim] = {}

@@ -3,7 +3,8 @@
 variant    every config key, defined once; `Variant` and `Run`
 rules      what a value may be
 choices    the values that are more than a number or a text
-yaml       the values in a file, each with its place
+document   the values of a file, each with its place
+yaml       the YAML of files and flags -> values
 scalars    what a YAML scalar means, and writing YAML
 load       files and flags -> `Config`
 builtin    the configs that come with actbench, by name
@@ -15,29 +16,15 @@ from __future__ import annotations
 
 from actbench.config.builtin import builtin_configs, find_config, local_configs
 from actbench.config.choices import REGISTRIES, Augment, Choice
-from actbench.config.load import (
-    FILE_KEYS,
-    Config,
-    Setting,
-    changed,
-    check,
-    collect,
-    from_mapping,
-    load,
-    open_config,
-    parse_seeds,
-    resolved,
-    settings,
-    to_yaml,
-)  # fmt: skip
+from actbench.config.document import Document, Place
+from actbench.config.load import FILE_KEYS, Config, Setting, changed, check, collect, load, resolved, settings, to_yaml
 from actbench.config.schema import json_schema
 from actbench.config.sweep import expand, load_sweep
 from actbench.config.variant import RECIPE, SETTINGS, Run, Variant
-from actbench.config.yaml import Document, Place, parse, parse_value, read
+from actbench.config.yaml import parse, parse_value, read
 
 __all__ = [
     "FILE_KEYS", "RECIPE", "REGISTRIES", "SETTINGS", "Augment", "Choice", "Config", "Document", "Place", "Run",
-    "Setting", "Variant", "builtin_configs", "changed", "check", "collect", "expand", "find_config", "from_mapping",
-    "json_schema", "load", "load_sweep", "local_configs", "open_config", "parse", "parse_seeds", "parse_value", "read",
-    "resolved", "settings", "to_yaml",
+    "Setting", "Variant", "builtin_configs", "changed", "check", "collect", "expand", "find_config", "json_schema",
+    "load", "load_sweep", "local_configs", "parse", "parse_value", "read", "resolved", "settings", "to_yaml",
 ]  # fmt: skip

@@ -37,7 +37,6 @@ REGISTRIES: dict[str, Registry[Any]] = {
 """The keys that choose an entry of a registry: a name, or a mapping of `name` and parameters."""
 
 _LISTED = {"activation": "activations", "init": "inits", "optimizer": "optimizers"}
-MAX_IMAGES = 70_000
 MAX_SEED = 2**63 - 1
 MAX_SEEDS = 10_000
 DEFAULT_SEEDS = 5

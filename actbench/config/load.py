@@ -6,7 +6,6 @@ together, each with its place.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
@@ -14,10 +13,11 @@ from typing import Any, NamedTuple, TypeVar
 
 from actbench.config.builtin import find_config
 from actbench.config.choices import DEFAULT_SEEDS, REGISTRIES, SEEDS
+from actbench.config.document import Document, Path, Place, in_order
 from actbench.config.rules import BadValueError, Flaw, sort_out
 from actbench.config.scalars import dump
 from actbench.config.variant import KEYS, RECIPE, Run, Variant, plain_value
-from actbench.config.yaml import Document, Path, Place, parse_value, read
+from actbench.config.yaml import parse_value, read
 from actbench.errors import ConfigError, Problem, suggestion
 from actbench.text import quoted, readable
 
@@ -120,16 +120,6 @@ def _parse_setting(text: str) -> Setting:
     return Setting(path, parse_value(value, place.source), place)
 
 
-def parse_seeds(text: str) -> tuple[int, ...]:
-    """Return the seeds that `--seeds` names: "5" means 0 to 4, "3,7" those two. Raises ConfigError."""
-    return check(changed(Document("config"), settings(seeds=text))).seeds
-
-
-def from_mapping(values: Mapping[str, Any]) -> Config:
-    """Return the config that plain `values` hold, as `resolved` gives them; raises ConfigError."""
-    return check(Document("config", values))
-
-
 def check(document: Document) -> Config:
     """Return the config of the one variant that `document` holds; raises ConfigError with every problem."""
     if "sweep" in document.values:
@@ -161,9 +151,8 @@ def checked(document: Document, check: Callable[[Mapping[str, Any]], T]) -> T:
         found = check(document.values)
     except BadValueError as bad:
         flaws = bad.flaws
-    if problems := dict.fromkeys([*document.problems, *(_problem(document, flaw) for flaw in flaws)]):
-        in_order = sorted(problems, key=lambda one: (math.inf if one.line is None else one.line, one.column or 0))
-        raise ConfigError(in_order)
+    if problems := [*document.problems, *(_problem(document, flaw) for flaw in flaws)]:
+        raise ConfigError(in_order(problems))
     return found
 
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from actbench.config.document import Path
 from actbench.config.scalars import Unquoted
-from actbench.config.yaml import Path
 from actbench.errors import suggestion
 from actbench.registry import Parameter, Value
 from actbench.text import quoted

@@ -13,7 +13,7 @@ from actbench.config.variant import KEYS, RECIPE, plain_value
 
 def json_schema() -> Schema:
     """Return the JSON Schema (draft 2020-12) of config files, with or without `sweep:`."""
-    keys = {name: {**key.rule.schema, "description": key.about} for name, key in KEYS.items()}
+    keys = {name: dict(rule.schema) for name, rule in KEYS.items()}
     for name, default in RECIPE.items():
         keys[name]["default"] = plain_value(name, default)
     columns: Schema = {

@@ -20,10 +20,11 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from actbench.config.choices import Augment, Choice, short
+from actbench.config.document import Document, Path, Place
 from actbench.config.load import FILE_KEYS, Config, Setting, changed, check, checked, collect, open_config, unknown_key
 from actbench.config.rules import BadValueError, Flaw, check_each, mapping_of, named
 from actbench.config.variant import Variant, flat_value
-from actbench.config.yaml import Document, Path, Place, parse_value
+from actbench.config.yaml import parse_value
 from actbench.errors import ConfigError, Problem
 from actbench.text import plural, quoted, readable
 
@@ -87,36 +88,30 @@ def expand(document: Document, columns: Iterable[Setting] = ()) -> list[Config]:
 
 def _axes(document: Document) -> list[list[Step]]:
     """Return what to loop over, outermost first; raises ConfigError if `sweep` has the wrong form."""
-    sweep = checked(replace(document, problems=[]), _check_form)
-
-    def column(part: str, key: str, values: Sequence[Any]) -> list[Setting]:
-        path: Path = ("sweep", part, key)
-        return [Setting(tuple(key.split(".")), value, document.place((*path, k))) for k, value in enumerate(values)]
-
-    grid: list[list[Step]] = [[(one,) for one in column("grid", *item)] for item in sweep.get("grid", {}).items()]
-    rows: list[Step] = list(zip(*(column("zip", *item) for item in sweep.get("zip", {}).items()), strict=True))
-    return [*grid, rows] if rows else grid
-
-
-def _check_form(values: Mapping[str, Any]) -> dict[str, dict[str, list[Any]]]:
-    """Return the lists of values in `sweep` by part and key; raises `BadValueError`."""
-    found: dict[str, Any] = check_each({"sweep": values["sweep"]}, lambda _, sweep: _check_parts(sweep))["sweep"]
-    return found
+    form = {"sweep": document.values["sweep"]}
+    sweep = checked(replace(document, problems=[]), lambda _: check_each(form, _check_parts))["sweep"]
+    columns: dict[str, list[list[Setting]]] = {"grid": [], "zip": []}
+    for part in sweep:
+        for key, values in sweep[part].items():
+            path, places = tuple(key.split(".")), (document.place(("sweep", part, key, k)) for k in range(len(values)))
+            columns[part].append([Setting(path, *one) for one in zip(values, places, strict=True)])
+    rows: list[Step] = list(zip(*columns["zip"], strict=True))
+    axes: list[list[Step]] = [[(one,) for one in column] for column in columns["grid"]]
+    return [*axes, rows] if rows else axes
 
 
-def _check_parts(sweep: Any) -> Any:
+def _check_parts(_: str, sweep: Any) -> dict[str, dict[str, list[Any]]]:
+    """Return the lists of values by part and key; raises `BadValueError`."""
     if not isinstance(sweep, Mapping) or not sweep:
         raise BadValueError(f"must hold grid, zip or both, got {quoted(sweep)}")
     found: dict[str, dict[str, list[Any]]] = _PARTS.check(sweep)
+    flaws: list[Flaw] = []
     zipped = found.get("zip", {})
-    flaws = [
-        Flaw(("zip", key), "is in grid, too; take it out of one of them", at_key=True)
-        for key in zipped
-        if key in found.get("grid", {})
-    ]
     for key, values in zipped.items():
         first = next(iter(zipped))
-        if len(values) != len(zipped[first]):
+        if key in found.get("grid", {}):
+            flaws.append(Flaw(("zip", key), "is in grid, too; take it out of one of them", at_key=True))
+        elif len(values) != len(zipped[first]):
             message = f"has {plural(len(values), 'value')}, but {first} has {len(zipped[first])}"
             flaws.append(Flaw(("zip", key), message, at_key=True))
     if flaws:

@@ -17,48 +17,19 @@ from typing import Any, Literal
 
 from actbench.activations import ACTIVATIONS
 from actbench.activations.definition import Chain, check_chain
-from actbench.config.choices import (
-    AUGMENT,
-    CHAIN,
-    DEVICE,
-    MAX_IMAGES,
-    NORM,
-    Augment,
-    Choice,
-    choice_of,
-    short,
-)
-from actbench.config.rules import (
-    TEXT,
-    BadValueError,
-    Flaw,
-    Rule,
-    integer,
-    list_of,
-    number,
-    one_of,
-    or_null,
-    sort_out,
-)
+from actbench.config.choices import AUGMENT, CHAIN, DEVICE, NORM, Augment, Choice, choice_of, short
+from actbench.config.rules import TEXT, BadValueError, Flaw, Rule, integer, list_of, number, one_of, or_null, sort_out
 from actbench.datasets import CLASSES, DATASETS, INPUTS
 from actbench.errors import UsageError
 from actbench.registry import Value
 from actbench.structure import Structure
 
+MAX_IMAGES = 70_000
 MAX_PARAMETERS = 200_000_000
 
 
-@dataclass(frozen=True)
-class Key:
-    """What a config key may hold, its default and what it is for."""
-
-    rule: Rule
-    default: Any
-    about: str
-
-
 def _key(rule: Rule, default: Any, about: str) -> Any:
-    return field(default=default, metadata={"key": Key(rule, default, about)})
+    return field(default=default, metadata={"rule": rule.described(about)})
 
 
 def _choice(key: str, default: str, about: str) -> Any:
@@ -118,10 +89,11 @@ class Variant:
     tags: tuple[str, ...] = _key(_TAGS, (), "words to find the runs by")
 
     def __post_init__(self) -> None:
-        given = {name: vars(self)[name] for name, key in KEYS.items() if vars(self)[name] is not key.default}
-        sound, flaws = sort_out(given, lambda key, value: KEYS[key].rule.check(value))
+        defaults = {field.name: field.default for field in fields(self)}
+        given = {key: value for key, value in vars(self).items() if value is not defaults[key]}
+        sound, flaws = sort_out(given, lambda key, value: KEYS[key].check(value))
         wrong = {str(flaw.path[0]) for flaw in flaws}
-        vars(self).update(sound, **{key: KEYS[key].default for key in wrong})  # a frozen class, so not by assignment
+        vars(self).update(sound, **{key: defaults[key] for key in wrong})  # a frozen class, so not by assignment
         if self.name is _AUTOMATIC:
             vars(self)["name"] = _automatic_name(self)
         flaws += [flaw for flaw in clashes(self) if wrong.isdisjoint(flaw.keys)]
@@ -165,9 +137,9 @@ class Variant:
         return {key: _full_value(getattr(self, key)) for key in SETTINGS if getattr(self, key) is not None}
 
 
-KEYS: dict[str, Key] = {field.name: field.metadata["key"] for field in fields(Variant)}
-"""Every key of a variant by name, in the order in which files and tables show them."""
-RECIPE = {name: key.default for name, key in KEYS.items() if name != "name"}
+KEYS: dict[str, Rule] = {field.name: field.metadata["rule"] for field in fields(Variant)}
+"""The rule of every key of a variant, in the order in which files and tables show them."""
+RECIPE = {field.name: field.default for field in fields(Variant) if field.name != "name"}
 """Every key but `name` with its default."""
 SETTINGS = tuple(key for key in KEYS if key not in ("device", "tags"))
 """The keys that decide what is trained and how: all but `device` and `tags`."""

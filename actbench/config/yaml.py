@@ -1,86 +1,29 @@
 """A YAML file or the YAML of a flag -> plain values, each with its line and column.
 
-PyYAML composes the text into nodes, whose marks say where everything is written; `scalars` says what a scalar means.
+PyYAML parses the text into events, whose marks say where everything is written; `scalars` says what a scalar means.
 Nothing is ever constructed from a tag, and depth and size are limited, also after aliases are expanded. A file of any
 other kind (a folder, a picture, another encoding, a disk image) ends in a ConfigError that says what it is.
 """
 
 from __future__ import annotations
 
-import copy
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path as FilePath
-from typing import Any, NoReturn
+from typing import Any
 
 import yaml
 
+from actbench.config.document import Document, Place, in_order
 from actbench.config.scalars import plain_value
 from actbench.errors import ConfigError, Problem, suggestion
 from actbench.text import quoted, readable
 
-Path = tuple[str | int, ...]
-"""The keys and list positions that lead from the root to a value, such as ("sweep", "grid", "lr", 2)."""
-
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
 MAX_VALUES = 50_000
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a value was written: a file with line and column (from 1), or a flag without them.
-
-    `key` is the place of the value's key, and `parts` holds the places of what is inside it.
-    """
-
-    source: str
-    line: int | None = None
-    column: int | None = None
-    key: Place | None = field(default=None, compare=False)
-    parts: Mapping[str | int, Place] = field(default_factory=dict, compare=False, repr=False)
-
-    def problem(self, message: str) -> Problem:
-        """Return a problem at this place."""
-        return Problem(self.source, message, self.line, self.column)
-
-
-@dataclass
-class Document:
-    """The values of one file, where they were written, and the problems found so far."""
-
-    source: str
-    values: Mapping[str, Any] = field(default_factory=dict)
-    root: Place | None = None
-    problems: list[Problem] = field(default_factory=list)
-
-    def place(self, path: Path, *, at_key: bool = False) -> Place:
-        """Return the place of the value (or key) at `path`, or of the nearest value that encloses it."""
-        found = self.root or Place(self.source)
-        for step in path:
-            if step not in found.parts:
-                return found
-            found = found.parts[step]
-        return found.key or found if at_key else found
-
-    def put(self, path: Path, value: Any, place: Place) -> None:
-        """Set the value at `path`, written at `place`; create missing mappings on the way."""
-        self.values, self.root = _with(self.values, self.place(()), path, value, place)
-
-
-def _with(
-    values: Mapping[str, Any], place: Place, path: Path, value: Any, written: Place
-) -> tuple[dict[str, Any], Place]:
-    """Return copies of `values` and their `place` in which `path` leads to `value`."""
-    key, *deeper = path
-    if deeper:
-        inner, around = values.get(str(key)), place.parts.get(key, replace(place, parts={}))
-        if not isinstance(inner, Mapping):
-            inner, around = {}, replace(written, parts={}, key=None)
-        value, written = _with(inner, around, tuple(deeper), value, written)
-    return {**values, str(key): value}, replace(place, parts={**place.parts, key: written})
 
 
 def read(path: str | FilePath) -> Document:
@@ -167,116 +110,122 @@ def _contents(text: str, source: str, *, in_lines: bool = True) -> tuple[Any, Pl
         place = Place(source, *(_end(text[: found.start()]) if in_lines else ()))
         hint = "is it a text file?" if found[0] == "\0" else "in double quotes it can be written as an escape"
         raise ConfigError([place.problem(f"a control character (U+{ord(found[0]):04X}); {hint}")])
-    return _Composer(text, source, in_lines=in_lines).contents()
+    return _Reader(source, in_lines=in_lines).contents(yaml.SafeLoader(text))
 
 
-class _Composer(yaml.SafeLoader):
-    """Composes nodes, and collects the problems it meets instead of stopping at the first one.
+class _Reader:
+    """Turns PyYAML's events into values and places, and collects problems instead of stopping at the first one.
 
-    The node of a plain scalar holds the scalar's meaning as its value.
+    An alias is a copy: the events of its anchor are read again.
     """
 
-    def __init__(self, text: str, source: str, *, in_lines: bool) -> None:
-        super().__init__(text)
+    def __init__(self, source: str, *, in_lines: bool) -> None:
         self._source, self._in_lines = source, in_lines
+        self._events: list[Any] = []
+        self._targets: dict[int, int] = {}  # the event at which the value of an alias begins
         self._problems: list[Problem] = []
-        self._anchored: dict[str, yaml.Node | None] = {}  # None while the anchor's own value is being read
-        self._levels: list[dict[str, yaml.Mark]] = []  # the keys so far of each open mapping (or list: none)
         self._count = 0
 
-    def contents(self) -> tuple[Any, Place]:
-        """Return the value and its place, with aliases expanded; raises ConfigError with every problem found."""
-        root = None
+    def contents(self, loader: yaml.SafeLoader) -> tuple[Any, Place]:
+        """Return the value and its place; raises ConfigError with every problem found."""
         try:
-            root = self.get_single_node()
+            self._collect(loader)
         except yaml.MarkedYAMLError as error:
             self._report(*syntax_problem(error))
         except (ValueError, OverflowError):  # PyYAML does not check the numbers in \U escapes and %YAML
-            self._report("an escape or a version that is not a valid number", self.get_mark())
-        if self._problems:
-            raise ConfigError(self._problems)
+            self._report("an escape or a version that is not a valid number", loader.get_mark())
         self._count = 0
-        return (None, Place(self._source)) if root is None else self._expanded(root)
+        try:
+            value, place, _ = self._value(0, 0)
+        except IndexError:  # the text is empty, or the events end at a mistake
+            value, place = None, Place(self._source)
+        if self._problems:
+            raise ConfigError(in_order(self._problems))
+        return value, place
 
-    def _expanded(self, node: yaml.Node, depth: int = 0) -> tuple[Any, Place]:
-        """Return the value of `node` and its place. Each alias becomes a copy, so copies count."""
-        self._check_size(depth, node.start_mark, " after aliases are expanded")
-        place = self._place(node.start_mark)
-        if not isinstance(node, yaml.CollectionNode):
-            return node.value, place
-        values: dict[str | int, Any] = {}
-        parts: dict[str | int, Place] = {}
-        if isinstance(node, yaml.SequenceNode):
-            for k, item in enumerate(node.value):
-                values[k], parts[k] = self._expanded(item, depth + 1)
-            return list(values.values()), replace(place, parts=parts)
-        for key, item in node.value:
-            values[str(key.value)], part = self._expanded(item, depth + 1)
-            parts[str(key.value)] = replace(part, key=self._place(key.start_mark))
-        return values, replace(place, parts=parts)
+    def _collect(self, loader: yaml.SafeLoader) -> None:
+        """Note the events of the document, and what each alias stands for."""
+        anchors: dict[str, int] = {}
+        still_open: list[int] = []
+        while loader.check_event():
+            event: Any = loader.get_event()  # type: ignore[no-untyped-call]
+            mark, at = event.start_mark, len(self._events)
+            is_node, is_end = (isinstance(event, kind) for kind in (yaml.NodeEvent, yaml.CollectionEndEvent))
+            if isinstance(event, yaml.DocumentStartEvent) and self._events:
+                self._report("a second document starts here; a config is one", mark)
+                break
+            if is_node or is_end:
+                self._events.append(event)
+            if is_end:
+                still_open.pop()
+            if not is_node:
+                continue
+            self._check_size(len(still_open), mark)
+            if isinstance(event, yaml.AliasEvent):
+                target = anchors.get(str(event.anchor))
+                if target is None or target in still_open:
+                    why = "has no anchor before it" if target is None else "is inside its own anchor"
+                    self._report(f"the alias {quoted(event.anchor)} {why}", mark)
+                else:
+                    self._targets[at] = target
+                continue
+            if event.tag is not None:
+                self._report("tags (!...) are not supported; write the value plainly", mark)
+            if event.anchor is not None:
+                anchors[event.anchor] = at
+            if isinstance(event, yaml.CollectionStartEvent):
+                still_open.append(at)
 
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> Any:
-        """Compose the next node, within the limits; check it if it is a key of `parent`."""
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        self._check_size(len(self._levels), event.start_mark)
-        node = self._target() if isinstance(event, yaml.AliasEvent) else self._composed(parent, index, event)
-        if isinstance(parent, yaml.MappingNode) and index is None:
-            node = copy.copy(node)
-            node.start_mark = event.start_mark  # of the alias, if the key is one
-            self._check_key(node)
-        return node
+    def _value(self, at: int, depth: int) -> tuple[Any, Place, int]:
+        """Return the value that begins at event `at`, its place, and the index of the event after it."""
+        event = self._events[at]
+        if at in self._targets:
+            value, place, _ = self._value(self._targets[at], depth)
+            return value, place, at + 1
+        self._check_size(depth, event.start_mark, " after aliases are expanded")
+        place, at = self._place(event.start_mark), at + 1
+        if not isinstance(event, yaml.CollectionStartEvent):
+            return self._scalar(event), place, at
+        is_list = isinstance(event, yaml.SequenceStartEvent)
+        values: dict[Any, Any] = {}
+        parts: dict[Any, Place] = {}
+        while not isinstance(self._events[at], yaml.CollectionEndEvent):
+            key: Any = len(values)
+            key_mark = self._events[at].start_mark
+            if not is_list:
+                key, _, at = self._value(at, depth + 1)
+                self._check_key(key, key_mark, parts)
+            key = key if is_list else str(key)
+            values[key], part, at = self._value(at, depth + 1)
+            parts[key] = part if is_list else replace(part, key=self._place(key_mark))
+        return list(values.values()) if is_list else values, replace(place, parts=parts), at + 1
+
+    def _scalar(self, event: Any) -> Any:
+        """Return what a scalar means; an alias without an anchor counts as empty."""
+        if isinstance(event, yaml.AliasEvent):
+            return None
+        try:
+            return plain_value(event.value) if event.style is None else event.value
+        except ValueError as error:
+            return self._report(str(error), event.start_mark)
+
+    def _check_key(self, key: Any, mark: yaml.Mark, earlier: Mapping[Any, Place]) -> None:
+        if not isinstance(key, str):
+            found = "a list or mapping" if isinstance(key, list | dict) else quoted(key)
+            self._report(f"a key must be a name, got {found}", mark)
+        elif key == "<<":
+            self._report("merge keys (<<) are not supported; write the keys out", mark)
+        elif key in earlier:
+            first = earlier[key].key
+            where = f" (first in line {first.line})" if first and first.line else ""
+            self._report(f"the key {quoted(key)} is given twice{where}; delete one", mark)
 
     def _check_size(self, depth: int, mark: yaml.Mark, when: str = "") -> None:
         self._count += 1
-        if depth > MAX_DEPTH:
-            self._stop(f"lists and mappings are nested more than {MAX_DEPTH} deep{when}", mark)
-        if self._count > MAX_VALUES:
-            self._stop(f"more than {MAX_VALUES:,} values{when}", mark)
-
-    def _composed(self, parent: yaml.Node | None, index: Any, event: Any) -> Any:
-        if event.tag is not None:
-            self._report("tags (!...) are not supported; write the value plainly", event.start_mark)
-        anchor, event.anchor = event.anchor, None  # PyYAML would refuse an anchor that is set again
-        if anchor is not None:
-            self._anchored[anchor] = None
-        self._levels.append({})
-        node = super().compose_node(parent, index)
-        self._levels.pop()
-        if anchor is not None:
-            self._anchored[anchor] = node
-        return node
-
-    def _target(self) -> Any:
-        """Return the node that the next event, an alias, stands for; an empty one if there is none."""
-        alias = self.get_event()  # type: ignore[no-untyped-call]
-        node = self._anchored.get(alias.anchor)
-        if node is None:
-            why = "is inside its own anchor" if alias.anchor in self._anchored else "has no anchor before it"
-            self._report(f"the alias {quoted(alias.anchor)} {why}", alias.start_mark)
-        return node or yaml.ScalarNode("", None, alias.start_mark, alias.end_mark)
-
-    def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
-        """Compose a scalar; a plain one gets its meaning as value."""
-        node = super().compose_scalar_node(anchor)
-        if node.style is None:
-            try:
-                node.value = plain_value(node.value)
-            except ValueError as error:
-                self._report(str(error), node.start_mark)
-        return node
-
-    def _check_key(self, node: yaml.Node) -> None:
-        key, earlier = node.value, self._levels[-1]
-        if not isinstance(key, str):
-            found = quoted(key) if isinstance(node, yaml.ScalarNode) else "a list or mapping"
-            self._report(f"a key must be a name, got {found}", node.start_mark)
-        elif key == "<<":
-            self._report("merge keys (<<) are not supported; write the keys out", node.start_mark)
-        elif key in earlier:
-            first = f" (first in line {earlier[key].line + 1})" if self._in_lines else ""
-            self._report(f"the key {quoted(key)} is given twice{first}; delete one", node.start_mark)
-        else:
-            earlier[key] = node.start_mark
+        too_deep = f"lists and mappings are nested more than {MAX_DEPTH} deep{when}"
+        if depth > MAX_DEPTH or self._count > MAX_VALUES:
+            self._report(too_deep if depth > MAX_DEPTH else f"more than {MAX_VALUES:,} values{when}", mark)
+            raise ConfigError(in_order(self._problems))
 
     def _place(self, mark: yaml.Mark) -> Place:
         return Place(self._source, mark.line + 1, mark.column + 1) if self._in_lines else Place(self._source)
@@ -284,16 +233,11 @@ class _Composer(yaml.SafeLoader):
     def _report(self, message: str, mark: yaml.Mark) -> None:
         self._problems.append(self._place(mark).problem(message))
 
-    def _stop(self, message: str, mark: yaml.Mark) -> NoReturn:
-        self._report(message, mark)
-        raise ConfigError(self._problems)
-
 
 _MISPLACED = "is the indentation right, or are quotes missing?"
 
 # What PyYAML says ("context: problem"), what to say instead, and whether to point to the start of the context.
 _MESSAGES: tuple[tuple[str, str, bool], ...] = (
-    (r"expected a single document", "a second document starts here; a config is one", False),
     (r"while parsing a flow sequence", "the '[' here has no ']' (or a ',' is missing before {there})", True),
     (r"while parsing a flow mapping", "the '{{' here has no '}}' (or a ',' is missing before {there})", True),
     (r"quoted scalar: found unexpected", "the quote that opens here is not closed", True),
