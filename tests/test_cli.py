@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import safetensors.numpy
 import typer.main
+from fake_runs import store_run
 
 from actbench import cli, compute
 from actbench.activations import ACTIVATIONS
@@ -314,7 +315,7 @@ def test_a_wrong_command_line_exits_with_2_and_a_sentence(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["list", "foo"], "'foo' is not one of 'activations', 'inits'"),
+        (["list", "foo"], "'foo' is not one of 'runs', 'activations'"),
         (["train", "-c", "x.yaml", "--threads", "0"], "must be an integer >= 1 and <= 100000, got 0"),
         (["train", "-c", "x.yaml", "--seed", "a"], "Invalid value for '--seed': must be a valid integer"),
         (["plot", "curves", "-o", "x.svg", "--theme", "page"], "'page' is not one of 'light', 'dark'"),
@@ -779,3 +780,68 @@ def test_every_activation_trains_on_the_digits_without_a_warning(name: str, conf
 
 def test_usable_threads_is_at_least_one() -> None:
     assert compute.usable_threads() >= 1
+
+
+# --- what comes next -----------------------------------------------------------------------------------------
+
+
+def test_training_ends_by_saying_where_the_results_are_and_what_to_do_with_them(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for results in ("results", "my results"):
+        assert run("train", "-c", config, "--results", results) == 0
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert last.startswith(f"results are in {shlex.quote(results)}; next: ")
+        for command in re.findall(r"actbench ((?:compare|report) (?:'[^']*'|\w+))", last):
+            assert run(*shlex.split(command)) == 0
+        assert (tmp_path / "report.html").exists()
+        capsys.readouterr()
+    assert run("train", "-c", config, "--results", "results", "-q") == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_list_runs_shows_each_variant_once_with_its_seeds_and_how_they_ended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = tmp_path / "results"
+    flat = {"dataset": "mnist", "activation": "relu"}
+    for seed, status in enumerate(["done", "done", "diverged", "failed"]):
+        changes = {"status": status, "metrics": {"test_accuracy": 0.97 + seed / 100} if status == "done" else {}}
+        provenance = {"ended_at": f"2026-01-0{seed + 1}T10:20:30+00:00"}
+        store_run(results, seed, flat={"name": "relu", "lr": 0.001, **flat}, provenance=provenance, **changes)
+    store_run(results, 9, flat={"name": "relu", "lr": 0.1, **flat})
+    assert run("list", "runs", "--results", results, "--format", "json") == 0
+    first, second = json.loads(capsys.readouterr().out)["runs"]
+    assert first == {
+        "variant": "relu lr=0.001",
+        "dataset": "mnist",
+        "seeds": 4,
+        "status": "2 done, 1 diverged, 1 failed",
+        "test_accuracy": 0.975,
+        "last_trained": "2026-01-04 10:20",
+    }
+    assert (second["variant"], second["seeds"]) == ("relu lr=0.1", 1)
+    assert run("list", "runs", "--results", results) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"relu lr=0.001 +mnist +4  2 done, 1 diverged, 1 failed +97.50  2026-01-04 10:20", out)
+    assert run("list", "runs", "--results", tmp_path / "nowhere") == 1
+    assert "there are no results yet" in capsys.readouterr().err
+
+
+def test_the_beginning_of_several_run_ids_is_answered_with_what_tells_the_runs_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = tmp_path / "results"
+    for number, lr in enumerate((0.001, 0.1)):
+        run_id = f"relu-s0-{number:010x}"
+        store_run(results, 0, run_id=run_id, flat={"name": "relu", "lr": lr, "epochs": 2, "hidden": "[512]"})
+    assert run("show", "relu-s0", "--results", results) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "error: 2 runs begin with 'relu-s0'; give the whole id of one, or more of it:",
+        "  relu-s0-0000000000  lr 0.001",
+        "  relu-s0-0000000001  lr 0.1",
+    ]
+    (results / "relu-s0-0000000001" / "result.json").write_text("{")
+    assert run("show", "relu-s0", "--results", results) == 2
+    assert "relu-s0-0000000001  damaged" in capsys.readouterr().err

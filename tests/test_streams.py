@@ -22,6 +22,7 @@ COMMANDS = {
     "--help": 0,
     "--version": 0,
     "list activations": 0,
+    "list runs": 0,
     "validate tiny.yaml": 0,
     "validate missing.yaml": 2,
     "schema": 0,

@@ -1,41 +1,62 @@
-"""The command list: everything that a config can choose from."""
+"""The command list: the stored runs, and everything that a config can choose from."""
 
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
 from typing import Annotated, Any, Literal, get_args
 
 import typer
 
-from actbench import config
+from actbench import config, tables
 from actbench.activations import ACTIVATIONS
 from actbench.cli import options
-from actbench.cli.console import streams
+from actbench.cli.console import Streams, streams
+from actbench.comparison.groups import group_runs
+from actbench.comparison.quantities import number
 from actbench.datasets import DATASETS
 from actbench.initializers import INITIALIZERS
 from actbench.metrics import METRICS
 from actbench.optimizers import OPTIMIZERS
 from actbench.registry import Parameter
 from actbench.schedules import SCHEDULES
+from actbench.store.read import read_results
+from actbench.store.run import OUTCOMES
 from actbench.tables import Column
 from actbench.text import ascii_text, number_text, value_text
 
-Topic = Literal["activations", "inits", "datasets", "optimizers", "schedules", "metrics", "configs"]
+Topic = Literal["runs", "activations", "inits", "datasets", "optimizers", "schedules", "metrics", "configs"]
+
+_RUNS_COLUMNS = (
+    Column("variant", "variant"),
+    Column("dataset", "dataset"),
+    Column("seeds", "seeds", right=True),
+    Column("status", "status"),
+    Column("test_accuracy", "test accuracy %", tables.show_fraction, right=True),
+    Column("last_trained", "last trained"),
+)
 
 
 def list_entries(
     topic: Annotated[Topic, typer.Argument(metavar="TOPIC", help=f"What to list: {', '.join(get_args(Topic))}.")],
     output: options.JsonFormat = "table",
+    results: options.Results = options.RESULTS,
 ) -> None:
-    """List what a config can choose from. Entries have formulas, parameters, defaults and sources.
+    """List the stored runs, one row per variant, or what a config can choose from.
+
+    Entries have formulas, parameters, defaults and sources.
 
     Example: actbench list activations
     """
-    rows = _LISTS[topic]()
     to = streams()
+    rows = _runs(to, results) if topic == "runs" else _LISTS[topic]()
     if output == "json":
         to.json({"format_version": 1, topic: rows})
+    elif topic == "runs":
+        to.table(_RUNS_COLUMNS, rows, wide=True)
     elif topic == "configs":
         to.table([Column(key, key) for key in rows[0]], rows, wide=True)
     else:
@@ -68,6 +89,29 @@ def _block(row: Mapping[str, Any]) -> Iterator[str]:
 def _kind(row: Mapping[str, Any]) -> str:
     """Say what kind of number a metric is, and which direction is better."""
     return f"{row['kind']}, {row['better']} is better" if row["better"] != "neither" else row["kind"]
+
+
+def _runs(to: Streams, results: Path) -> list[dict[str, Any]]:
+    """Return what is stored, one row per variant."""
+    stored, problems = read_results([], results)
+    to.skipped(problems)
+    ended = {run.run_id: str(run.provenance.get("ended_at") or "") for run in stored}
+    rows = []
+    for group in group_runs([run.row for run in stored]).groups if stored else ():
+        runs = [*group.runs, *group.failed]
+        counts = Counter(row["status"] for row in runs)
+        accuracies = [value for row in group.runs if (value := number(row.get("test_accuracy"))) is not None]
+        rows.append(
+            {
+                "variant": group.label,
+                "dataset": group.dataset,
+                "seeds": len({row["seed"] for row in runs}),
+                "status": ", ".join(f"{counts[status]} {status}" for status in OUTCOMES if counts[status]),
+                "test_accuracy": fmean(accuracies) if accuracies else None,
+                "last_trained": max(ended[row["run_id"]] for row in runs)[:16].replace("T", " "),
+            }
+        )
+    return rows
 
 
 def _parameters(parameters: Sequence[Parameter]) -> list[str]:
@@ -124,7 +168,7 @@ def _described(registry: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-_LISTS: dict[Topic, Callable[[], list[dict[str, Any]]]] = {
+_LISTS: dict[str, Callable[[], list[dict[str, Any]]]] = {
     "activations": _activations,
     "inits": lambda: _described(INITIALIZERS),
     "optimizers": lambda: _described(OPTIMIZERS),

@@ -62,6 +62,12 @@ def stopped(report: sweeps.Report) -> Iterator[str]:
         yield f"stopped; kept {plural(report.unfinished, 'unfinished run')}: to continue, run the same command again"
 
 
+def next_step(results: Path) -> str:
+    """Say where the results are, and which commands use them."""
+    folder = shlex.quote(str(results))
+    return f"results are in {folder}; next: actbench compare {folder}, or actbench report {folder}"
+
+
 def show_plan(to: Streams, plan: sweeps.Plan, store: Store, options: sweeps.Options, output: str) -> None:
     """Print each variant with its number of finished runs; then the lane groups and the estimated time."""
     by_variant: dict[Variant, list[Run]] = {}

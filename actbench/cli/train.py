@@ -105,4 +105,6 @@ def train_variants(
         to.table(*tables.comparison_table(found), found.footnotes)
     for note in (*notes.failures(plan, report, store, how.data_dir), *notes.stopped(report)):
         to.note(note)
+    if rows and not quiet:
+        to.note(notes.next_step(results))
     raise typer.Exit(stop.exit_code or (1 if report.failed else 0))

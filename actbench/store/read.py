@@ -23,13 +23,14 @@ from actbench.metrics import METRICS
 from actbench.store import Store, files, index
 from actbench.store.csv import Cell, Row, parse_cell, parse_label
 from actbench.store.run import COLUMNS, ENVIRONMENT, LABELS, OUTCOMES, RESULT, StoredProblem, StoredRun, read_run
-from actbench.text import comma_list
+from actbench.text import value_text
 
 MAX_CSV_BYTES = 256 * 2**20
 _NAMING = ("name", "variant", "activation")  # a table needs one of these; `variant` is read as `name`
 _SIGNED = ("accuracy_gap",)  # fractions that may be negative
 _LARGEST = 1e100
 _MOST_PROBLEMS = 5
+_MOST_CANDIDATES = 10
 _KNOWN_TEXTS = 10_000  # texts whose value each column remembers
 _TYPED = {*METRICS, *COLUMNS, *ENVIRONMENT, "probe"} - LABELS  # "probe" may be a word or a number
 
@@ -52,8 +53,22 @@ def find_one(name: str, results: Path) -> StoredRun:
     if len(matches) == 1:
         return Store(results).load(matches[0])
     if matches:
-        raise UsageError(f"{len(matches)} runs begin with {name!r}: {comma_list(matches)}")
+        raise UsageError(_ambiguous(name, matches, results))
     raise UsageError(f"{results} holds no run {name!r}{suggestion(name, ids)}")
+
+
+def _ambiguous(name: str, matches: Sequence[str], results: Path) -> str:
+    """List the first runs that begin with `name`, each with the settings in which they differ."""
+    read = {run_id: read_run(results / run_id) for run_id in matches[:_MOST_CANDIDATES]}
+    told = {run_id: {"seed": run.seed, **run.config} for run_id, run in read.items() if isinstance(run, StoredRun)}
+    keys = list(dict.fromkeys(key for settings in told.values() for key in settings if key != "name"))
+    keys = [key for key in keys if len({value_text(settings.get(key)) for settings in told.values()}) > 1]
+    lines = [f"{len(matches)} runs begin with {name!r}; give the whole id of one, or more of it:"]
+    for run_id in read:
+        differences = [f"{key} {value_text(told[run_id].get(key))}" for key in keys] if run_id in told else ["damaged"]
+        lines.append(f"  {run_id}  {', '.join(differences)}")
+    more = len(matches) - len(read)
+    return "\n".join([*lines, *([f"  and {more} more; see: actbench list runs"] if more else [])])
 
 
 def read_results(paths: Sequence[str], fallback: Path) -> tuple[list[StoredRun], list[StoredProblem]]:
