@@ -23,7 +23,6 @@ from statistics import fmean, median
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from actbench import compute, engine, stats
 from actbench.activations import ACTIVATIONS
@@ -71,8 +70,7 @@ RECIPE = Elements(64, 512)
 class Cost:
     """The cost of one activation in nanoseconds per element of z: means over rounds with their 95% t intervals.
 
-    step_share: the time of forward and backward divided by that of a whole training step, 0-1. by_slope: whether
-    backward multiplies by the exact slope; otherwise it is autograd's.
+    step_share: forward and backward divided by a whole training step, 0-1. by_slope: backward is not autograd's.
     """
 
     activation: str
@@ -142,11 +140,17 @@ class _TimedActivation:
     def time_round(self, clock: Callable[[], float], *, keep: bool) -> None:
         """Time one round and `keep` its medians, or drop them."""
         forward, backward, step = [], [], []
+        z, params = self._z, self._params
         with torch.set_grad_enabled(not self._by_slope):
             for _ in range(CALLS):
                 g, start = self._gradient.clone(), clock()
-                out, middle = self._forward(), clock()
-                self._backward(out, g)
+                if self._noise is not None:
+                    self._noise.uniform_(generator=self._draws)
+                out, middle = self._entry.function(z, **params), clock()
+                if self._by_slope:
+                    g.mul_(self._entry.slope(z, **params))
+                else:
+                    torch.autograd.grad(out, [z, *self._learned.values()], g)
                 forward.append(middle - start)
                 backward.append(clock() - middle)
         for _ in range(STEPS):
@@ -155,17 +159,6 @@ class _TimedActivation:
             step.append(clock() - start)
         if keep:
             self._seconds.append((median(forward), median(backward), median(step)))
-
-    def _forward(self) -> Tensor:
-        if self._noise is not None:
-            self._noise.uniform_(generator=self._draws)
-        return self._entry.function(self._z, **self._params)
-
-    def _backward(self, out: Tensor, g: Tensor) -> None:
-        if self._by_slope:
-            g.mul_(self._entry.slope(self._z, **self._params))
-        else:
-            torch.autograd.grad(out, [self._z, *self._learned.values()], g)
 
     def cost(self) -> Cost:
         """Return the summary over all rounds."""

@@ -56,10 +56,7 @@ _WHY = {
 
 @dataclass(frozen=True)
 class Difference:
-    """Where one metric differs most: its two values there, how far apart they are, and how far they may be.
-
-    `size` is infinite if only one of the two runs has a value.
-    """
+    """Where one metric differs most: its two values, their distance (`size`, or inf if one is missing)."""
 
     metric: str
     stored: float | None
@@ -156,27 +153,30 @@ def reproduce(
 
 def compared(stored: StoredRun, again: StoredRun, tolerance: float | None = None) -> Reproduction:
     """Compare two stored runs of one config and seed, `again` being the later one."""
-    units = max(len(stored.neurons()), 1) if NEURONS in stored.files else 1
+    at_end = min(
+        len(stored.layers), len(again.layers)
+    )  # older runs lack the output layer, and the layers of each epoch
+    layers: tuple[Rows, Rows] = (stored.layers[:at_end], again.layers[:at_end])
+    if LAYERS in stored.files and LAYERS in again.files:
+        layers = stored.layer_rows(), again.layer_rows()
     tables: dict[str, tuple[Rows, Rows]] = {
         "epochs": (stored.epochs(), again.epochs()),
         "neurons": (stored.neurons(), again.neurons()),
-        "layers": _layers(stored, again),
+        "layers": layers,
         "final metrics": ([stored.metrics], [again.metrics]),
     }
     parts = {"weights": stored.files.get(MODEL) == again.files.get(MODEL)}  # a diverged run has none
     parts |= {name: _same_rows(*both) for name, both in tables.items()}
-    by_epoch = {row["epoch"]: row for row in tables["epochs"][1]}
-    measured = [
-        (f"epoch {row['epoch']}", row, by_epoch[row["epoch"]])
-        for row in tables["epochs"][0]
-        if row["epoch"] in by_epoch
-    ]
+    epochs, epochs_again = tables["epochs"]
+    by_epoch = {row["epoch"]: row for row in epochs_again}
+    measured = [(f"epoch {row['epoch']}", row, by_epoch[row["epoch"]]) for row in epochs if row["epoch"] in by_epoch]
     measured.append(("the end", stored.metrics, again.metrics))
+    units = max(len(stored.neurons()), 1) if NEURONS in stored.files else 1
     differences = tuple(_differences(measured, units, tolerance))
     lonely = {name for a, b in tables.values() if a and b for name in set(a[0]) ^ set(b[0])}
     same_status = stored.status == again.status
     identical = same_status and all(parts.values())
-    within = same_status and len(tables["epochs"][0]) == len(tables["epochs"][1]) and all(d.within for d in differences)
+    within = same_status and len(epochs) == len(epochs_again) and all(one.within for one in differences)
     return Reproduction(
         run_id=stored.run_id,
         verdict="identical" if identical else "within tolerance" if within else "different",
@@ -203,21 +203,18 @@ def size_of(metric: str, stored: float, again: float, units: int) -> float:
 
 def _differences(measured: Sequence[tuple[str, Row, Row]], units: int, tolerance: float | None) -> Iterable[Difference]:
     """Yield where each metric differs most, for the metrics that both runs have and that differ anywhere."""
-    columns = dict.fromkeys(name for _, stored, again in measured for name in stored if name in again)
-    for name in columns:
+    for name in dict.fromkeys(name for _, stored, again in measured for name in stored if name in again):
         if name in TIMES or name == "epoch":
             continue
         allowed = tolerance if tolerance is not None else ACCURACY_TOLERANCE if "accuracy" in name else TOLERANCE
-        worst: Difference | None = None
+        found = []
         for where, stored, again in measured:
-            if name not in stored or name not in again or _same(stored[name], again[name]):
-                continue
-            a, b = number(stored[name]), number(again[name])
-            size = size_of(name, a, b, units) if a is not None and b is not None else math.inf
-            if worst is None or size > worst.size:
-                worst = Difference(name, a, b, where, size, allowed)
-        if worst is not None:
-            yield worst
+            if name in stored and name in again and not _same(stored[name], again[name]):
+                a, b = number(stored[name]), number(again[name])
+                size = size_of(name, a, b, units) if a is not None and b is not None else math.inf
+                found.append(Difference(name, a, b, where, size, allowed))
+        if found:
+            yield max(found, key=lambda one: one.size)
 
 
 def _same_rows(stored: Rows, again: Rows) -> bool:
@@ -230,14 +227,6 @@ def _same_rows(stored: Rows, again: Rows) -> bool:
         for name in row
         if name in other and name not in TIMES
     )
-
-
-def _layers(stored: StoredRun, again: StoredRun) -> tuple[Rows, Rows]:
-    """Return the numbers of each layer, after each epoch if both runs have those, else at the end."""
-    if LAYERS in stored.files and LAYERS in again.files:
-        return stored.layer_rows(), again.layer_rows()
-    both = min(len(stored.layers), len(again.layers))  # older runs lack the output layer
-    return stored.layers[:both], again.layers[:both]
 
 
 def _largest_weight(stored: StoredRun, again: StoredRun) -> float | None:
