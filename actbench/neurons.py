@@ -24,18 +24,10 @@ DORMANT = (0.025, 0.1)  # thresholds from Sokar et al. 2023, "The Dormant Neuron
 Map = Callable[[Callable[[Tensor], float], list[Tensor]], Iterable[float]]
 
 RATIOS = (
-    "dead_ratio",
-    "near_dead_ratio",
-    "silent_ratio",
-    "constant_ratio",
-    "always_linear_ratio",
-    "dormant_0.025_ratio",
-    "dormant_0.1_ratio",
-    "dormant_centred_0.025_ratio",
-    "dormant_centred_0.1_ratio",
-    "sparsity",
-    "saturated_ratio",
-)
+    "dead_ratio", "near_dead_ratio", "silent_ratio", "constant_ratio", "always_linear_ratio",
+    "dormant_0.025_ratio", "dormant_0.1_ratio", "dormant_centred_0.025_ratio", "dormant_centred_0.1_ratio",
+    "sparsity", "saturated_ratio",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -68,29 +60,20 @@ class LayerHealth:
         an output belongs to no single unit, and the columns about outputs are None.
         """
         columns = {
-            "max_slope": self.max_slope,
-            "dead": self.dead,
-            "near_dead": self.near_dead,
-            "firing_rate": 1 - self.zero_share,
-            "mean": self.mean,
-            "rms": self.rms,
-            "silent": self.silent,
+            "max_slope": self.max_slope, "dead": self.dead, "near_dead": self.near_dead,
+            "firing_rate": 1 - self.zero_share, "mean": self.mean, "rms": self.rms, "silent": self.silent,
             **{f"dormant_{tau}": flags for tau, flags in self.dormant.items()},
-        }
+        }  # fmt: skip
         return _by_unit(columns, lane, self.dead.shape[1])
 
     def shares(self) -> dict[str, Tensor]:
         """Return the `RATIOS` that cover the whole probe, each as (L, H) values whose mean is the ratio."""
         return {
-            "dead_ratio": self.dead,
-            "near_dead_ratio": self.near_dead,
-            "silent_ratio": self.silent,
-            "constant_ratio": self.constant,
-            "always_linear_ratio": self.always_linear,
+            "dead_ratio": self.dead, "near_dead_ratio": self.near_dead, "silent_ratio": self.silent,
+            "constant_ratio": self.constant, "always_linear_ratio": self.always_linear,
             **{f"dormant_{tau}_ratio": flags for tau, flags in self.dormant.items()},
-            "sparsity": self.zero_share,
-            "saturated_ratio": self.saturated_share,
-        }
+            "sparsity": self.zero_share, "saturated_ratio": self.saturated_share,
+        }  # fmt: skip
 
 
 class Chunk(NamedTuple):
@@ -290,31 +273,23 @@ def summarize(
     for k, health in enumerate(layers):
         dormant = sample.centred_dormant[k]
         shares = health.shares() | {f"dormant_centred_{tau}_ratio": flags for tau, flags in dormant.items()}
-        row: dict[str, float | None] = {}
+        mean, squares, rank = health.mean[lane], health.rms[lane].square(), sample.effective_rank[k][lane].item()
         for name, share in shares.items():
             pooled[name].append(share[lane])
-            row[name] = share[lane].double().mean().item()
-        pooled["mean_activation"].append(health.mean[lane])
-        pooled["rms_activation"].append(health.rms[lane].square())
-        row["mean_activation"] = health.mean[lane].mean().item()
-        row["rms_activation"] = health.rms[lane].square().mean().sqrt().item()
-        row["effective_rank"] = _finite(sample.effective_rank[k][lane])
-        by_layer.append(row)
+        pooled["mean_activation"].append(mean)
+        pooled["rms_activation"].append(squares)
+        row: dict[str, float | None] = {name: share[lane].double().mean().item() for name, share in shares.items()}
+        row |= {"mean_activation": mean.mean().item(), "rms_activation": squares.mean().sqrt().item()}
+        by_layer.append({**row, "effective_rank": rank if math.isfinite(rank) else None})
     overall: dict[str, float | None] = {
         name: torch.cat(parts).double().mean().item() if parts else None for name, parts in pooled.items()
     }
     if overall["rms_activation"] is not None:
         overall["rms_activation"] = math.sqrt(overall["rms_activation"])
     ranks = [row["effective_rank"] for row in by_layer]
-    overall["effective_rank"] = (
-        sum(r for r in ranks if r is not None) / len(ranks) if ranks and None not in ranks else None
-    )
+    known = [rank for rank in ranks if rank is not None]
+    overall["effective_rank"] = sum(known) / len(ranks) if ranks and len(known) == len(ranks) else None
     norms = [norm[lane].item() for norm in sample.grad_norm]
     overall |= {"grad_norm": math.hypot(*norms), "first_grad_norm": norms[0]}
-    empty = dict.fromkeys(by_layer[0] if by_layer else ())
-    by_layer.append(empty)
+    by_layer.append(dict.fromkeys(by_layer[0] if by_layer else ()))
     return overall, [{**row, "grad_norm": norm} for row, norm in zip(by_layer, norms, strict=True)]
-
-
-def _finite(value: Tensor) -> float | None:
-    return value.item() if torch.isfinite(value) else None

@@ -49,7 +49,11 @@ class Optimizer:
             options["fused"] = True
         if device == "cuda" and self.torch_name in {"Adam", "AdamW", "RMSprop"}:
             options["capturable"] = True
-        _spare_the_compiler()
+        # Else torch imports its compiler (0.7 s) just to disable it for a method that is never compiled. It keeps the
+        # disabled method under this name; a version that does not simply gains nothing.
+        plain = getattr(torch.optim.Optimizer.add_param_group, "__wrapped__", None)
+        if plain is not None and not hasattr(plain, "__dynamo_disable"):
+            plain.__dynamo_disable = plain
         built: torch.optim.Optimizer = getattr(torch.optim, self.torch_name)(groups, lr=1e-3, **options)
         return built
 
@@ -82,16 +86,6 @@ def bare_step(optimizer: torch.optim.Optimizer) -> Callable[[], object]:
         kernel([rows], [rows.grad], *state, lr=group["lr"], beta1=beta1, beta2=beta2, **fixed)
 
     return step
-
-
-def _spare_the_compiler() -> None:
-    """Keep torch from importing its compiler (0.7 s) just to disable it for a method that is never compiled.
-
-    torch caches the disabled method under this name; a version that does not simply gains nothing.
-    """
-    plain = getattr(torch.optim.Optimizer.add_param_group, "__wrapped__", None)
-    if plain is not None and not hasattr(plain, "__dynamo_disable"):
-        plain.__dynamo_disable = plain
 
 
 _EPS = Parameter("eps", 1e-8, "added to the denominator", low=0, low_open=True)

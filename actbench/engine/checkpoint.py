@@ -53,10 +53,6 @@ def restore_lane(measurer: Measurer, lane: int, data: bytes) -> None:
         measurer.ledger.dead[lane], measurer.ledger.died_in[lane] = dead, died_in
 
 
-def _text_tensor(text: str) -> Tensor:
-    return torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
-
-
 def epochs_done(data: bytes) -> int:
     """Return how many epochs of training a checkpoint contains.
 
@@ -71,6 +67,10 @@ def epochs_done(data: bytes) -> int:
     if maker != _MAKER:
         raise ValueError(f"it was made by {maker}, this is {_MAKER}")
     return len(rows) - 1
+
+
+def _text_tensor(text: str) -> Tensor:
+    return torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
 
 
 def _text(tensor: Tensor) -> str:
