@@ -80,10 +80,10 @@ def test_all_problems_of_a_file_come_at_once_in_the_order_of_the_file(write: Wri
         "x.yaml:3:5: lr: must be a number > 0 and <= 1e+06, got 0",
         "x.yaml:4:1: unknown key 'batchsize'; did you mean 'batch_size'?",
         "x.yaml:5:13: hidden[1]: must be an integer >= 1 and <= 16384, got 'x'",
-        "x.yaml:6:12: seeds[1]: the seed 1 is given twice",
+        "x.yaml:6:12: seeds[1]: seed 1 is given twice",
         "x.yaml:7:34: optimizer.momentum: must be a number >= 0 and < 1, got 2",
         "x.yaml:7:37: optimizer.nestrov: unknown parameter 'nestrov' of sgd; did you mean 'nesterov'?",
-        "x.yaml:9:13: batch_size: must be at most 50 (the training images), got 51",
+        "x.yaml:9:13: batch_size: must be at most 50 (the number of training images), got 51",
     ]
 
 
@@ -196,7 +196,7 @@ def test_the_flag_takes_a_number_of_seeds_or_a_list() -> None:
         ("1e-3", 'name: must be text, got 0.001; quote it: "0.001"'),
         ("true", 'name: must be text, got true; quote it: "true"'),
         ("012", 'name: must be text, got 012; quote it: "012"'),
-        ("null", 'name: is empty; give a text, or quote it if the word is meant: "null"'),
+        ("null", 'name: is empty; write a text, or quote the word if you mean it: "null"'),
         ("", "name: is empty"),
         ("''", "name: must have 1 to 1000 characters, got 0"),
         ("x" * 1001, "name: must have 1 to 1000 characters, got 1001"),

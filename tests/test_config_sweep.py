@@ -149,20 +149,20 @@ def test_a_wrong_value_of_a_flag_names_the_flag(tmp_path: Path) -> None:
 
 def test_values_that_do_not_go_together_are_found_in_the_combination() -> None:
     found = refused("sweep: {grid: {batch_size: [8, 64], train_limit: [1000, 50]}}")
-    assert found == ["x.yaml:1:32: batch_size: must be at most 50 (the training images), got 64"]
+    assert found == ["x.yaml:1:32: batch_size: must be at most 50 (the number of training images), got 64"]
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sweep: 3", "1:8: sweep: must hold grid, zip or both, got 3"),
-        ("sweep: {}", "1:8: sweep: must hold grid, zip or both, got {}"),
-        ("sweep:", "1:7: sweep: must hold grid, zip or both, got nothing"),
-        ("sweep: {grid: }", "1:14: sweep.grid: must hold keys, each with a list of values, got nothing"),
+        ("sweep: 3", "1:8: sweep: must contain grid, zip or both, got 3"),
+        ("sweep: {}", "1:8: sweep: must contain grid, zip or both, got {}"),
+        ("sweep:", "1:7: sweep: must contain grid, zip or both, got nothing"),
+        ("sweep: {grid: }", "1:14: sweep.grid: must contain keys, each with a list of values, got nothing"),
         ("sweep: {grd: {lr: [1]}}", "1:9: sweep.grd: unknown key 'grd'; did you mean 'grid'?"),
         ("sweep: {x: {lr: [1]}}", "1:9: sweep.x: unknown key 'x'; it has grid, zip"),
         ("sweep: {grid: {lrr: [1]}}", "1:16: sweep.grid.lrr: unknown key 'lrr'; did you mean 'lr'?"),
-        ("sweep: {grid: {seeds: [1]}}", "1:16: sweep.grid.seeds: seeds is not part of a variant; take it out"),
+        ("sweep: {grid: {seeds: [1]}}", "1:16: sweep.grid.seeds: seeds is not part of a variant; remove it"),
         ("sweep: {grid: {lr: 1}}", "1:20: sweep.grid.lr: must be a list of values such as [a, b], got 1"),
         ("sweep: {grid: {lr: []}}", "1:20: sweep.grid.lr: must be a list of values such as [a, b], got []"),
         ("sweep: {grid: {lr.x: [1]}}", "1:23: lr: has no parts; write lr=..."),
@@ -174,7 +174,7 @@ def test_values_that_do_not_go_together_are_found_in_the_combination() -> None:
         ("sweep: {zip: {lr: [1, 2], epochs: [1]}}", "1:27: sweep.zip.epochs: has 1 value, but lr has 2"),
         (
             "sweep: {grid: {lr: [1]}, zip: {lr: [2]}}",
-            "1:32: sweep.zip.lr: is in grid, too; take it out of one",
+            "1:32: sweep.zip.lr: is also in grid; remove it from one",
         ),
     ],
 )
@@ -203,13 +203,13 @@ def test_a_variant_that_comes_twice_is_refused_at_its_second_value(text: str, pl
 def test_a_grid_of_millions_is_refused_before_it_is_made() -> None:
     values = "[" + ", ".join(str(k) for k in range(1, 201)) + "]"
     text = f"sweep: {{grid: {{lr: {values}, epochs: {values}, batch_size: {values}, probe: {values}}}}}"
-    assert refused(text) == ["x.yaml:1:1: sweep: makes 1,600,000,000 variants, at most 10,000 are allowed"]
+    assert refused(text) == ["x.yaml:1:1: sweep: makes 1,600,000,000 variants; at most 10,000 are allowed"]
 
 
 def test_millions_of_runs_are_refused() -> None:
     values = "[" + ", ".join(str(k) for k in range(1, 102)) + "]"
     assert refused(f"seeds: 10000\nsweep: {{grid: {{lr: {values}}}}}") == [
-        "x.yaml:2:1: sweep: 101 variants with 10,000 seeds are 1,010,000 runs, at most 1,000,000 are allowed"
+        "x.yaml:2:1: sweep: 101 variants with 10,000 seeds are 1,010,000 runs; at most 1,000,000 are allowed"
     ]
 
 
@@ -225,7 +225,7 @@ def test_an_empty_flag_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_wrong_sweep_is_refused_with_flags_too(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="sweep: must hold grid, zip or both, got 3"):
+    with pytest.raises(ConfigError, match="sweep: must contain grid, zip or both, got 3"):
         swept(tmp_path, "sweep: 3", ["lr=1,2"])
 
 

@@ -90,12 +90,12 @@ REFUSED = [
     (
         "activation: no",
         13,
-        "activation: must be the name of an activation, got no; quote it if it is meant as",
+        "activation: must be the name of an activation, got no; quote it if you mean a name",
     ),
     (
         "activation: null",
         13,
-        "activation: must be the name of an activation, got null; quote it if it is meant as",
+        "activation: must be the name of an activation, got null; quote it if you mean a name",
     ),
     ("activation: 3", 13, "activation: unknown activation 3. See: actbench list activations"),
     ("activation: []", 13, "activation: must have 1 to 8 items, got 0"),
@@ -103,7 +103,7 @@ REFUSED = [
     (
         "activation: {negative_slope: 1}",
         13,
-        "activation: needs a name beside its parameters, such as {name: ",
+        "activation: needs a name as well as its parameters, such as {name: ",
     ),
     ("activation: {name: reul}", 20, "activation.name: unknown activation 'reul'; did you mean 'relu'?"),
     (
@@ -151,12 +151,12 @@ REFUSED = [
     ("hidden: 512", 9, "hidden: must be a list such as [512], got 512"),
     ("hidden: [0]", 10, "hidden[0]: must be an integer >= 1 and <= 16384, got 0"),
     (f"hidden: [{'1,' * 101}]", 9, "hidden: must have 0 to 100 items, got 101"),
-    ("hidden: [16384, 16384]", 9, "hidden: makes 281 million parameters, at most 200 million are allowed"),
+    ("hidden: [16384, 16384]", 9, "hidden: makes 281 million parameters; at most 200 million are allowed"),
     ("seeds: 0", 8, "seeds: must be an integer >= 1 and <= 10000, got 0"),
     ("seeds: []", 8, "seeds: must have 1 to 10000 items, got 0"),
     ("seeds: [1, -1]", 12, "seeds[1]: must be an integer >= 0"),
     ("seeds: [true]", 9, "seeds[0]: must be an integer >= 0"),
-    ("seeds: [4, 5, 4]", 15, "seeds[2]: the seed 4 is given twice"),
+    ("seeds: [4, 5, 4]", 15, "seeds[2]: seed 4 is given twice"),
     (f"seeds: [{2**63}]", 9, "seeds[0]: must be an integer >= 0"),
     ("seeds:", 7, "seeds: must be an integer >= 1 and <= 10000, got nothing"),
     (

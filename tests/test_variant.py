@@ -27,11 +27,11 @@ DIGITS = DATASETS["digits"].train
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"batch_size": 60_001}, "batch_size: must be at most 60000 (the training images), got 60001"),
+        ({"batch_size": 60_001}, "batch_size: must be at most 60000 (the number of training images), got 60001"),
         ({"dataset": "digits", "train_limit": 5000}, f"train_limit: must be at most {DIGITS} (all of digits)"),
         ({"test_limit": 10_001}, "test_limit: must be at most 10000 (all of mnist), got 10001"),
-        ({"train_limit": 63}, "batch_size: must be at most 63 (the training images), got 64"),
-        ({"train_limit": 100, "probe": 101}, "probe: must be at most 100 (the training images), got 101"),
+        ({"train_limit": 63}, "batch_size: must be at most 63 (the number of training images), got 64"),
+        ({"train_limit": 100, "probe": 101}, "probe: must be at most 100 (the number of training images), got 101"),
         ({"train_limit": 65, "batch_norm": True}, "batch_size: leaves a batch of one image (65 training"),
         ({"batch_size": 1, "batch_norm": "after"}, "batch_size: leaves a batch of one image"),
     ],
@@ -44,8 +44,8 @@ def test_values_that_do_not_go_together_are_refused(values: dict[str, Any], mess
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"validation": 60_000}, "validation: must leave some of the 60000 training images, got 60000"),
-        ({"validation": 60_000 - 63}, "batch_size: must be at most 63 (the training images), got 64"),
+        ({"validation": 60_000}, "validation: must leave some of the 60000 training images to train on, got 60000"),
+        ({"validation": 60_000 - 63}, "batch_size: must be at most 63 (the number of training images), got 64"),
         (
             {"schedule": {"name": "warmup", "warmup_epochs": 11}},
             "schedule.warmup_epochs: must be at most epochs (10), got 11",

@@ -150,7 +150,7 @@ def _claim_rule(arms: Arms) -> Rule:
 def _check_config_keys(value: Any) -> Any:
     """Check the form only: `Arms` checks the values."""
     if not isinstance(value, dict):
-        raise BadValueError(f"must hold config keys, got {quoted(value)}")
+        raise BadValueError(f"must contain config keys, got {quoted(value)}")
     if flaws := [Flaw((key,), why, at_key=True) for key, why in NOT_IN_ARMS.items() if key in value]:
         raise BadValueError(flaws)
     return value

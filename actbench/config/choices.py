@@ -102,7 +102,7 @@ def choice_of(key: str) -> Rule:
         if not isinstance(value, Mapping):
             return Choice.of(key, names.check(value))
         if "name" not in value:
-            raise BadValueError(f"needs a name beside its parameters, such as {example}")
+            raise BadValueError(f"needs a name as well as its parameters, such as {example}")
         name = check_each({"name": value["name"]}, lambda _, name: names.check(name))["name"]
         given = parameters[name].check({parameter: found for parameter, found in value.items() if parameter != "name"})
         choice = Choice.of(key, name, **given)
@@ -213,7 +213,7 @@ def _check_seed_list(value: Any) -> tuple[int, ...]:
     seeds: tuple[int, ...] = _SEED_LIST.check(value)
     first = {seed: k for k, seed in reversed(list(enumerate(seeds)))}
     if again := [k for k, seed in enumerate(seeds) if first[seed] != k]:
-        raise BadValueError(Flaw((k,), f"the seed {seeds[k]} is given twice") for k in again)
+        raise BadValueError(Flaw((k,), f"seed {seeds[k]} is given twice") for k in again)
     return seeds
 
 

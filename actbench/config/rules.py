@@ -137,7 +137,7 @@ def converted(rule: Rule, meanings: Mapping[Any, Any]) -> Rule:
 
 def _check_text(value: Any) -> str:
     if value is None:
-        raise BadValueError('is empty; give a text, or quote it if the word is meant: "null"')
+        raise BadValueError('is empty; write a text, or quote the word if you mean it: "null"')
     if not isinstance(value, str) or isinstance(value, Unquoted):
         hint = f'; quote it: "{quoted(value)}"' if isinstance(value, Unquoted | bool | int | float) else ""
         raise BadValueError(f"must be text, got {quoted(value)}{hint}")
@@ -161,7 +161,7 @@ def one_of(kind: str, known: Sequence[str], see: str = "") -> Rule:
         if value is None or isinstance(value, Unquoted | bool):
             word = "null" if value is None else quoted(value)
             one = f"the name of {'an' if kind[0] in 'aeiou' else 'a'} {kind}"
-            raise BadValueError(f'must be {one}, got {word}; quote it if it is meant as a name: "{word}". {see}')
+            raise BadValueError(f'must be {one}, got {word}; quote it if you mean a name: "{word}". {see}')
         if not isinstance(value, str) or value not in known:
             raise BadValueError(f"unknown {kind} {quoted(value)}{suggestion(value, known) or '.'} {see}")
         return str(value)
@@ -197,7 +197,7 @@ def mapping_of(rules: Mapping[str, Rule], needed: Sequence[str] = (), owner: str
 
     def check(value: Any) -> dict[str, Any]:
         if not isinstance(value, dict):
-            raise BadValueError(f"must hold {', '.join(needed or rules)}, got {quoted(value)}")
+            raise BadValueError(f"must contain {', '.join(needed or rules)}, got {quoted(value)}")
         missing = [Flaw((key,), "is missing") for key in needed if key not in value]
         return check_each(value, check_one, missing)
 
@@ -211,7 +211,7 @@ def named(what: str, check: Callable[[str, Any], Any], schema: Schema) -> Rule:
 
     def check_all(value: Any) -> dict[str, Any]:
         if not isinstance(value, dict) or not value:
-            raise BadValueError(f"must hold {what}, got {quoted(value)}")
+            raise BadValueError(f"must contain {what}, got {quoted(value)}")
         return check_each(value, check)
 
     return Rule(check_all, {"type": "object", "minProperties": 1, "additionalProperties": schema})

@@ -70,7 +70,7 @@ def expand(document: Document, columns: Iterable[Setting] = ()) -> list[Config]:
     place = document.place(("sweep",), at_key=True)
     variants = math.prod(len(axis) for axis in axes)
     if variants > MAX_VARIANTS:
-        message = f"sweep: makes {variants:,} variants, at most {MAX_VARIANTS:,} are allowed"
+        message = f"sweep: makes {variants:,} variants; at most {MAX_VARIANTS:,} are allowed"
         raise ConfigError([place.problem(message)])
     unvaried = {key: value for key, value in document.values.items() if key != "sweep"}
     config_at = partial(_config_at, replace(document, values=unvaried))
@@ -79,7 +79,7 @@ def expand(document: Document, columns: Iterable[Setting] = ()) -> list[Config]:
     seeds = len(collect(config_at, singly)[0].seeds)
     if variants * seeds > MAX_RUNS:
         message = f"sweep: {variants:,} variants with {seeds:,} seeds are {variants * seeds:,} runs"
-        raise ConfigError([place.problem(f"{message}, at most {MAX_RUNS:,} are allowed")])
+        raise ConfigError([place.problem(f"{message}; at most {MAX_RUNS:,} are allowed")])
     points = list(itertools.product(*axes))
     configs = collect(config_at, points)
     _check_twins(points, configs)
@@ -103,14 +103,14 @@ def _axes(document: Document) -> list[list[Step]]:
 def _check_parts(_: str, sweep: Any) -> dict[str, dict[str, list[Any]]]:
     """Return the lists of values by part and key; raises `BadValueError`."""
     if not isinstance(sweep, Mapping) or not sweep:
-        raise BadValueError(f"must hold grid, zip or both, got {quoted(sweep)}")
+        raise BadValueError(f"must contain grid, zip or both, got {quoted(sweep)}")
     found: dict[str, dict[str, list[Any]]] = _PARTS.check(sweep)
     flaws: list[Flaw] = []
     zipped = found.get("zip", {})
     for key, values in zipped.items():
         first = next(iter(zipped))
         if key in found.get("grid", {}):
-            flaws.append(Flaw(("zip", key), "is in grid, too; take it out of one of them", at_key=True))
+            flaws.append(Flaw(("zip", key), "is also in grid; remove it from one of them", at_key=True))
         elif len(values) != len(zipped[first]):
             message = f"has {plural(len(values), 'value')}, but {first} has {len(zipped[first])}"
             flaws.append(Flaw(("zip", key), message, at_key=True))
@@ -124,7 +124,7 @@ def _check_column(key: str, values: Any) -> list[Any]:
     if top not in FILE_KEYS:
         raise BadValueError([Flaw((), unknown_key(top), at_key=True)])
     if top in ("seeds", "sweep"):
-        raise BadValueError([Flaw((), f"{top} is not part of a variant; take it out", at_key=True)])
+        raise BadValueError([Flaw((), f"{top} is not part of a variant; remove it", at_key=True)])
     if not isinstance(values, list) or not values:
         raise BadValueError(f"must be a list of values such as [a, b], got {quoted(values)}")
     return values

@@ -196,14 +196,14 @@ def clashes(variant: Variant) -> Iterator[Flaw]:
             yield _clash(key, f"must be at most {there} (all of {data.name}), got {limit}", "dataset")
     images = min(variant.train_limit or data.train, data.train)
     if variant.validation >= images:
-        message = f"must leave some of the {images} training images, got {variant.validation}"
+        message = f"must leave some of the {images} training images to train on, got {variant.validation}"
         yield _clash("validation", message, "train_limit", "dataset")
     else:
         yield from _batch_clashes(variant, images - variant.validation)
     count = variant.parameter_count
     if count > MAX_PARAMETERS:
         millions, most = count / 1e6, MAX_PARAMETERS // 1_000_000
-        yield _clash("hidden", f"makes {millions:,.0f} million parameters, at most {most} million are allowed")
+        yield _clash("hidden", f"makes {millions:,.0f} million parameters; at most {most} million are allowed")
     warmup = variant.schedule.params.get("warmup_epochs", 0)
     if isinstance(warmup, float) and warmup > variant.epochs:
         message = f"must be at most epochs ({variant.epochs}), got {short(warmup)}"
@@ -215,11 +215,11 @@ def clashes(variant: Variant) -> Iterator[Flaw]:
 
 
 def _batch_clashes(variant: Variant, images: int) -> Iterator[Flaw]:
-    keys, most = ("train_limit", "validation", "dataset"), f"must be at most {images} (the training images)"
+    keys, most = ("train_limit", "validation", "dataset"), f"must be at most {images} (the number of training images)"
     if variant.batch_size > images:
         yield _clash("batch_size", f"{most}, got {variant.batch_size}", *keys)
     elif variant.batch_norm and variant.hidden and 1 in (variant.batch_size, images % variant.batch_size):
-        message = f"leaves a batch of one image ({images} training images), and batch_norm needs two"
+        message = f"leaves a batch of one image ({images} training images), but batch_norm needs at least two"
         yield _clash("batch_size", message, "batch_norm", *keys)
     if isinstance(variant.probe, int) and variant.probe > images:
         yield _clash("probe", f"{most}, got {variant.probe}", *keys)

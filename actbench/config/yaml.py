@@ -39,7 +39,7 @@ def parse(text: str, source: str) -> Document:
         raise ConfigError([Problem(source, "is empty; a config has keys such as `activation: relu`")])
     if not isinstance(values, dict):
         kind = "a list" if isinstance(values, list) else "a single value"
-        raise ConfigError([place.problem(f"holds {kind}, must hold keys such as `activation: relu`")])
+        raise ConfigError([place.problem(f"contains {kind}; it must contain keys such as `activation: relu`")])
     return Document(source, values, place)
 
 
@@ -243,7 +243,7 @@ _MESSAGES: tuple[tuple[str, str, bool], ...] = (
     (r"quoted scalar: found unexpected", "the quote that opens here is not closed", True),
     (r"quoted scalar: found unknown escape", r"an unknown escape; write '\\' for a backslash", False),
     (r"quoted scalar: expected escape", "an escape without all its hexadecimal digits", False),
-    (r"could not find expected ':'", "expected `key: value`, found no ':' in this line", True),
+    (r"could not find expected ':'", "expected `key: value`, but found no ':' in this line", True),
     (r"mapping values are not allowed here", f"an unexpected ':'; {_MISPLACED}", False),
     (r"sequence entries are not allowed here", f"an unexpected '-'; {_MISPLACED}", False),
     (r"found character '\\t'", "a tab; indent with spaces", False),
