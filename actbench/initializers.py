@@ -62,9 +62,7 @@ class Initializer:
         default to those of `shape`; a convolution with a kernel (kh, kw) has shape (in * kh * kw, out) and fan_out
         out * kh * kw.
         """
-        fan_in = shape[0] if fan_in is None else fan_in
-        fan_out = shape[1] if fan_out is None else fan_out
-        fans = Fans(fan_in, fan_out, activation_gain)
+        fans = Fans(fan_in or shape[0], fan_out or shape[1], activation_gain)
         n = torch.randn(shape, generator=generator, dtype=torch.float64)
         n_bias = torch.randn(shape[1], generator=generator, dtype=torch.float64)
         bias = self.weights(n_bias, fans, params).float() if self.draws_bias else None

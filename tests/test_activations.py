@@ -493,7 +493,8 @@ def test_no_other_width_is_closer_in_parameters_to_an_elementwise_layer(
     pre, post = entry.widths(hidden, fan_in, fan_out, entry.defaults)
     k = pre // inputs
     assert (pre, post) == (inputs * k, outputs * k)
-    assert entry.outputs(pre, entry.defaults) == post
+    inputs, outputs = entry.ratio(entry.defaults)
+    assert pre // inputs * outputs == post
 
     def distance(k: int) -> int:
         return abs((fan_in + 1) * inputs * k + outputs * k * fan_out - hidden * (fan_in + 1 + fan_out))
@@ -507,7 +508,7 @@ def test_no_other_width_is_closer_in_parameters_to_an_elementwise_layer(
 def test_an_elementwise_activation_keeps_the_nominal_width(case: Case) -> None:
     entry, params = case
     assert entry.widths(512, 784, 10, params) == (512, 512)
-    assert entry.outputs(512, params) == 512
+    assert entry.ratio(params) == (1, 1)
 
 
 def test_swiglu_between_equal_widths_takes_two_thirds() -> None:

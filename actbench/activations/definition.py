@@ -116,11 +116,6 @@ class Activation:
         """Return the inputs and outputs of the smallest piece: (1, 1) elementwise, (2, 1) glu, (1, 2) crelu."""
         return self.ratio_at(**params) if callable(self.ratio_at) else self.ratio_at
 
-    def outputs(self, inputs: int, params: Params) -> int:
-        """Return the width after f, given the width before it: a multiple of the inputs in `ratio`."""
-        per_piece, out_of_piece = self.ratio(params)
-        return inputs // per_piece * out_of_piece
-
     def widths(self, hidden: int, fan_in: int, fan_out: int, params: Params) -> tuple[int, int]:
         """Return the widths (pre, post) before and after f in a hidden layer of nominal width `hidden`.
 

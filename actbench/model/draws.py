@@ -37,13 +37,9 @@ def initialise(structure: Structure, theta: Tensor, variant: Variant, seed: int)
     gain, _ = chain_gain(variant.links)
     output = Layer("output", structure.output_fan_in, structure.classes, structure.classes)
     for layer in (*structure.layers, output):
-        weight, bias = init.draw(
-            (layer.fan_in, layer.pre),
-            draws,
-            variant.init.params,
-            activation_gain=1.0 if layer is output else gain,
-            fan_out=layer.pre * (1 if layer.side is None else WINDOW),
-        )
+        shape, fan_out = (layer.fan_in, layer.pre), layer.pre * (1 if layer.side is None else WINDOW)
+        own_gain = 1.0 if layer is output else gain
+        weight, bias = init.draw(shape, draws, variant.init.params, own_gain, fan_out=fan_out)
         place = segments[f"{layer.name}.weight"].of(theta)[0]
         place.copy_(weight if layer.side is None else weight.t().reshape(place.shape))
         if f"{layer.name}.bias" not in segments:
