@@ -398,7 +398,10 @@ def all_commands() -> dict[str, Any]:
     return found
 
 
-OWN_MEANING = {("cost", "--threads"), ("report", "--output"), ("schema", "--claims")}
+OWN_MEANING = {
+    ("cost", "--threads"), ("report", "--output"), ("results rm", "--dry-run"), ("results rm", "--filter"),
+    ("schema", "--claims"),
+}  # fmt: skip
 """Options that mean something else in one command."""
 
 

@@ -28,6 +28,7 @@ from actbench.cli import (
     plot,
     report,
     reproduce,
+    results,
     schema,
     show,
     sweep,
@@ -84,7 +85,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 for name, command in COMMANDS.items():
     app.command(name)(command)
-for group in (plot.app, data.app):
+for group in (plot.app, data.app, results.app):
     app.add_typer(group)
 
 

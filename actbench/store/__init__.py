@@ -5,8 +5,9 @@
     results/.running/<run_id>/    a run in training, see `claim`: `lock` and `checkpoint`
     results/.damaged/             run folders that could not be read, moved here when trained again
 
-Any other folder is ignored, so `results/benchmarks/` may hold whatever you like. The exception is a folder that looks
-like a renamed run: if its name ends in `-s<seed>-<10 hex digits>`, or it holds a result.json, it is reported.
+`read` reads whatever a person points at, and `maintain` removes and merges runs. Any other folder is ignored, so
+`results/benchmarks/` may hold whatever you like. The exception is a folder that looks like a renamed run: if its name
+ends in `-s<seed>-<10 hex digits>`, or it holds a result.json, it is reported.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import errno
 import hashlib
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from actbench.errors import StoreError
@@ -92,19 +92,9 @@ class Claim:
         """
         if record.run_id != self.run_id:
             raise ValueError(f"the record of {record.run_id} cannot finish the claim of {self.run_id}")
-        contents = record.files()
-        if not self._still_ours():
+        placed = self.put(record.files(), failed=record.status == "failed")
+        if placed is None:
             return False
-        new = self.folder / files.temporary_name("new")
-        try:
-            files.write_folder(new, contents)
-            placed = self._place(new, failed=record.status == "failed")
-        except StoreError:
-            if self._still_ours():
-                raise
-            return False
-        finally:
-            files.remove_folder(new)  # it is still there only if it was not placed
         try:
             index.update(self.root)
         except StoreError as error:
@@ -113,6 +103,25 @@ class Claim:
             self.clear()
         self._lock.release()
         return placed
+
+    def put(self, contents: Mapping[str, bytes], *, failed: bool) -> bool | None:
+        """Store the files of the ended run; runs.csv is not updated, and the claim stands.
+
+        Returns False, changing nothing, if a run that has ended is there already, and None if the claim is lost because
+        another process has stored the run. Raises StoreError like `finish`.
+        """
+        if not self._still_ours():
+            return None
+        new = self.folder / files.temporary_name("new")
+        try:
+            files.write_folder(new, contents)
+            return self._place(new, failed=failed)
+        except StoreError:
+            if self._still_ours():
+                raise
+            return None
+        finally:
+            files.remove_folder(new)  # it is still there only if it was not placed
 
     def _place(self, new: Path, *, failed: bool) -> bool:
         files.refuse_link(self._target)

@@ -186,6 +186,16 @@ class StoredRun:
         except (safetensors.SafetensorError, KeyError, ValueError) as error:
             raise StoreError(f"{self.folder}: {MODEL} is damaged: {error}") from None
 
+    def contents(self) -> dict[str, bytes]:
+        """Return all files by name, with every checksum verified. Raises StoreError."""
+        try:
+            result = files.read_bytes(self.folder / RESULT, _RESULT_LIMIT)
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{self.folder}: {RESULT} cannot be read: {error}") from None
+        if result != _sealed(result[:-_SEAL_LENGTH]):
+            raise StoreError(f"{self.folder}: {RESULT} has changed since it was written (its checksum differs)")
+        return {**{name: self._read(name) for name in self.files}, RESULT: result}
+
     def wrong_sizes(self) -> Iterator[str]:
         """Say which files are missing or do not have their size, without reading them."""
         for name, about in self.files.items():
