@@ -15,6 +15,7 @@ from actbench.config import Run
 from actbench.errors import DeviceError, UsageError
 from actbench.store import Store
 from actbench.sweeps import preview
+from actbench.sweeps.plan import task_groups
 from actbench.sweeps.ray import Cluster, connected
 from actbench.text import duration
 
@@ -123,7 +124,7 @@ def test_durations_are_told_in_the_unit_that_fits(seconds: float, text: str) -> 
 
 
 def sizes(cluster: Cluster, runs: list[Run], **options: Any) -> list[tuple[str, int]]:
-    return [(str(size), len(group)) for size, group in cluster.groups(runs, sweeps.Options(**options))]
+    return [(str(size), len(group)) for size, group in task_groups(runs, sweeps.Options(**options), cluster.nodes())]
 
 
 def test_tasks_fit_the_smallest_node_and_there_are_enough_for_all_nodes() -> None:
@@ -136,7 +137,7 @@ def test_tasks_fit_the_smallest_node_and_there_are_enough_for_all_nodes() -> Non
 def test_auto_takes_the_gpus_of_a_cluster_and_each_task_one_of_them() -> None:
     cluster = made_up((8, 0), (8, 4))
     assert sizes(cluster, RUNS) == [("1 thread on cuda", 5)] * 4
-    (size, _), *_ = cluster.groups(RUNS, sweeps.Options())
+    (size, _), *_ = task_groups(RUNS, sweeps.Options(), cluster.nodes())
     assert (size.slots(cluster.nodes()), size.slots(cluster.nodes()[:1])) == (4, 0)
     on_cpu = [Run(tiny(device="cpu"), seed) for seed in range(4)]
     assert sizes(cluster, on_cpu) == [("4 threads on cpu", 1)] * 4

@@ -190,11 +190,8 @@ def _document(source: Source, changes: Sequence[Setting]) -> Document:
 def _changes(keys: Mapping[str, Any] | None, seeds: int | Sequence[int] | None, device: str | None) -> list[Setting]:
     """Return the settings that the arguments put in place of those of the configs."""
     found = [Setting(tuple(key.split(".")), value, Place(f"set {key}")) for key, value in (keys or {}).items()]
-    if seeds is not None:
-        found.append(Setting(("seeds",), seeds if isinstance(seeds, int) else list(seeds), Place("seeds")))
-    if device is not None:
-        found.append(Setting(("device",), device, Place("device")))
-    return found
+    own = {"seeds": seeds if isinstance(seeds, int | None) else list(seeds), "device": device}
+    return found + [Setting((key,), value, Place(key)) for key, value in own.items() if value is not None]
 
 
 def _columns(part: str, columns: Mapping[str, Sequence[Any]] | None) -> list[Setting]:

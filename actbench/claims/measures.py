@@ -113,19 +113,15 @@ def quantity(metric: str, measured: str, epoch: int | None) -> Quantity:
     if metric.startswith(PREFIX):
         measure = MEASURES[metric.removeprefix(PREFIX)]
         return Quantity(metric, measure.title, measure.kind, "neither", _not_in_row)
-    if metric.startswith(BEST):
-        return _best(metric)
-    return run_quantity(metric, CURVE_COLUMNS, epoch)
+    if not metric.startswith(BEST):
+        return run_quantity(metric, CURVE_COLUMNS, epoch)
+    one = METRICS[metric.removeprefix(BEST)]
 
+    def best(row: Row, curve: Curve) -> float | None:
+        values = [value for line in curve(row) if (value := number(line.get(one.name))) is not None]
+        return (min if one.better == "lower" else max)(values, default=None)
 
-def _best(name: str) -> Quantity:
-    metric = METRICS[name.removeprefix(BEST)]
-
-    def read(row: Row, curve: Curve) -> float | None:
-        values = [value for line in curve(row) if (value := number(line.get(metric.name))) is not None]
-        return (min if metric.better == "lower" else max)(values, default=None)
-
-    return Quantity(name, f"best {metric.title}", metric.kind, metric.better, read, from_curve=True)
+    return Quantity(metric, f"best {one.title}", one.kind, one.better, best, from_curve=True)
 
 
 def _not_in_row(_row: Any, _curve: Any) -> None:

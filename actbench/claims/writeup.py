@@ -182,13 +182,10 @@ def stored_verdicts(store: Store) -> list[dict[str, Any]]:
 def write(study: Study, name: str) -> str:
     """Write a study in one of `tables.FORMATS`. Raises UnknownNameError for another format."""
     form = FORMATS[name]
-    rows = reading_rows(study)
-    if form.raw:
-        rows = [{**row, "evidence": with_hyphens(row["evidence"])} for row in rows]
-    return _json(study) if name == "json" else form.write(COLUMNS, rows, footnotes(study))
-
-
-def _json(study: Study) -> str:
+    if name != "json":
+        text = with_hyphens if form.raw else str
+        rows = [{**row, "evidence": text(row["evidence"])} for row in reading_rows(study)]
+        return form.write(COLUMNS, rows, footnotes(study))
     whole = {"demonstration": study.demonstration, "contrasts": study.family, "contrasts_with_result": study.known}
     claims = [_claim_json(study, one) for one in study.claims]
     return files.dump_json({"format_version": FORMAT_VERSION, **whole, "claims": claims, "footnotes": footnotes(study)})

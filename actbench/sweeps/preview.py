@@ -10,7 +10,7 @@ from actbench.config import Run
 from actbench.datasets import DATASETS
 from actbench.store import Store, files
 from actbench.store.csv import Row
-from actbench.sweeps.plan import Options
+from actbench.sweeps.plan import Options, task_groups
 from actbench.sweeps.run import local_groups, threads_of
 from actbench.text import plural
 
@@ -80,7 +80,7 @@ def _ray_groups(runs: Sequence[Run], options: Options) -> Iterator[tuple[Trainin
     from actbench.sweeps import ray
 
     with ray.connected(options.ray_address) as cluster:
-        for size, group in cluster.groups(runs, options):
+        for size, group in task_groups(runs, options, cluster.nodes()):
             each = min(size.threads, len(group)) if size.device == "cpu" else 1
             name = f"Ray ({cluster}), each with {size}"
             yield TrainingPlace(name, size.device, each * size.slots(cluster.nodes())), group

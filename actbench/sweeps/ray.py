@@ -27,7 +27,7 @@ from actbench.config import Run
 from actbench.datasets import Dataset
 from actbench.errors import UsageError
 from actbench.events import Events
-from actbench.sweeps.plan import Node, Options, RunRecorder, TaskSize, failed_record, task_groups
+from actbench.sweeps.plan import Node, RunRecorder, TaskSize, failed_record, task_groups
 
 _QUEUED = 2  # tasks beyond those that fit: they start the moment that others end
 _RETRIES = 3
@@ -49,10 +49,6 @@ class Cluster:
         alive = [(n["NodeID"], n["NodeManagerAddress"], n["Resources"]) for n in self.ray.nodes() if n["Alive"]]
         found = [Node(node_id, at, int(has.get("CPU", 0)), int(has.get("GPU", 0))) for node_id, at, has in alive]
         return [node for node in found if node.cpus]
-
-    def groups(self, runs: Sequence[Run], options: Options) -> Iterator[tuple[TaskSize, list[Run]]]:
-        """Yield the lane groups with the size of their tasks. Raises DeviceError if no node has room for one."""
-        return task_groups(runs, options, self.nodes())
 
     def check_versions(self, events: Events) -> None:
         """Raise UsageError if a node lacks this actbench; note if nodes have different versions of torch."""
@@ -164,7 +160,9 @@ class _Driver:
     def train(self, runs: Sequence[Run]) -> list[Run]:
         """Train the runs; return those that other processes hold."""
         recorder, held = self._recorder, []
-        self._waiting = [_Flight(group, size) for size, group in self._cluster.groups(runs, recorder.options)]
+        self._waiting = [
+            _Flight(group, size) for size, group in task_groups(runs, recorder.options, self._cluster.nodes())
+        ]
         sizes = dict.fromkeys(flight.size for flight in self._waiting)
         tasks = ", ".join(f"{size.slots(self._cluster.nodes())} at a time with {size}" for size in sizes)
         recorder.on_note(f"training on Ray ({self._cluster}); tasks: {tasks}")
