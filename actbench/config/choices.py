@@ -26,7 +26,7 @@ from actbench.initializers import INITIALIZERS
 from actbench.optimizers import OPTIMIZERS
 from actbench.registry import Parameter, Registry, Value
 from actbench.schedules import SCHEDULES
-from actbench.text import quoted
+from actbench.text import quoted, value_text
 
 REGISTRIES: dict[str, Registry[Any]] = {
     "activation": ACTIVATIONS,
@@ -85,9 +85,8 @@ class Choice:
 
 def short(value: Value | None) -> str:
     """Return a value as names and labels show it: `0.2`, `1`, `true`, `none`."""
-    if value is None or isinstance(value, bool):
-        return str(value).lower()
-    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
+    text = value_text(value)
+    return text.removesuffix(".0") if isinstance(value, float) else text
 
 
 def choice_of(key: str) -> Rule:

@@ -1,4 +1,4 @@
-"""The values of a file and the places where they were written; both can be replaced by those of flags and sweeps."""
+"""The values of a file, and where each was written; flags and sweeps can replace both."""
 
 from __future__ import annotations
 

@@ -10,12 +10,13 @@ from actbench.config.choices import DEFAULT_SEEDS, REGISTRIES, SEEDS, choice_sch
 from actbench.config.rules import Schema
 from actbench.config.variant import KEYS, RECIPE, plain_value
 
+_SEEDS = "a number n, which means the seeds 0 to n - 1, or a list of seeds"
+
 
 def json_schema() -> Schema:
     """Return the JSON Schema (draft 2020-12) of config files, with or without `sweep:`."""
-    keys = {name: dict(rule.schema) for name, rule in KEYS.items()}
-    for name, default in RECIPE.items():
-        keys[name]["default"] = plain_value(name, default)
+    defaults = {name: {"default": plain_value(name, default)} for name, default in RECIPE.items()}
+    keys = {name: {**rule.schema, **defaults.get(name, {})} for name, rule in KEYS.items()}
     columns: Schema = {
         "type": "object",
         "minProperties": 1,
@@ -32,11 +33,7 @@ def json_schema() -> Schema:
         "type": "object",
         "properties": {
             **keys,
-            "seeds": {
-                **SEEDS.schema,
-                "description": "a number n, which means the seeds 0 to n - 1, or a list of seeds",
-                "default": DEFAULT_SEEDS,
-            },
+            "seeds": {**SEEDS.described(_SEEDS).schema, "default": DEFAULT_SEEDS},
             "sweep": {
                 "description": "many variants: how they differ",
                 "type": "object",

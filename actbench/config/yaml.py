@@ -116,7 +116,7 @@ def _contents(text: str, source: str, *, in_lines: bool = True) -> tuple[Any, Pl
 class _Reader:
     """Turns PyYAML's events into values and places, and collects problems instead of stopping at the first one.
 
-    An alias is a copy: the events of its anchor are read again.
+    An alias is a copy of what its anchor holds: the events of the anchor are read again.
     """
 
     def __init__(self, source: str, *, in_lines: bool) -> None:
