@@ -21,15 +21,13 @@ _MAKER = f"actbench {actbench.__version__} with torch {torch.__version__}"
 
 def save_lane(measurer: Measurer, lane: int) -> bytes:
     """Return everything that the rest of a lane's run depends on: parameters, optimizer, generators, rows."""
-    stack = measurer.stack
-    tensors = stack.state(lane)
-    tensors["order"] = stack.orders[lane].get_state()
+    stack, ledger = measurer.stack, measurer.ledger
+    tensors = stack.state(lane) | {"order": stack.orders[lane].get_state()}
     tensors |= {f"noise.{purpose}": state for purpose, state in stack.noise.state(lane).items()}
-    if measurer.ledger is not None:
-        tensors["ledger.dead"] = measurer.ledger.dead[lane]
-        tensors["ledger.died_in"] = measurer.ledger.died_in[lane]
-    tensors["rows"] = _text_tensor(json.dumps([measurer.rows[lane], measurer.layer_rows[lane]]))
-    tensors["maker"] = _text_tensor(_MAKER)
+    if ledger is not None:
+        tensors |= {"ledger.dead": ledger.dead[lane], "ledger.died_in": ledger.died_in[lane]}
+    texts = {"rows": json.dumps([measurer.rows[lane], measurer.layer_rows[lane]]), "maker": _MAKER}
+    tensors |= {name: torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8) for name, text in texts.items()}
     return safetensors.torch.save({name: tensor.detach().cpu().clone() for name, tensor in tensors.items()})
 
 
@@ -67,10 +65,6 @@ def epochs_done(data: bytes) -> int:
     if maker != _MAKER:
         raise ValueError(f"it was made by {maker}, this is {_MAKER}")
     return len(rows) - 1
-
-
-def _text_tensor(text: str) -> Tensor:
-    return torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
 
 
 def _text(tensor: Tensor) -> str:

@@ -206,13 +206,8 @@ class LaneNetwork:
             if layer.side is not None and weight.dim() == 2:
                 by_position = weight.view(layer.pooled, layer.post, -1)
                 named[f"{name}.weight"] = by_position.transpose(0, 1).reshape(weight.shape)
-        return {
-            name: (tensor.t() if tensor.dim() == 2 and ".activation." not in name else tensor)
-            .detach()
-            .cpu()
-            .contiguous()
-            for name, tensor in named.items()
-        }
+        turned = {n: t.t() if t.dim() == 2 and ".activation." not in n else t for n, t in named.items()}
+        return {name: tensor.detach().cpu().contiguous() for name, tensor in turned.items()}
 
     @contextmanager
     def undivided(self) -> Iterator[int]:
