@@ -8,8 +8,7 @@ from typing import Any
 
 from actbench.claims import Claim, Flags, load_all
 from actbench.config import Run
-from actbench.store import Store
-from actbench.store.run import RunRecord
+from actbench.store import RunRecord, Store
 
 CLAIM = """
 id: 1

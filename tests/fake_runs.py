@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from actbench.store import Store
-from actbench.store.run import RunRecord
+from actbench.store import RunRecord, Store
 
 
 def run_id(seed: int = 0, name: str = "relu") -> str:

@@ -17,9 +17,8 @@ from actbench import cli, config
 from actbench.config import Run
 from actbench.errors import UsageError
 from actbench.report import gather, render
-from actbench.store import Store
+from actbench.store import RunRecord, Store
 from actbench.store.read import read_results
-from actbench.store.run import RunRecord
 from configs import HOSTILE
 
 ATTACK = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'</script>{{7*7}}\u2028"

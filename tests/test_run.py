@@ -21,8 +21,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actbench.errors import StoreError
+from actbench.store import RunRecord
 from actbench.store.csv import parse_table
-from actbench.store.run import COLUMNS, RunRecord, StoredProblem, StoredRun, read_run
+from actbench.store.run import COLUMNS, StoredProblem, StoredRun, read_run
 
 FILES = ("config.yaml", "epochs.csv", "layers.csv", "neurons.csv", "result.json", "model.safetensors")
 WEIGHTS = {"hidden.weight": np.arange(12, dtype=np.float32).reshape(3, 4), "scale": np.array(2.0, np.float32)}

@@ -28,7 +28,8 @@ from actbench.store import files, index
 from actbench.store.claim import LOCK, Claim, is_result, lock_run
 from actbench.store.csv import Row
 from actbench.store.index import RUNNING
-from actbench.store.run import RESULT, RUN_ID, RunRecord, StoredProblem, StoredRun, find_run, find_whole, read_run
+from actbench.store.record import RunRecord
+from actbench.store.run import RESULT, RUN_ID, StoredProblem, StoredRun, find_run, find_whole, read_run
 
 __all__ = ["Claim", "RunRecord", "Status", "Store", "StoredProblem", "StoredRun"]
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from actbench.errors import StoreError
 from actbench.store import files, index
-from actbench.store.run import RunRecord, StoredProblem, StoredRun, find_whole
+from actbench.store.record import RunRecord
+from actbench.store.run import StoredProblem, StoredRun, find_whole
 
 DAMAGED = ".damaged"
 LOCK = "lock"

@@ -33,15 +33,11 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK
 _TAKEN = {errno.ENOTEMPTY, errno.EEXIST}
 _HELD = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES}
 _UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
-_ABSENT = (FileNotFoundError, NotADirectoryError)
 
 
 @contextlib.contextmanager
 def explained(action: str, path: Path, option: str = "--results") -> Iterator[None]:
-    """Turn an OSError into a StoreError that says what failed, on which path, why, and what to do next.
-
-    option: the flag that chooses another path.
-    """
+    """Turn an OSError into a StoreError: what failed on which path, why, what to do, and the `option` to do it with."""
     try:
         yield
     except OSError as error:
@@ -64,14 +60,9 @@ def _advice(error: OSError, action: str, path: Path, option: str) -> str | None:
 
 def _closed_folder(path: Path) -> Path | None:
     """Return the first folder on the way to `path` that this user may not enter."""
-    for folder in (*reversed(path.absolute().parents), path.absolute()):
-        try:
-            os.stat(f"{folder}/.")  # noqa: PTH116 - Path would drop the dot
-        except PermissionError:
-            return folder
-        except OSError:
-            return None
-    return None
+    way = [*reversed(path.absolute().parents), path.absolute()]
+    ids = os.access in os.supports_effective_ids
+    return next((one for one in way if one.is_dir() and not os.access(one, os.X_OK, effective_ids=ids)), None)
 
 
 def exists(path: Path | str) -> bool:
@@ -85,11 +76,9 @@ def is_folder(path: Path | str) -> bool:
 
 
 def _mode(path: Path | str) -> int | None:
-    with explained("read", Path(path)):
-        try:
-            return Path(path).stat().st_mode
-        except _ABSENT:
-            return None
+    with explained("read", Path(path)), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return Path(path).stat().st_mode
+    return None
 
 
 def write_bytes(path: Path, data: bytes, *, beside: Path | None = None) -> None:

@@ -1,4 +1,4 @@
-"""A run folder: what is written into it, and how it is read back with every byte checked.
+"""A run folder: its files, and how they are read back with every byte checked. `record` says what is written.
 
 result.json lists the other files with their SHA-256 and ends with its own. Nothing that is read is ever executed:
 the files are JSON, CSV, YAML text and safetensors, never a pickle.
@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from actbench.errors import StoreError
 from actbench.store import files
-from actbench.store.csv import Cell, Row, format_table, parse_table
+from actbench.store.csv import Row, parse_table
 from actbench.text import readable
 
 if TYPE_CHECKING:
@@ -52,60 +52,7 @@ _SHAPE: dict[str, type | tuple[type, ...]] = {
     "run_id": str, "status": str, "seed": int, "config": dict, "metrics": dict, "layers": list,
     "timing": dict, "provenance": dict, "error": (str, type(None)), "files": dict,
 }  # fmt: skip
-_SCALARS = {type(None), bool, int, float, str}
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """An ended run, ready to be stored.
-
-    `flat` holds the config columns of runs.csv, `metrics` the final metrics (fractions and counts) by column, `layers`
-    the raw final metrics of each layer. `epochs`, `layer_rows` (one per epoch and layer) and `neurons` are the rows of
-    epochs.csv, layers.csv and neurons.csv. `provenance` names versions, device, threads and data, never environment
-    variables. result.json stores nan and inf as null.
-    """
-
-    run_id: str
-    config_yaml: str
-    flat: Mapping[str, Any]
-    seed: int
-    status: Outcome
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-    layers: Sequence[Mapping[str, Any]] = ()
-    epochs: Sequence[Row] = ()
-    layer_rows: Sequence[Row] = ()
-    neurons: Sequence[Row] = ()
-    weights: Mapping[str, np.ndarray] | None = None
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    timing: Mapping[str, Any] = field(default_factory=dict)
-    error: str | None = None
-
-    def files(self) -> dict[str, bytes]:
-        """Return the content of each file in the run folder, by name."""
-        texts = {
-            CONFIG: self.config_yaml,
-            EPOCHS: format_table(self.epochs),
-            LAYERS: format_table(self.layer_rows),
-            NEURONS: format_table(self.neurons),
-        }
-        contents = {name: text.encode(errors="backslashreplace") for name, text in texts.items()}
-        if self.weights is not None:
-            contents[MODEL] = _weights_to_bytes(self.weights)
-        result = {
-            "format_version": FORMAT_VERSION,
-            "run_id": self.run_id,
-            "status": self.status,
-            "seed": self.seed,
-            "config": _scalars(self.flat),
-            "metrics": _scalars(self.metrics),
-            "layers": self.layers,
-            "timing": self.timing,
-            "provenance": self.provenance,
-            "error": self.error,
-            "files": {name: {"sha256": _sha256(data), "bytes": len(data)} for name, data in contents.items()},
-        }
-        contents[RESULT] = _sealed(files.dump_json(result).removesuffix("\n}").encode())
-        return contents
+SCALARS = {type(None), bool, int, float, str}
 
 
 @dataclass(frozen=True)
@@ -192,7 +139,7 @@ class StoredRun:
             result = files.read_bytes(self.folder / RESULT, _RESULT_LIMIT)
         except (OSError, ValueError) as error:
             raise StoreError(f"{self.folder}: {RESULT} cannot be read: {error}") from None
-        if result != _sealed(result[:-_SEAL_LENGTH]):
+        if result != sealed(result[:-_SEAL_LENGTH]):
             raise StoreError(f"{self.folder}: {RESULT} has changed since it was written (its checksum differs)")
         return {**{name: self._read(name) for name in self.files}, RESULT: result}
 
@@ -240,7 +187,7 @@ class StoredRun:
             raise StoreError(f"{self.folder}: {name} cannot be read: {error}") from None
         if len(data) != (due := stored["bytes"]):
             raise StoreError(f"{self.folder}: {name} is damaged: it has {len(data)} bytes, but {due} were written")
-        if _sha256(data) != stored["sha256"]:
+        if sha256(data) != stored["sha256"]:
             raise StoreError(f"{self.folder}: {name} has changed since it was written (its SHA-256 differs)")
         return data
 
@@ -257,7 +204,7 @@ def read_run(folder: Path) -> StoredRun | StoredProblem:
         return StoredProblem(folder, f"{RESULT} cannot be read: {error.strerror}", "unreadable")
     except ValueError as error:
         return StoredProblem(folder, f"{RESULT} {error}")
-    whole = data == _sealed(data[:-_SEAL_LENGTH])
+    whole = data == sealed(data[:-_SEAL_LENGTH])
     try:
         result = files.load_json(data)
     except ValueError:
@@ -316,7 +263,7 @@ def _shape_problem(result: dict[str, Any], name: str) -> str | None:
     if result["status"] not in OUTCOMES:
         return f"has an unknown status {result['status']!r}"
     for key in ("config", "metrics"):
-        if not all(type(value) in _SCALARS for value in result[key].values()):
+        if not all(type(value) in SCALARS for value in result[key].values()):
             return f"has no valid {key}"
     for file, about in result["files"].items():
         known = file in (CONFIG, EPOCHS, LAYERS, NEURONS, MODEL) and isinstance(about, dict)
@@ -325,27 +272,14 @@ def _shape_problem(result: dict[str, Any], name: str) -> str | None:
     return None
 
 
-def _sealed(head: bytes) -> bytes:
+def sealed(head: bytes) -> bytes:
     """Complete `head`, a JSON object without its closing brace, with its checksum as the last field."""
-    return head + f',\n "checksum": "{_sha256(head)}"\n}}\n'.encode()
+    return head + f',\n "checksum": "{sha256(head)}"\n}}\n'.encode()
 
 
-def _sha256(data: bytes) -> str:
+def sha256(data: bytes) -> str:
+    """Return the checksum of a file as result.json holds it."""
     return hashlib.sha256(data).hexdigest()
 
 
-_SEAL_LENGTH = len(_sealed(b""))
-
-
-def _scalars(values: Mapping[str, Any]) -> dict[str, Cell]:
-    """Return plain scalars; a list (such as the hidden widths) becomes its JSON text."""
-    simple = {key: files.plain(value) for key, value in values.items()}
-    return {k: v if type(v) in _SCALARS else files.dump_json(v, indent=None) for k, v in simple.items()}
-
-
-def _weights_to_bytes(weights: Mapping[str, np.ndarray]) -> bytes:
-    import numpy as np  # slow, and comparing does not need it
-    import safetensors.numpy
-
-    dense = {name: np.asarray(array, order="C") for name, array in weights.items()}
-    return bytes(safetensors.numpy.save(dense))
+_SEAL_LENGTH = len(sealed(b""))
