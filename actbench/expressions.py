@@ -9,6 +9,7 @@ rewritten every token, so this grammar is the same on every version of Python, a
     lr  dormant_0.1_ratio  [epochs_to:test_accuracy>=0.97]   names; in square brackets with any signs
     1  -2.5  1e-3  'text'  "text"  true  false  none          literals; in a text, \ quotes the next sign
     and  or  not  ==  !=  <  <=  >  >=  in (1, 2)  not in (1, 2)
+    diff(test_accuracy)                                      if the caller has functions: a function of one name
 
 A missing value makes a comparison unknown, which is neither true nor false: `not unknown` is unknown too, and an
 unknown condition does not hold. `x == none` asks whether x is missing. A number, a text and a truth value are never
@@ -22,10 +23,11 @@ import math
 import operator
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 from actbench.errors import UsageError, suggestion
+from actbench.text import comma_list
 
 MAX_LENGTH = 2000
 MAX_DEPTH = 50
@@ -37,6 +39,10 @@ _ORDER: dict[type[ast.AST], tuple[str, Callable[[Any, Any], bool]]] = {
     ast.Lt: ("<", operator.lt), ast.LtE: ("<=", operator.le), ast.Gt: (">", operator.gt), ast.GtE: (">=", operator.ge),
 }  # fmt: skip
 _MEMBERSHIP = ("in", "not in")
+_SIGNS: dict[type[ast.AST], str] = {
+    ast.Eq: "==", ast.NotEq: "!=", ast.In: "in", ast.NotIn: "not in",
+    **{node: sign for node, (sign, _) in _ORDER.items()},
+}  # fmt: skip
 _COMPARISONS = ("==", "!=", "<", "<=", ">", ">=", *_MEMBERSHIP)
 _WORDS: dict[type[ast.AST], str] = {ast.Tuple: "a list here", ast.Call: "a call"}
 
@@ -301,9 +307,43 @@ class Condition(Parsed):
         return bool(compare(left, other))
 
 
-def condition(text: str, names: Collection[str]) -> Condition:
-    """Read `text` as a condition in which only `names` may be used. Raises `UsageError` as `parse` does."""
-    return Condition(*parse(text, names, CONDITIONS))
+def condition(text: str, names: Collection[str], functions: Mapping[str, Collection[str]] = {}) -> Condition:
+    """Read `text` as a condition in which only `names` may be used. Raises `UsageError` as `parse` does.
+
+    functions: the names that each function takes. `f(x)` is then the name "f(x)": its value is looked up by that.
+    """
+    language = replace(CONDITIONS, nodes={*CONDITIONS.nodes, ast.Call}) if functions else CONDITIONS
+    parsed = parse(text, [*names, *functions], language)
+    tree = _Applied(text, names, functions).visit(parsed.tree)
+    used = sorted((node.col_offset, node.id) for node in ast.walk(tree) if isinstance(node, ast.Name))
+    return Condition(text, tree, tuple(dict.fromkeys(name for _, name in used)))
+
+
+def sign_of(op: ast.cmpop) -> str:
+    """Return a comparison as it is written, such as `<=`."""
+    return _SIGNS[type(op)]
+
+
+class _Applied(ast.NodeTransformer):
+    """Replaces each call `f(x)` by the name "f(x)"."""
+
+    def __init__(self, text: str, names: Collection[str], functions: Mapping[str, Collection[str]]) -> None:
+        self.text, self.names, self.functions = text, names, functions
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        """Refuse a call unless it is of a known function with one of its names."""
+        match node:
+            case ast.Call(func=ast.Name(id=function), args=[ast.Name(id=name)]) if function in self.functions:
+                if name in self.functions[function]:
+                    return ast.copy_location(ast.Name(f"{function}({name})"), node)
+        forms = [f"{function}({name})" for function, known in self.functions.items() for name in known]
+        refuse(self.text, node.col_offset, f"unknown function or argument; there are: {comma_list(forms)}")
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        """Refuse the name of a function without its argument."""
+        if node.id not in self.names:
+            refuse(self.text, node.col_offset, f"{node.id} is a function: write {node.id}(NAME)")
+        return node
 
 
 class _Nothing:

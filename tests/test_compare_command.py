@@ -229,12 +229,31 @@ def test_metrics_derived_from_curves_read_the_curves(results: Path, capsys: pyte
 
 def test_a_check_fails_only_on_a_significant_difference(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = (results, "--by", "activation", "--filter", "lr == 0.001", "--baseline", "relu")
-    assert run(*asked, "--fail-if", "test_accuracy < -0.0005") == 1
+    assert run(*asked, "--fail-if", "diff(test_accuracy) < -0.0005") == 1
     assert "holds for: tanh" in capsys.readouterr().err
     few = (results, "--by", "activation", "--filter", "lr == 0.001 and seed < 5", "--baseline", "relu")
-    assert run(*few, "--fail-if", "test_accuracy < -0.0005") == 0
+    assert run(*few, "--fail-if", "diff(test_accuracy) < -0.0005") == 0
     assert "tanh may meet the condition, but these runs do not decide it" in capsys.readouterr().err
-    assert run(*asked, "--fail-if", "test_accuracy < -0.5") == 0
+    assert run(*asked, "--fail-if", "diff(test_accuracy) < -0.5") == 0
+
+
+def test_a_check_of_a_mean_fails_for_every_row_that_meets_it(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = (results, "--by", "activation", "--filter", "lr == 0.001", "--baseline", "relu", "--format", "json")
+    means = {row["activation"]: row["test_accuracy_mean"] for row in json.loads(shown(capsys, *asked))["rows"]}
+    low, high = min(means.values()), max(means.values())
+    assert run(*asked, "--fail-if", f"test_accuracy < {low}") == 0
+    assert run(*asked, "--fail-if", f"test_accuracy < {high + 1e-9}") == 1
+    message = capsys.readouterr().err
+    assert all(name in message for name in means)
+
+
+def test_strict_also_fails_on_what_the_runs_do_not_decide(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few = (results, "--by", "activation", "--filter", "lr == 0.001 and seed < 5", "--baseline", "relu")
+    assert run(*few, "--fail-if", "diff(test_accuracy) < -0.0005", "--strict") == 1
+    assert "is not decided for: tanh; train more seeds" in capsys.readouterr().err
+    assert run(*few, "--fail-if", "diff(test_accuracy) < -0.4", "--strict") == 0
+    assert run(*few, "--strict") == 2
+    assert "add --fail-if" in capsys.readouterr().err
 
 
 def test_diverged_runs_are_counted_shown_and_never_best(results: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping
 from random import Random
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actbench.comparison import Comparison, ComparisonRow, compare, failing, pivot, unproven
+from actbench.comparison import Comparison, ComparisonRow, compare, failing, pivot, undecided
 from actbench.comparison.groups import group_runs, is_diverged, order
 from actbench.comparison.quantities import number, quantity
 from actbench.errors import ActbenchError, UnknownNameError, UsageError
@@ -304,7 +305,7 @@ def test_ranks_that_point_one_way_and_means_the_other_are_no_verdict() -> None:
     found = compare(rows)
     assert verdict(found, "tanh") == "~"
     assert "Ranks and means point in opposite directions: no verdict." in found.footnotes
-    assert failing(found, "test_accuracy < 0") == ()
+    assert failing(found, "diff(test_accuracy) < 0") == ()
 
 
 def test_a_difference_within_the_noise_is_no_difference() -> None:
@@ -416,8 +417,8 @@ def test_no_verdict_is_in_favour_of_a_row_of_which_runs_are_missing(lost: str) -
     assert contrast.adjusted_p < 0.05
     assert (contrast.verdict, contrast.significant, contrast.withheld) == ("~", False, True)
     assert "No favourable verdict when runs are missing" in notes(better)
-    assert failing(better, "test_accuracy > 0") == ()
-    assert [row.label for row in unproven(better, "test_accuracy > 0")] == ["tanh"]
+    assert failing(better, "diff(test_accuracy) > 0") == ()
+    assert [row.label for row in undecided(better, "diff(test_accuracy) > 0")] == ["tanh"]
     # What is worse, although its worst run is not even counted, is worse.
     assert verdict(compare(runs() + crippled(runs("tanh", 0.9))), "tanh") == "worse"
     # The same for the baseline, and for equivalence.
@@ -813,40 +814,102 @@ def test_the_top_rows_are_shown_beside_the_baseline_and_p_is_adjusted_for_all() 
     assert labels(compare(THREE, top=3)) == ["tanh", "relu", "silu"]
 
 
+WORSE = compare(runs() + runs("tanh", 0.95))
+
 # --- --fail-if -----------------------------------------------------------------------------------------------
 
 
 def test_only_a_significant_difference_fails() -> None:
     worse = compare(runs() + runs("tanh", 0.95))
-    assert [row.label for row in failing(worse, "test_accuracy < -0.005")] == ["tanh"]
-    assert unproven(worse, "test_accuracy < -0.005") == ()
-    assert failing(worse, "test_accuracy < -0.05") == ()
+    assert [row.label for row in failing(worse, "diff(test_accuracy) < -0.005")] == ["tanh"]
+    assert undecided(worse, "diff(test_accuracy) < -0.005") == ()
+    assert failing(worse, "diff(test_accuracy) < -0.05") == ()
     few = compare(runs(seeds=5) + runs("tanh", 0.95, seeds=5))
-    assert failing(few, "test_accuracy < -0.005") == ()
-    assert [row.label for row in unproven(few, "test_accuracy < -0.005")] == ["tanh"]
-    assert unproven(few, "test_accuracy > 0.005") == ()
+    assert failing(few, "diff(test_accuracy) < -0.005") == ()
+    assert [row.label for row in undecided(few, "diff(test_accuracy) < -0.005")] == ["tanh"]
+    assert undecided(few, "diff(test_accuracy) > 0.005") == ()
 
 
-def test_a_row_without_a_difference_is_unproven() -> None:
+def test_a_row_without_a_difference_is_undecided() -> None:
     rows = runs() + [{**r, "status": "diverged"} for r in runs("tanh")]
     found = compare(rows)
-    assert failing(found, "test_accuracy < 0") == ()
-    assert [row.label for row in unproven(found, "test_accuracy < 0")] == ["tanh"]
+    assert failing(found, "diff(test_accuracy) < 0") == ()
+    assert [row.label for row in undecided(found, "diff(test_accuracy) < 0")] == ["tanh"]
     assert [row.label for row in failing(found, "diverged > 0")] == ["tanh"]
 
 
 def test_a_failing_condition_may_name_rows_and_refuses_what_is_not_compared() -> None:
     found = compare(runs() + runs("tanh", 0.95))
-    assert failing(found, "test_accuracy < 0 and label != 'tanh'") == ()
+    assert failing(found, "diff(test_accuracy) < 0 and label != 'tanh'") == ()
     with pytest.raises(UsageError, match="unknown name 'test_acuracy'; did you mean 'test_accuracy'"):
-        failing(found, "test_acuracy < 0")
+        failing(found, "test_acuracy < 0.5")
+
+
+def test_a_metric_is_a_mean_and_diff_of_it_is_a_difference() -> None:
+    found = compare(runs() + runs("tanh", 0.95))
+    assert [row.label for row in failing(found, "test_accuracy < 0.96")] == ["tanh"]
+    assert [row.label for row in failing(found, "test_accuracy > 0.96")] == ["relu"]  # the baseline has a mean, too
+    assert [row.label for row in failing(found, "dead_ratio > 0.05")] == ["relu", "tanh"]  # shown beside the metric
+    assert [row.label for row in failing(found, "diff(test_accuracy) < 0 and test_accuracy > 0.9")] == ["tanh"]
+    assert undecided(found, "test_accuracy < 0.96") == ()
+    nothing = compare(runs() + [{**r, "status": "diverged"} for r in runs("tanh")])
+    assert failing(nothing, "test_accuracy < 0.5") == ()
+    assert [row.label for row in undecided(nothing, "test_accuracy < 0.5")] == ["tanh"]
+
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        ("test_accuracy < -0.005", "which is never negative; for its difference from the baseline, write: "
+                                   "diff(test_accuracy) < -0.005"),
+        ("n > 3 and -0.005 >= test_accuracy", "write: diff(test_accuracy) <= -0.005"),
+        ("wall_s < -1", "write: diff(wall_s) < -1"),
+        ("test_accuracy < 97", "a fraction from 0 to 1; for 97%, write: test_accuracy < 0.97"),
+        ("diff(test_accuracy) < 0.97", "is too far from 0 for one; for the row's mean, write: test_accuracy < 0.97"),
+        ("not 0.97 < diff(test_accuracy)", "write: test_accuracy > 0.97"),
+        ("diff(test_accuracy) < -2", "a fraction from -1 to 1; for 2 percentage points, write: "
+                                     "diff(test_accuracy) < -0.02"),
+    ],
+)  # fmt: skip
+def test_a_bound_that_nothing_can_reach_is_refused_with_what_was_probably_meant(condition: str, message: str) -> None:
+    found = compare(runs() + runs("tanh", 0.95), metrics=["test_accuracy", "wall_s"])
+    for check in (failing, undecided):
+        with pytest.raises(UsageError) as caught:
+            check(found, condition)
+        assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "condition", ["accuracy_gap < -0.01", "diff(dead_ratio) > 0.9", "diff(wall_s) > 100", "my_column < -3", "n > 100"]
+)
+def test_a_bound_that_can_be_reached_is_taken(condition: str) -> None:
+    more = {"accuracy_gap": 0.01, "my_column": -2.0}
+    metrics = ["test_accuracy", "accuracy_gap", "dead_ratio", "wall_s", "my_column"]
+    assert failing(compare(runs(**more) + runs("tanh", **more), metrics=metrics), condition) == ()
+
+
+@given(st.floats(-1, 1), st.sampled_from(["<", "<=", ">", ">="]), st.booleans())
+def test_a_row_meets_a_check_exactly_if_its_number_does(bound: float, sign: str, relative: bool) -> None:
+    found = WORSE
+    try:
+        met = failing(found, f"diff(test_accuracy) {sign} {bound!r}" if relative else f"test_accuracy {sign} {bound!r}")
+    except UsageError:
+        assert abs(bound) > 0.5 if relative else bound < 0
+        return
+    compare_with = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}[sign]
+    for row in found.rows:
+        result = row.results["test_accuracy"]
+        value = result.estimate.mean
+        if relative:
+            value = result.contrast.found.difference if result.contrast is not None else None
+        assert (row in met) == (value is not None and compare_with(value, bound))
 
 
 def test_a_failing_condition_names_derived_metrics_in_brackets() -> None:
     metric = "epochs_to:test_accuracy>=0.97"
     found = compare(runs() + runs("tanh"), metrics=[metric], curve=curve)
-    assert [row.label for row in failing(found, f"[{metric}] >= 1")] == ["tanh"]
-    assert failing(found, f"[{metric}] > 1") == ()
+    assert [row.label for row in failing(found, f"diff([{metric}]) >= 1")] == ["tanh"]
+    assert failing(found, f"diff([{metric}]) > 1") == ()
 
 
 # --- size and order ------------------------------------------------------------------------------------------

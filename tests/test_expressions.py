@@ -239,6 +239,36 @@ def test_nothing_can_be_called_or_looked_into(text: str) -> None:
     refused(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "column", "message"),
+    [
+        ("diff(label) < 0", 1, "unknown function or argument; there are: diff(lr), diff(a:b>=1)"),
+        ("lr > 1 and dif(lr) < 0", 12, "unknown name 'dif'; did you mean 'diff'?"),
+        ("diff < 0", 1, "diff is a function: write diff(NAME)"),
+        ("diff(lr, lr) < 0", 1, "unknown function or argument"),
+        ("diff(1) < 0", 1, "unknown function or argument"),
+        ("diff(diff(lr)) < 0", 1, "unknown function or argument"),
+        ("lr(lr) < 0", 1, "unknown function or argument"),
+        ("diff() < 0", 6, "expected"),
+        ("diff(lr < 0", 12, "got the end"),
+    ],
+)
+def test_a_function_takes_one_of_its_names(text: str, column: int, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        condition(text, ["lr", "label", "a:b>=1"], {"diff": ["lr", "a:b>=1"]})
+    assert f"column {column}: " in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_a_function_of_a_name_has_a_value_of_its_own() -> None:
+    asked = condition("diff(lr) < 0 or diff([a:b>=1]) > lr", ["lr", "a:b>=1"], {"diff": ["lr", "a:b>=1"]})
+    assert asked.names == ("diff(lr)", "diff(a:b>=1)", "lr")
+    assert asked.decide({"lr": 1, "diff(lr)": -1}) is True
+    assert asked.decide({"lr": 1, "diff(lr)": 1, "diff(a:b>=1)": 2}) is True
+    assert asked.decide({"lr": 1, "diff(lr)": 1}) is None
+    assert "a call is not allowed" in refused("lr(lr) < 0")
+
+
 def test_the_names_used_are_known_in_order_of_first_use() -> None:
     assert condition("seed > 1 and lr < 1 or seed == 0", NAMES).names == ("seed", "lr")
 

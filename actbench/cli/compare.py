@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -9,8 +10,8 @@ import typer
 from actbench import comparison, tables
 from actbench.cli import completion, options
 from actbench.cli.console import Streams, streams
-from actbench.comparison import Comparison
-from actbench.errors import CheckFailed
+from actbench.comparison import Comparison, ComparisonRow
+from actbench.errors import CheckFailed, UsageError
 from actbench.store.read import read_rows
 from actbench.text import readable, split_commas
 
@@ -48,9 +49,13 @@ def compare(
         typer.Option(
             "--fail-if",
             metavar="EXPR",
-            help='Exit with 1 if a significant difference meets this condition: "test_accuracy < -0.005".',
+            help="Exit with 1 if a row meets this condition on means and significant differences: "
+            '"test_accuracy < 0.97 or diff(test_accuracy) < -0.005".',
         ),
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="With --fail-if: exit with 1 also if the runs do not decide a row.")
+    ] = False,
     output: options.Format = "table",
     wide: options.Wide = False,
     results: options.Results = options.RESULTS,
@@ -61,6 +66,8 @@ def compare(
 
     Example: actbench compare results --by activation --baseline relu --metric test_accuracy,dead_ratio
     """
+    if strict and fail_if is None:
+        raise UsageError("--strict needs a condition that the runs may not decide; add --fail-if")
     to = streams(wide=wide)
     read = read_rows(paths or [], results)
     to.skipped(read.problems)
@@ -85,7 +92,7 @@ def compare(
     else:
         to.document(tables.write_comparison(found, output))
     if fail_if is not None:
-        _check(to, found, fail_if)
+        _check(to, found, fail_if, strict=strict)
 
 
 def _show(to: Streams, found: Comparison) -> None:
@@ -98,11 +105,17 @@ def _show(to: Streams, found: Comparison) -> None:
         to.note(f"hidden, because the table is wider than {to.out.width} columns: {names}; to show all: --wide")
 
 
-def _check(to: Streams, found: Comparison, condition: str) -> None:
-    for row in comparison.unproven(found, condition):
-        to.note(f"--fail-if: {readable(row.label)} may meet the condition, but these runs do not decide it")
-    failing = comparison.failing(found, condition)
-    if failing:
+def _check(to: Streams, found: Comparison, condition: str, *, strict: bool) -> None:
+    """Raise `CheckFailed` if a row meets the condition, and with `strict`, if the runs do not decide one."""
+
+    def named(rows: Sequence[ComparisonRow]) -> str:
         several = "dataset" in found.columns
-        labels = ", ".join(readable(f"{row.label} on {row.dataset}" if several else row.label) for row in failing)
-        raise CheckFailed(f'--fail-if "{condition}" holds for: {labels}')
+        return ", ".join(readable(f"{row.label} on {row.dataset}" if several else row.label) for row in rows)
+
+    failing, undecided = comparison.failing(found, condition), comparison.undecided(found, condition)
+    for row in undecided:
+        to.note(f"--fail-if: {named([row])} may meet the condition, but these runs do not decide it")
+    if failing:
+        raise CheckFailed(f'--fail-if "{condition}" holds for: {named(failing)}')
+    if undecided and strict:
+        raise CheckFailed(f'--fail-if "{condition}" is not decided for: {named(undecided)}; train more seeds')

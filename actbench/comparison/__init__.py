@@ -5,19 +5,18 @@ Reads no files and prints nothing. `compare` gives one row per variant, `pivot` 
 
 from __future__ import annotations
 
+from actbench.comparison.checks import failing, undecided
 from actbench.comparison.compare import (
     EXTRAS,
     TOP,
     Comparison,
     choose_baseline,
     compare,
-    failing,
-    unproven,
 )
 from actbench.comparison.pivot import Pivot, pivot
 from actbench.comparison.rows import EPOCH, ComparisonRow, Result
 
 __all__ = [
     "EPOCH", "EXTRAS", "TOP", "Comparison", "ComparisonRow", "Pivot", "Result", "choose_baseline", "compare", "failing",
-    "pivot", "unproven",
+    "pivot", "undecided",
 ]  # fmt: skip

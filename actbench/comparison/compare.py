@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
-from actbench import expressions
 from actbench.comparison import footnotes
 from actbench.comparison.contrasts import Contrast
 from actbench.comparison.groups import Group, Grouping, order
@@ -207,40 +206,3 @@ def _sort_key(name: str, maker: RowMaker, extras: Sequence[Quantity]) -> tuple[_
         raise UnknownNameError("column to sort by", name, [*plain, *shown, *by, *METRICS, *maker.columns])
     one = shown.get(spec) or quantity(spec, maker.columns, maker.epoch)
     return lambda _, group: maker.place(group, one), one.better == "higher"
-
-
-def failing(comparison: Comparison, condition: str) -> tuple[ComparisonRow, ...]:
-    """Return the rows whose significant differences from the baseline meet `condition`, the expression of `--fail-if`.
-
-    In it, the name of a metric stands for the difference of its means, in its stored unit: `test_accuracy < -0.005` is
-    half a point worse. A difference that is not significant after adjustment is unknown, and meets nothing. The columns
-    n, diverged, failed and those that name the row stand for themselves. Raises `UsageError`.
-    """
-    asked = _about_rows(comparison, condition)
-    return tuple(row for row in comparison.rows if asked.holds(_facts(row, only_significant=True)))
-
-
-def unproven(comparison: Comparison, condition: str) -> tuple[ComparisonRow, ...]:
-    """Return the rows that `failing` passes only for lack of evidence.
-
-    They would meet `condition` if their differences were significant, or they have no difference to judge by.
-    """
-    asked, proven = _about_rows(comparison, condition), failing(comparison, condition)
-    others = [row for row in comparison.rows if not row.is_baseline and row not in proven]
-    return tuple(row for row in others if asked.decide(_facts(row, only_significant=False)) is not False)
-
-
-def _about_rows(comparison: Comparison, condition: str) -> expressions.Condition:
-    metrics = [one.name for one in comparison.quantities]
-    keys = dict.fromkeys(key for row in comparison.rows for key in row.keys)
-    return expressions.condition(condition, [*metrics, "label", "dataset", "n", "diverged", "failed", *keys])
-
-
-def _facts(row: ComparisonRow, *, only_significant: bool) -> dict[str, Any]:
-    facts = {**row.keys, "label": row.label, "dataset": row.dataset}
-    facts |= {"n": row.n, "diverged": row.diverged, "failed": row.failed}
-    for name, result in row.results.items():
-        contrast = result.contrast
-        known = contrast is not None and (contrast.significant or not only_significant)
-        facts[name] = contrast.found.difference if contrast is not None and known else None
-    return facts
