@@ -19,7 +19,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from actbench.text import comma_list
+from actbench.text import comma_list, readable
 
 _WHERE_ALL_ARE = {
     "activation": "See: actbench list activations",
@@ -74,7 +74,7 @@ class Problem:
     def __str__(self) -> str:
         """Format as `configs/x.yaml:4:13: message`, which editors and terminals turn into a link."""
         where = [self.source, *(str(n) for n in (self.line, self.column) if n is not None)]
-        return f"{':'.join(where)}: {self.message}"
+        return readable(f"{':'.join(where)}: {self.message}")
 
 
 class ConfigError(UsageError):

@@ -80,7 +80,7 @@ class PlainProgress(Events):
 
     def on_note(self, text: str) -> None:
         """Say a note."""
-        self.say(readable(text))
+        self.say(text)
 
     def on_download(self, file: str, done: int, total: int | None) -> None:
         """Say every two seconds how far a download is."""
@@ -88,7 +88,7 @@ class PlainProgress(Events):
         if done == total or now - self._downloaded.get(file, 0.0) > _DOWNLOAD_EVERY_S:
             self._downloaded[file] = now
             of = f" of {total / 1e6:.1f}" if total else ""
-            self.say(f"downloading {readable(file)}: {done / 1e6:.1f}{of} MB")
+            self.say(f"downloading {file}: {done / 1e6:.1f}{of} MB")
 
     def on_start(self, run: Run, epochs_done: int) -> None:
         """Say that a run continues from a checkpoint."""
@@ -103,7 +103,7 @@ class PlainProgress(Events):
     def on_end(self, run: Run, record: RunRecord) -> None:
         """Say that a run has failed or diverged."""
         if record.status == "failed":
-            self._always(f"{run_label(run)}: failed: {readable(last_line(record.error))}")
+            self._always(f"{run_label(run)}: failed: {last_line(record.error)}")
         elif record.status != "done":
             self.say(f"{run_label(run)}: {record.status}")
 

@@ -1,7 +1,7 @@
 """Words and numbers as people read them: the helpers that every message, table and page shares.
 
-Standard library only. Text that came from outside (names, paths, server answers) goes through `readable` at the point
-where it is shown.
+Standard library only. Text that came from outside (names, paths, server answers) goes through `readable` once, where it
+is shown: in the console, in the cells of tables, in each writer of files, in a problem of a config.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def readable(text: str) -> str:
 
 def readable_lines(text: str) -> str:
     """Return `text` made `readable` line by line, with its line breaks kept."""
-    return "\n".join(readable(line) for line in text.splitlines())
+    return "\n".join(map(readable, text.split("\n")))
 
 
 def quoted(value: object) -> str:

@@ -23,7 +23,7 @@ from actbench.events import Broadcast, PlainProgress
 from actbench.store import Store, StoredRun
 from actbench.store.csv import Row
 from actbench.store.read import ReadRows, read_rows
-from actbench.text import split_commas
+from actbench.text import readable, readable_lines, split_commas
 from actbench.trackers import Tracking
 
 __all__ = ["Comparison", "Runs", "Table", "compare", "sweep", "train"]
@@ -161,7 +161,7 @@ def _run(
     if report.failed:
         first = next(run.run_id for run in plan.runs if run.run_id in report.failed)
         message = f"{len(report.failed)} of {len(plan.runs)} runs failed; the first, {first}: {report.failed[first]}"
-        warnings.warn(message, RuntimeWarning, stacklevel=3)
+        warnings.warn(readable_lines(message), RuntimeWarning, stacklevel=3)
     return Runs(report.stored(store), report.failed)
 
 
@@ -216,7 +216,7 @@ def _rows_in(results: Any) -> tuple[list[Row], Curve]:
             raise UsageError(f"compare takes runs, paths or lists of them, not {type(one).__name__}")
     read = read_rows(paths, _results_folder(None)) if paths else ReadRows()
     for problem in read.problems:
-        warnings.warn(f"skipped {problem}", RuntimeWarning, stacklevel=3)
+        warnings.warn(readable(f"skipped {problem}"), RuntimeWarning, stacklevel=3)
     given = {id(run.row): run for run in found.values()}
 
     def epochs(row: Mapping[str, Any]) -> Sequence[Row]:
@@ -239,4 +239,4 @@ def _path(given: FilePath, what: str) -> Path:
 
 
 def _to_stderr(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{readable(text)}\n")

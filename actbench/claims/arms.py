@@ -9,7 +9,7 @@ from actbench import config
 from actbench.config import Document, Place, Setting, Variant
 from actbench.config.document import Path
 from actbench.errors import ConfigError
-from actbench.text import quoted, readable
+from actbench.text import quoted
 
 QUICK = {"dataset": "digits", "epochs": 5, "train_limit": None}
 """What `--quick` changes in the arms of every claim, unless the claim's own `quick` says otherwise."""
@@ -62,7 +62,7 @@ class Arms:
             return
         self.variants[arm] = variant
         if self.measured and (len(variant.activation) > 1 or variant.activation[0].changed):
-            message = f"arms: {readable(arm)}: the cost of an activation is known only for its default parameters"
+            message = f"arms: {arm}: the cost of an activation is known only for its default parameters"
             document.problems.append(document.place(("arms", arm)).problem(message))
 
 

@@ -50,7 +50,7 @@ from actbench.config.rules import (
     one_of,
 )
 from actbench.errors import ConfigError, Problem, UsageError, suggestion
-from actbench.text import quoted, readable
+from actbench.text import quoted
 
 DEFAULT_SEEDS = 13
 """The fewest that can decide one of a hundred contrasts, by `permutation.seeds_needed`."""
@@ -269,11 +269,11 @@ def _side(value: Any, arms: Arms, epoch: int | None, layer: int | None) -> Side:
     if arm not in arms.names:
         near = suggestion(arm, arms.names) or f"; there are {', '.join(arms.names) or 'none'}"
         path = ("arm",) if own is value else ()
-        raise BadValueError([Flaw(path, f"there is no arm {quoted(arm)}{readable(near)}")])
+        raise BadValueError([Flaw(path, f"there is no arm {quoted(arm)}{near}")])
     last = arms.variants[arm].epochs if arm in arms.variants else None
     if epoch is not None and last is not None and epoch > last:
         if not arms.quick:
-            raise BadValueError(f"epoch: must be at most {last} (the epochs of {readable(arm)}), got {epoch}")
+            raise BadValueError(f"epoch: must be at most {last} (the epochs of {arm}), got {epoch}")
         epoch = last  # a demonstration takes its last epoch instead
     return Side(arm, None, epoch, layer)
 

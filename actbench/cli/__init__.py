@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
-from rich.text import Text
 from typer.core import TyperArgument
 
 import actbench
@@ -38,6 +37,7 @@ from actbench.cli import (
 from actbench.cli import list as listing
 from actbench.cli.console import open_streams, streams
 from actbench.errors import ActbenchError
+from actbench.text import readable_lines
 
 TyperArgument.display_type = lambda *_, **__: ""  # type: ignore[method-assign]  # help: `PATH`, not `PATH <list[str]>`
 
@@ -110,7 +110,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except ActbenchError as error:
-        streams().err.print(Text(f"error: {error}"), soft_wrap=True, highlight=False)
+        streams().error(str(error))
         return error.exit_code
     except Exception as error:
         return _other_error(error)
@@ -121,13 +121,15 @@ def _other_error(error: Exception) -> int:
     show, code = getattr(error, "show", None), getattr(error, "exit_code", None)
     if callable(show) and isinstance(code, int):
         if isinstance(message := getattr(error, "message", None), str):  # without pydantic's phrases
-            error.message = message.removeprefix("Value error, ").replace("Input should be", "must be")  # type: ignore[attr-defined]
+            plain = message.removeprefix("Value error, ").replace("Input should be", "must be")
+            error.message = readable_lines(plain)  # type: ignore[attr-defined]
         show()
         return code
     if type(error).__name__ == "Abort":
         return 130
-    traceback.print_exc()
-    streams().err.print("this is a bug in actbench; please report it, including the lines above")
+    for line in traceback.format_exc().splitlines():
+        streams().note(line)
+    streams().note("this is a bug in actbench; please report it, including the lines above")
     return 1
 
 

@@ -13,7 +13,7 @@ from actbench.cli.console import Streams, streams
 from actbench.comparison import Comparison, ComparisonRow
 from actbench.errors import CheckFailed, UsageError
 from actbench.store.read import read_rows
-from actbench.text import readable, split_commas
+from actbench.text import split_commas
 
 
 def compare(
@@ -110,7 +110,7 @@ def _check(to: Streams, found: Comparison, condition: str, *, strict: bool) -> N
 
     def named(rows: Sequence[ComparisonRow]) -> str:
         several = "dataset" in found.columns
-        return ", ".join(readable(f"{row.label} on {row.dataset}" if several else row.label) for row in rows)
+        return ", ".join(f"{row.label} on {row.dataset}" if several else row.label for row in rows)
 
     failing, undecided = comparison.failing(found, condition), comparison.undecided(found, condition)
     for row in undecided:

@@ -16,7 +16,7 @@ from actbench.store import files
 from actbench.store.csv import Row
 from actbench.store.run import StoredProblem
 from actbench.tables import FORMATS, Column, terminal_table
-from actbench.text import ascii_text, readable_lines
+from actbench.text import ascii_text, readable, readable_lines
 
 _SKIPPED_SHOWN = 5
 _UNLIMITED = 100_000  # columns
@@ -35,23 +35,28 @@ class Streams:
         return is_ascii_only(self.out)
 
     def note(self, text: str) -> None:
-        """Print a note on stderr."""
-        self.err.print(Text(text), soft_wrap=True, highlight=False)
+        """Print a note, one line, on stderr."""
+        self.err.print(Text(readable(text)), soft_wrap=True, highlight=False)
+
+    def error(self, text: str) -> None:
+        """Print an error, of one or more lines, on stderr."""
+        self.err.print(Text(f"error: {readable_lines(text)}"), soft_wrap=True, highlight=False)
 
     def result(self, text: str) -> None:
-        """Print a result on stdout unchanged: no colours, no wrapping."""
-        self.out.print(Text(text), soft_wrap=True, highlight=False)
+        """Print one line on stdout: no colours, no wrapping."""
+        self.out.print(Text(readable(text)), soft_wrap=True, highlight=False)
 
     def json(self, content: Any) -> None:
         """Print strict JSON on stdout: nan and inf become null."""
-        self.result(files.dump_json(content))
+        self.document(files.dump_json(content))
 
     def document(self, text: str) -> None:
-        """Print a table that is already in Markdown, LaTeX, CSV or JSON.
+        """Print lines that are already in their form, such as Markdown, YAML or JSON.
 
         A file keeps the control characters of a name, so that it reads back; a terminal must not obey them.
         """
-        self.result(readable_lines(text) if self.out.is_terminal else text)
+        shown = readable_lines(text) if self.out.is_terminal else text
+        self.out.print(Text(shown), soft_wrap=True, highlight=False)
 
     def table(
         self, columns: Sequence[Column], rows: Sequence[Row], notes: Sequence[str] = (), *, wide: bool = False
@@ -59,7 +64,7 @@ class Streams:
         """Print a table on stdout, as wide as the terminal allows, with its footnotes below."""
         self.out.print(terminal_table(columns, rows, width=self.out.width, ascii_only=self.ascii_only, wide=wide))
         for number, note in enumerate(notes, 1):
-            text = f"[{number}] {note}"
+            text = readable(f"[{number}] {note}")
             self.out.print(Text(ascii_text(text) if self.ascii_only else text), highlight=False)
 
     def rows(self, output: str, columns: Sequence[Column], rows: Sequence[Row], notes: Sequence[str] = ()) -> None:

@@ -15,7 +15,7 @@ from actbench.reproduce import train_command
 from actbench.store import Store
 from actbench.sweeps.preview import ROUGH_RATE, Preview, preview
 from actbench.tables import Column
-from actbench.text import duration, plural, readable
+from actbench.text import duration, plural
 
 
 def announcement(plan: sweeps.Plan) -> str:
@@ -51,9 +51,9 @@ def failures(plan: sweeps.Plan, report: sweeps.Report, store: Store, data_dir: P
         elif (stored / "config.yaml").is_file():
             folder = ["--data-dir", str(data_dir)] if data_dir is not None else []
             retry = f"; to retry: {train_command(stored, *folder)}"
-        yield readable(f"  {run.run_id}: {report.failed[run.run_id]}{retry}")
+        yield f"  {run.run_id}: {report.failed[run.run_id]}{retry}"
     if failed:
-        yield f"for the tracebacks: actbench show RUN --results {readable(shlex.quote(str(store.root)))}"
+        yield f"for the tracebacks: actbench show RUN --results {shlex.quote(str(store.root))}"
 
 
 def stopped(report: sweeps.Report) -> Iterator[str]:

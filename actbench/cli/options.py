@@ -24,7 +24,6 @@ from actbench.errors import ConfigError, Problem, UsageError, suggestion
 from actbench.registry import Parameter
 from actbench.sweeps.plan import LANES, THREADS
 from actbench.tables import FORMATS
-from actbench.text import readable
 
 
 def path(text: str | Path) -> Path:
@@ -241,7 +240,7 @@ def activation_chains(texts: Sequence[str]) -> list[tuple[Choice, ...]]:
     """Read activations as a config writes them, or as tables show them: `elu(alpha=2)`."""
     problems, found = [], []
     for text in texts:
-        source = readable(f"activation {text}")
+        source = f"activation {text}"
         shown = _WITH_PARAMETERS.fullmatch(text)
         yaml = f"{{name: {shown[1]}, {shown[2].replace('=', ': ')}}}" if shown else text
         try:

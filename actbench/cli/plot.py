@@ -20,7 +20,7 @@ from actbench.store import files
 from actbench.store.csv import Row
 from actbench.store.read import read_results, read_rows
 from actbench.store.run import MODEL, RESULT
-from actbench.text import readable, split_commas
+from actbench.text import split_commas
 
 COST_LIMIT = 4 * 2**20
 
@@ -33,15 +33,14 @@ app = typer.Typer(
 
 def _writable(output: Path) -> Path:
     """Check the picture's name before anything is read or drawn."""
-    name = readable(str(output))
     try:
         figures.check_ending(output.suffix)
     except UsageError as error:
-        raise UsageError(f"-o {name}: {error}") from None
+        raise UsageError(f"-o {output}: {error}") from None
     if files.is_folder(output):
-        raise UsageError(f"-o {name}: this is a folder; name a file in it")
+        raise UsageError(f"-o {output}: this is a folder; name a file in it")
     if not files.is_folder(output.parent):
-        raise UsageError(f"-o {name}: folder {readable(str(output.parent))} does not exist; create it first")
+        raise UsageError(f"-o {output}: folder {output.parent} does not exist; create it first")
     return output
 
 
@@ -211,26 +210,25 @@ def cost(
 
     Example: actbench plot cost cost.json -o cost.svg
     """
-    source = readable(str(file))
     try:
         found: Any = files.load_json(files.read_bytes(file, COST_LIMIT))
     except OSError as error:
-        raise UsageError(f"{source}: cannot be read: {error.strerror or error}") from None
+        raise UsageError(f"{file}: cannot be read: {error.strerror or error}") from None
     except ValueError as error:
-        raise UsageError(f"{source}: not the output of `actbench cost --format json`: {error}") from None
+        raise UsageError(f"{file}: not the output of `actbench cost --format json`: {error}") from None
     rows = found.get("rows") if isinstance(found, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise UsageError(f'{source}: not the output of `actbench cost --format json`: it has no list of "rows"')
+        raise UsageError(f'{file}: not the output of `actbench cost --format json`: it has no list of "rows"')
     try:
         chart = figures.cost(rows, found)
     except UsageError as error:
-        raise UsageError(f"{source}: {error}") from None
+        raise UsageError(f"{file}: {error}") from None
     _write(output, theme, chart)
 
 
 def _write(output: Path, theme: figures.Theme, chart: figures.Chart) -> None:
     files.write_bytes(output, figures.render(chart, figures.check_ending(output.suffix), theme=theme))
-    streams().result(readable(str(output)))
+    streams().result(str(output))
 
 
 def _rows(paths: Sequence[str] | None, results: Path, condition: str | None) -> tuple[list[Row], Curve]:

@@ -18,4 +18,4 @@ def schema(
 
     Example: actbench schema > actbench.config.schema.json
     """
-    streams().result(json.dumps(claims.json_schema() if of_claims else config.json_schema(), indent=2))
+    streams().document(json.dumps(claims.json_schema() if of_claims else config.json_schema(), indent=2))

@@ -12,7 +12,6 @@ from actbench.store.csv import Row
 from actbench.store.read import find_one
 from actbench.store.run import StoredRun
 from actbench.tables import Column
-from actbench.text import readable, readable_lines
 
 _CURVE = ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "dead_ratio", "sparsity", "deaths", "revivals")
 _ALWAYS_SHOWN = 5
@@ -31,13 +30,14 @@ def show(run: options.Run, output: options.JsonFormat = "table", results: option
         details = {"layers": stored.layers, "epochs": epochs, "provenance": stored.provenance, "error": stored.error}
         to.json({"format_version": 1, **stored.row, **details})
         return
-    to.result(f"{stored.run_id}: {stored.status}    {stored.folder}\n\n{stored.config_yaml()}")
-    if stored.error:
-        to.result(readable_lines(stored.error))
+    to.result(f"{stored.run_id}: {stored.status}    {stored.folder}")
+    to.document(f"\n{stored.config_yaml()}")
+    for line in (stored.error or "").splitlines():
+        to.result(line)
     _show_epochs(to, stored.epochs())
     _show_layers(to, stored)
     for what, value in {**stored.timing, **stored.provenance}.items():
-        to.result(f"{what + ':':18} {readable(f'{value:.6g}' if isinstance(value, float) else str(value))}")
+        to.result(f"{what + ':':18} {f'{value:.6g}' if isinstance(value, float) else value}")
     for problem in stored.verify():
         to.note(f"damaged: {problem}")
 
@@ -62,5 +62,6 @@ def _show_layers(to: Streams, stored: StoredRun) -> None:
         numbers = [layer.get(metric) for layer in stored.layers]
         texts = {str(k): None if x is None else tables.SHOW[METRICS[metric].kind](x) for k, x in enumerate(numbers)}
         rows.append({"metric": METRICS[metric].heading, **texts, "meaning": METRICS[metric].doc})
-    to.result(f"\nlayers after the last epoch, {stored.row.get('parameters')} parameters")
+    to.document("")
+    to.result(f"layers after the last epoch, {stored.row.get('parameters')} parameters")
     to.table([Column("metric", "neurons"), *columns, Column("meaning", "meaning", needed=1)], rows)

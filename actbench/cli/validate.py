@@ -11,7 +11,7 @@ from actbench import config
 from actbench.cli import completion, options
 from actbench.cli.console import streams
 from actbench.errors import ConfigError, Problem
-from actbench.text import plural, readable
+from actbench.text import plural
 
 
 def validate(
@@ -40,6 +40,6 @@ def validate(
             problems += error.problems
         else:
             runs = sum(len(one.seeds) for one in found)
-            to.result(f"{readable(str(file))}: ok ({plural(len(found), 'variant')}, {plural(runs, 'run')})")
+            to.result(f"{file}: ok ({plural(len(found), 'variant')}, {plural(runs, 'run')})")
     if problems:
         raise ConfigError(problems)

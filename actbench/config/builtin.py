@@ -7,7 +7,6 @@ from pathlib import Path
 
 import actbench
 from actbench.errors import ConfigError, Problem, suggestion
-from actbench.text import readable
 
 
 def folder() -> Path:
@@ -38,7 +37,7 @@ def find_config(given: str | Path) -> Path:
         return path  # a folder, say; reading it fails and says so
     near = suggestion(path.name, [*known, *local_configs()])
     message = f"no such file, and no built-in config has this name{near or '.'} See: actbench list configs"
-    raise ConfigError([Problem(readable(path.name), readable(message))])
+    raise ConfigError([Problem(path.name, message)])
 
 
 def local_configs() -> list[str]:

@@ -19,7 +19,7 @@ from actbench.config.scalars import dump
 from actbench.config.variant import KEYS, RECIPE, Run, Variant, plain_value
 from actbench.config.yaml import parse_value, read
 from actbench.errors import ConfigError, Problem, suggestion
-from actbench.text import quoted, readable
+from actbench.text import quoted
 
 FILE_KEYS = (*KEYS, "seeds", "sweep")
 """Every key that a config file may have."""
@@ -100,19 +100,19 @@ def settings(
         raise ConfigError([Problem(f"--seed {seed}", "cannot be combined with --seeds; give one of them")])
     found = collect(_parse_setting, overrides)
     if seeds is not None:
-        place = Place(readable(f"--seeds {seeds}"))
+        place = Place(f"--seeds {seeds}")
         is_list = "," in seeds and not seeds.lstrip().startswith("[")
         found.append(Setting(("seeds",), parse_value(f"[{seeds}]" if is_list else seeds, place.source), place))
     if seed is not None:
         found.append(Setting(("seeds",), [seed], Place(f"--seed {seed}")))
     if device is not None:
-        found.append(Setting(("device",), device, Place(readable(f"--device {device}"))))
+        found.append(Setting(("device",), device, Place(f"--device {device}")))
     return found
 
 
 def _parse_setting(text: str) -> Setting:
     """Return what one `--set key=value` says; raises ConfigError."""
-    place = Place(readable(f"--set {text}"))
+    place = Place(f"--set {text}")
     key, equals, value = text.partition("=")
     path = tuple(part.strip() for part in key.split("."))
     if not equals or not all(path):
@@ -162,7 +162,7 @@ def _problem(document: Document, flaw: Flaw) -> Problem:
     path = flaw.path if not flaw.keys or flaw.path[0] == given or given is None else (given,)
     dotted = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in flaw.path).lstrip(".")
     is_top_key = flaw.at_key and len(flaw.path) == 1
-    message = flaw.message if is_top_key else f"{readable(dotted)}: {flaw.message}"
+    message = flaw.message if is_top_key else f"{dotted}: {flaw.message}"
     return document.place(path, at_key=flaw.at_key).problem(message)
 
 

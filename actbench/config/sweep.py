@@ -26,7 +26,7 @@ from actbench.config.rules import BadValueError, Flaw, check_each, mapping_of, n
 from actbench.config.variant import Variant, flat_value
 from actbench.config.yaml import parse_value
 from actbench.errors import ConfigError, Problem
-from actbench.text import plural, quoted, readable
+from actbench.text import plural, quoted
 
 MAX_VARIANTS = 10_000
 MAX_RUNS = 1_000_000
@@ -49,7 +49,7 @@ def load_sweep(
 
 def parse_grid(text: str) -> Setting:
     """Return what one `-g key=value,value` says; raises ConfigError."""
-    place = Place(readable(f"-g {text}"))
+    place = Place(f"-g {text}")
     key, equals, values = text.partition("=")
     if not equals or not key.strip():
         raise ConfigError([place.problem("must be key=value,value such as lr=0.001,0.01")])

@@ -19,7 +19,7 @@ import yaml
 from actbench.config.document import Document, Place, in_order
 from actbench.config.scalars import plain_value
 from actbench.errors import ConfigError, Problem, suggestion
-from actbench.text import quoted, readable
+from actbench.text import quoted
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
@@ -28,7 +28,7 @@ MAX_VALUES = 50_000
 
 def read(path: str | FilePath) -> Document:
     """Return what the YAML file `path` holds; raises ConfigError with every problem in its form."""
-    source = readable(str(path))
+    source = str(path)
     return parse(_text(FilePath(path), source), source)
 
 
@@ -94,8 +94,8 @@ def _nearest_file(path: FilePath) -> str:
     try:
         names = sorted(os.listdir(path.parent))  # noqa: PTH208 - only the names are needed
     except OSError:
-        return f"; there is no folder {readable(str(path.parent))} to read"
-    return readable(suggestion(path.name, names))
+        return f"; there is no folder {path.parent} to read"
+    return suggestion(path.name, names)
 
 
 def _end(text: str) -> tuple[int, int]:

@@ -7,13 +7,16 @@ are the page.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import resources
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
 from actbench.figures import Theme, configuration, csp_hash, inert_json
 from actbench.report.gather import Page, gather
+from actbench.text import readable_lines
 
 __all__ = ["Page", "gather", "render"]
 
@@ -25,7 +28,7 @@ def render(page: Page) -> str:
         folder.joinpath(name).read_text("utf-8") for name in ("page.css", "page.js", "page.html.j2")
     )
     style = f"{_colours('light')}@media (prefers-color-scheme: dark) {{ {_colours('dark')}}}\n{css}"
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_shown)
     environment.undefined = jinja2.StrictUndefined
     policy = (
         f"default-src 'none'; img-src data:; style-src {csp_hash(style)}; script-src {csp_hash(script)}; "
@@ -36,8 +39,17 @@ def render(page: Page) -> str:
         policy=policy,
         style=Markup(style),
         script=Markup(script),
-        data=Markup(inert_json(page.data)),
+        data=Markup(inert_json(_shown(page.data))),
     )
+
+
+def _shown(value: Any) -> Any:
+    """Return a value of the page with every text in it made readable; markup is the page's own."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return readable_lines(value)
+    if isinstance(value, Mapping):
+        return {_shown(key): _shown(one) for key, one in value.items()}
+    return [_shown(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _colours(theme: Theme) -> str:

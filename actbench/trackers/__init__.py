@@ -23,7 +23,6 @@ from actbench.events import Events
 from actbench.registry import Parameter, Registry
 from actbench.store import RunRecord
 from actbench.store.csv import Row
-from actbench.text import readable
 
 PATIENCE_S = 30.0
 """How long a tracker may take over one event, once training is over, before it is left behind."""
@@ -144,7 +143,7 @@ class _Worker:
 
     def _give_up(self, why: str) -> None:
         self._broken = True
-        self._note(readable(f"--track {self._kind.name} {why}. The runs continue without it"))
+        self._note(f"--track {self._kind.name} {why}. The runs continue without it")
 
 
 def is_there(package: str) -> bool:
