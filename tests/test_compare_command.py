@@ -12,12 +12,13 @@ import subprocess
 import sys
 from pathlib import Path
 from random import Random
+from xml.etree import ElementTree
 
 import pytest
 from fake_runs import store_run
 
 from actbench import cli
-from actbench.store.csv import parse_table
+from actbench.store.csv import format_cell, parse_table
 
 T_975_OF_7 = 2.3646242515927844  # the 97.5% quantile of Student's t with 7 degrees of freedom, from any table
 SEEDS = 8
@@ -254,6 +255,54 @@ def test_strict_also_fails_on_what_the_runs_do_not_decide(results: Path, capsys:
     assert run(*few, "--fail-if", "diff(test_accuracy) < -0.4", "--strict") == 0
     assert run(*few, "--strict") == 2
     assert "add --fail-if" in capsys.readouterr().err
+
+
+def junit_of(path: Path) -> tuple[ElementTree.Element, dict[str, list[str]]]:
+    """The suite in a JUnit file, and how each of its cases ended: [] if it passed."""
+    suite = ElementTree.fromstring(path.read_bytes())
+    return suite, {case.attrib["name"]: [child.tag for child in case] for case in suite}
+
+
+def test_a_check_writes_a_junit_file_with_a_case_per_row(results: Path, tmp_path: Path) -> None:
+    path = tmp_path / "checks.xml"
+    condition = "diff(test_accuracy) < -0.0005"
+    asked = (results, "--by", "activation", "--baseline", "relu", "--fail-if", condition, "--junit", path)
+    assert run(*asked, "--filter", "lr == 0.001") == 1
+    suite, cases = junit_of(path)
+    assert cases == {"relu": [], "tanh": ["failure"], "silu": []}
+    assert (suite.attrib["tests"], suite.attrib["failures"], suite.attrib["skipped"]) == ("3", "1", "0")
+    assert suite.attrib["name"] == f'--fail-if "{condition}"'
+    few = "lr == 0.001 and seed < 5"
+    assert run(*asked, "--filter", few) == 0
+    assert junit_of(path)[1]["tanh"] == ["skipped"]
+    assert run(*asked, "--filter", few, "--strict") == 1
+    assert junit_of(path)[1]["tanh"] == ["failure"]
+
+
+def test_a_junit_file_is_xml_whatever_a_row_is_called(tmp_path: Path) -> None:
+    names = ["a", "\x00\x1b[31m", "]]>&<'\"", "\ud7ff\ufffe\u202e"]
+    rows = "".join(f"{format_cell(name)},{seed},0.{seed}\n" for name in names for seed in range(2))
+    (tmp_path / "runs.csv").write_text(f"name,seed,test_accuracy\n{rows}")
+    path = tmp_path / "checks.xml"
+    assert run(tmp_path / "runs.csv", "--fail-if", "n > 5", "--junit", path) == 0
+    assert len(junit_of(path)[1]) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--junit", "x.xml"), "add --fail-if"),
+        (("--junit", ".", "--fail-if", "n > 5"), "is a folder"),
+        (("--junit", "nowhere/x.xml", "--fail-if", "n > 5"), "folder nowhere does not exist; create it first"),
+    ],
+)
+def test_a_junit_file_that_cannot_be_written_is_refused_first(
+    arguments: tuple[str, ...], told: str, results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(results, *arguments) == 2
+    shown = capsys.readouterr()
+    assert told in " ".join(shown.err.split())
+    assert shown.out == ""
 
 
 def test_diverged_runs_are_counted_shown_and_never_best(results: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -135,6 +136,19 @@ def test_other_weights_with_nearly_the_same_metrics_are_within_the_tolerance(sto
     (difference,) = found.differences
     assert (difference.metric, difference.where, difference.allowed) == ("test_accuracy", "epoch 1", 0.02)
     assert difference.size == pytest.approx(0.015)
+
+
+@pytest.mark.parametrize("change", [0.0, 0.1])
+def test_a_junit_file_says_whether_a_run_came_out_the_same(
+    change: float, stored: StoredRun, results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    accuracy = float(stored.epochs()[1]["test_accuracy"] or 0)
+    changed(stored, epochs=with_epoch(stored, 1, test_accuracy=accuracy + change))
+    path = tmp_path / "again.xml"
+    assert command("tiny", "--results", results, "-q", "--junit", path) == (1 if change else 0)
+    (case,) = ElementTree.fromstring(path.read_bytes())
+    assert case.attrib["name"] == stored.run_id
+    assert [child.attrib["message"] in capsys.readouterr().err for child in case] == ([True] if change else [])
 
 
 def test_a_metric_beyond_the_tolerance_makes_it_different_and_exit_1(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from actbench import comparison, tables
-from actbench.cli import completion, options
+from actbench.cli import completion, junit, options
 from actbench.cli.console import Streams, streams
 from actbench.comparison import Comparison, ComparisonRow
 from actbench.errors import CheckFailed, UsageError
@@ -56,6 +57,7 @@ def compare(
     strict: Annotated[
         bool, typer.Option("--strict", help="With --fail-if: exit with 1 also if the runs do not decide a row.")
     ] = False,
+    junit_file: junit.File = None,
     output: options.Format = "table",
     wide: options.Wide = False,
     results: options.Results = options.RESULTS,
@@ -68,6 +70,8 @@ def compare(
     """
     if strict and fail_if is None:
         raise UsageError("--strict needs a condition that the runs may not decide; add --fail-if")
+    if junit_file is not None and fail_if is None:
+        raise UsageError("--junit writes the outcome of a check; add --fail-if")
     to = streams(wide=wide)
     read = read_rows(paths or [], results)
     to.skipped(read.problems)
@@ -92,7 +96,7 @@ def compare(
     else:
         to.document(tables.write_comparison(found, output))
     if fail_if is not None:
-        _check(to, found, fail_if, strict=strict)
+        _check(to, found, fail_if, junit_file, strict=strict)
 
 
 def _show(to: Streams, found: Comparison) -> None:
@@ -105,17 +109,24 @@ def _show(to: Streams, found: Comparison) -> None:
         to.note(f"hidden, because the table is wider than {to.out.width} columns: {names}; to show all: --wide")
 
 
-def _check(to: Streams, found: Comparison, condition: str, *, strict: bool) -> None:
+def _check(to: Streams, found: Comparison, condition: str, junit_file: Path | None, *, strict: bool) -> None:
     """Raise `CheckFailed` if a row meets the condition, and with `strict`, if the runs do not decide one."""
+    check = f'--fail-if "{condition}"'
 
     def named(rows: Sequence[ComparisonRow]) -> str:
         several = "dataset" in found.columns
         return ", ".join(f"{row.label} on {row.dataset}" if several else row.label for row in rows)
 
     failing, undecided = comparison.failing(found, condition), comparison.undecided(found, condition)
+    if junit_file is not None:
+        found_out: dict[int, tuple[junit.Outcome, str]] = {id(row): ("failure", f"{check} holds") for row in failing}
+        undecided_is: junit.Outcome = "failure" if strict else "skipped"
+        found_out |= {id(row): (undecided_is, "these runs do not decide it; train more seeds") for row in undecided}
+        cases = [junit.Case(named([row]), *found_out.get(id(row), ("passed", ""))) for row in found.rows]
+        junit.write(junit_file, check, cases)
     for row in undecided:
         to.note(f"--fail-if: {named([row])} may meet the condition, but these runs do not decide it")
     if failing:
-        raise CheckFailed(f'--fail-if "{condition}" holds for: {named(failing)}')
+        raise CheckFailed(f"{check} holds for: {named(failing)}")
     if undecided and strict:
-        raise CheckFailed(f'--fail-if "{condition}" is not decided for: {named(undecided)}; train more seeds')
+        raise CheckFailed(f"{check} is not decided for: {named(undecided)}; train more seeds")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from actbench import sweeps, tables
-from actbench.cli import options
+from actbench.cli import junit, options
 from actbench.cli.console import Streams, streams
 from actbench.cli.live import watcher
 from actbench.errors import CheckFailed
@@ -36,6 +36,7 @@ def reproduce(
             help="Allowed difference of a metric. Default: 0.02 (2 points) for accuracies, 0.05 for other metrics.",
         ),
     ] = None,
+    junit_file: junit.File = None,
     quiet: options.Quiet = False,
     output: options.JsonFormat = "table",
 ) -> None:
@@ -63,8 +64,11 @@ def reproduce(
         to.json({"format_version": 1, **asdict(found), "explanation": why})
     else:
         _show(to, found)
-    if found.verdict == "different":
-        raise CheckFailed(f"{found.run_id} came out different: {explain(found)}")
+    failure = f"{found.run_id} came out different: {explain(found)}" if found.verdict == "different" else ""
+    if junit_file is not None:
+        junit.write(junit_file, "reproduce", [junit.Case(found.run_id, "failure" if failure else "passed", failure)])
+    if failure:
+        raise CheckFailed(failure)
 
 
 def _show(to: Streams, found: Reproduction) -> None:
