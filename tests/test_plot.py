@@ -115,7 +115,7 @@ def test_the_extension_selects_the_format(ending: str, results: Path, tmp_path: 
         (["heatmap", "--rows", "lr", "--cols", "lr", "-o", "x.svg"], "two different settings"),
         (["activations", "-a", "gelo", "-o", "x.svg"], "did you mean 'gelu'"),
         (["activations", "-a", "elu(alpha=-1)", "-o", "x.svg"], "alpha: must be a number >= 0"),
-        (["activations", "-a", "elu(alpha", "-o", "x.svg"], "--activation elu(alpha"),
+        (["activations", "-a", "elu(alpha", "-o", "x.svg"], "activation elu(alpha: unknown activation"),
         (["activations", "-a", "[glu, relu]", "-o", "x.svg"], "changes the width"),
         (["neurons", "-o", "x.svg"], "draws one run, got 8"),
         (["cost", "nowhere.json", "-o", "x.svg"], "nowhere.json: cannot be read: No such file"),

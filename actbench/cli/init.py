@@ -50,7 +50,7 @@ def init() -> None:
     for path, text in new.items():
         with files.explained("write", path), path.open("x", encoding="utf-8") as file:
             file.write(text)
-    streams().result(_NEXT)
+    streams().document(_NEXT)
 
 
 def network_text() -> str:

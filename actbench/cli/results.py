@@ -15,7 +15,7 @@ from actbench.errors import CheckFailed, UsageError
 from actbench.store import Store, StoredProblem
 from actbench.store.maintain import merge, remove
 from actbench.store.read import find_one, read_results
-from actbench.text import plural, readable
+from actbench.text import plural
 
 app = typer.Typer(name="results", help="Look after a results folder: remove, merge, verify.", no_args_is_help=True)
 
@@ -50,8 +50,8 @@ def rm(
     chosen = {id(row) for row in select([one.row for one in found], condition)}
     ids = list(dict.fromkeys(one.run_id for one in found if id(one.row) in chosen))
     if dry_run or not yes:
-        to.result("\n".join(ids))
-        to.note(f"{plural(len(ids), 'run')} in {readable(str(results))}")
+        to.document("\n".join(ids))
+        to.note(f"{plural(len(ids), 'run')} in {results}")
     if dry_run:
         return
     if not yes:
@@ -85,7 +85,7 @@ def merge_folders(
     for other in others:
         changes = merge(Store(results, note=to.note), Store(other))
         known = f", {changes.known} already there" if changes.known else ""
-        to.note(readable(f"{other}: {plural(len(changes.done), 'run')} merged into {results}{known}"))
+        to.note(f"{other}: {plural(len(changes.done), 'run')} merged into {results}{known}")
         kept += changes.kept
     _refuse(to, kept, "not merged")
 
@@ -109,6 +109,6 @@ def verify(paths: options.Paths = None, results: options.Results = options.RESUL
 def _refuse(to: Streams, problems: list[StoredProblem], what: str) -> None:
     """Name what is wrong, and end with exit code 1 if anything is."""
     for problem in problems:
-        to.result(readable(f"{what}: {problem}"))
+        to.result(f"{what}: {problem}")
     if problems:
         raise CheckFailed(f"{plural(len({problem.path for problem in problems}), 'folder')} {what}")
