@@ -10,7 +10,7 @@ import math
 import shlex
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -118,9 +118,10 @@ def run_of(stored: StoredRun, device: str | None = None) -> Run:
         document = config.parse(stored.config_yaml(), str(stored.folder / CONFIG))
         if device is not None:
             document.put(("device",), device, Place(f"--device {device}"))
-        return Run(config.check(document).variant, stored.seed)
+        run = Run(config.check(document).variant, stored.seed)
     except ConfigError as error:
         raise StoreError(f"{stored.run_id} cannot be trained by this actbench:\n{error}") from None
+    return replace(run, former=stored.run_id == run.former_id)
 
 
 def train_command(folder: Path, *options: str) -> str:

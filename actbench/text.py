@@ -6,6 +6,7 @@ is shown: in the console, in the cells of tables, in each writer of files, in a 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 _MAX_QUOTED = 60
@@ -72,6 +73,11 @@ def comma_list(texts: Sequence[str], most: int = 6) -> str:
 def split_commas(text: str | None) -> list[str] | None:
     """Return the non-empty parts of `a,b`, stripped; None stays None."""
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def slug(text: str) -> str:
+    """Return what `text` has of a-z, 0-9, _ and -, at most 40 characters, for the name of a folder; never empty."""
+    return re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-")[:40].strip("-") or "run"
 
 
 def plural(count: int, noun: str) -> str:

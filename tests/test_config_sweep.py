@@ -235,7 +235,7 @@ AXES = st.fixed_dictionaries(
         "activation": st.lists(st.sampled_from(["relu", "tanh", "elu"]), min_size=1, unique=True),
         "lr": st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=4, unique=True),
         "epochs": st.lists(st.integers(1, 9), min_size=1, max_size=4, unique=True),
-        "device": st.lists(st.sampled_from(["cpu", "auto", "cuda:1"]), min_size=1, unique=True),
+        "init": st.lists(st.sampled_from(["he_normal", "orthogonal"]), min_size=1, unique=True),
     },
 )
 

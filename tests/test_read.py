@@ -148,7 +148,7 @@ def test_a_folder_and_its_runs_csv_give_the_same_comparison(tmp_path: Path, name
     results = Path(tempfile.mkdtemp(dir=tmp_path))
     for i, name in enumerate(names):
         others: dict[str, Any] = {"hidden": [], "batch_norm": True, "augment": {"shift": 2}, "tags": ["NA"]}
-        variant = Variant(name=name, **(others if i % 2 else {"probe": probe}))
+        variant = Variant(name=name, lr=(i + 1) / 1000, **(others if i % 2 else {"probe": probe}))
         run = Run(variant, 0)
         made = record(0, run_id=run.run_id, flat=variant.flat(), metrics={"test_accuracy": 0.9 + i / 100})
         (results / run.run_id).mkdir()

@@ -307,14 +307,14 @@ def test_a_tolerance_is_a_number(stored: StoredRun, tolerance: float) -> None:
 def test_a_run_that_is_not_there_or_not_the_only_one_is_a_usage_error(
     stored: StoredRun, results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    mistyped = stored.run_id.replace("tiny", "tny")
-    assert command(mistyped, "--results", results) == 2
-    assert f"holds no run '{mistyped}'; did you mean '{stored.run_id}'?" in capsys.readouterr().err
+    for mistyped, meant in {stored.run_id.replace("relu", "rlu"): stored.run_id, "tny-s0": "tiny-s0"}.items():
+        assert command(mistyped, "--results", results) == 2
+        assert f"holds no run '{mistyped}'; did you mean '{meant}'?" in capsys.readouterr().err
     api.train(TINY, seeds=[1], results=results, quiet=True)
     assert command("tiny", "--results", results) == 2
-    told = capsys.readouterr().err
-    assert "2 runs begin with 'tiny'" in told
-    assert stored.run_id in told
+    said = capsys.readouterr().err
+    assert "2 runs begin with 'tiny'; give the whole id of one" in said
+    assert f"  {stored.run_id}  seed 0\n" in said
 
 
 def test_the_device_can_be_another_than_that_of_the_config(stored: StoredRun) -> None:

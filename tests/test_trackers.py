@@ -6,6 +6,7 @@ import itertools
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,10 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Fake]:
 
 def runs_of(name: str = "tiny", seeds: int = 1) -> list[Run]:
     return [Run(Variant(**{**TINY, "name": name}), seed) for seed in range(seeds)]
+
+
+def hostile_runs() -> list[Run]:
+    return [replace(runs_of(name)[0], seed=seed) for seed, name in enumerate(HOSTILE, 1)]
 
 
 # --- what holds for all --------------------------------------------------------------------------------------
@@ -328,15 +333,15 @@ def test_no_name_leaves_the_folder_or_is_changed_in_tensorboard(tmp_path: Path) 
 
     folder = tmp_path / "deep" / "results"
     with Tracking(["tensorboard"], folder, pytest.fail) as tracking:
-        for name in HOSTILE:
-            tracking.on_start(runs_of(name)[0], 0)
+        for run in hostile_runs():
+            tracking.on_start(run, 0)
     assert [path.name for path in tmp_path.iterdir()] == ["deep"]
     assert {path.name for path in folder.iterdir()} == {"tensorboard"}
-    for name in HOSTILE:
-        events = accumulated(folder / "tensorboard" / runs_of(name)[0].run_id)
+    for run in hostile_runs():
+        events = accumulated(folder / "tensorboard" / run.run_id)
         about = events.SummaryMetadata(metadata.SESSION_START_INFO_TAG).plugin_data.content
         start = plugin_data_pb2.HParamsPluginData.FromString(about).session_start_info
-        assert start.hparams["name"].string_value == name
+        assert start.hparams["name"].string_value == run.variant.name
 
 
 # --- mlflow --------------------------------------------------------------------------------------------------
@@ -385,7 +390,7 @@ def test_mlflow_keeps_names_goes_on_with_interrupted_runs_and_marks_failed_ones(
     def tracking() -> Tracking:
         return Tracking([f"mlflow={tmp_path / 'store'}"], tmp_path, notes.append)
 
-    hostile = [runs_of(name)[0] for name in HOSTILE]
+    hostile = hostile_runs()
     (interrupted,) = runs_of("interrupted")
     with tracking() as told:
         for run in hostile:

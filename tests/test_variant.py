@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from actbench.config import Run, Variant
 from actbench.config.rules import BadValueError
@@ -89,12 +91,14 @@ def test_a_variant_refuses_what_is_given_to_it_directly() -> None:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_run_id_is_a_plain_folder_name_whatever_the_name_is(name: str) -> None:
-    assert re.fullmatch(r"[a-z0-9_][a-z0-9_-]{0,39}-s0-[0-9a-f]{10}", Run(Variant(name=name), 0).run_id)
+    run = Run(Variant(name=name), 0)
+    assert re.fullmatch(r"[a-z0-9_][a-z0-9_-]{0,39}-s0-[0-9a-f]{10}", run.former_id)
+    assert run.run_id == Run(Variant(), 0).run_id
 
 
-def test_run_ids_of_different_names_differ_even_on_a_disk_that_ignores_case() -> None:
+def test_former_ids_of_different_names_differ_even_on_a_disk_that_ignores_case() -> None:
     names = [*HOSTILE, "ReLU", "relu", "RELU", "x" * 301, "x" * 299 + "y"]
-    ids = {Run(Variant(name=name), 0).run_id.casefold() for name in names}
+    ids = {Run(Variant(name=name), 0).former_id.casefold() for name in names}
     assert len(ids) == len(names)
 
 
@@ -111,7 +115,38 @@ def test_a_variant_without_a_name_is_named_after_what_differs_from_the_recipe() 
 
 
 def test_a_run_id_never_changes() -> None:
-    assert Run(Variant(), 0).run_id == "relu-s0-c69bfcfff1"
+    assert Run(Variant(), 0).run_id == "relu-s0-6de3aefc0f"
+    assert Run(Variant(), 0).former_id == "relu-s0-c69bfcfff1"
+    assert Run(Variant(), 0, former=True).run_id == "relu-s0-c69bfcfff1"
+
+
+OTHERS: dict[str, Any] = {
+    "dataset": "qmnist", "network": "cnn", "activation": "tanh", "init": "orthogonal", "batch_norm": True, "lr": 0.01,
+    "optimizer": "sgd", "epochs": 3, "batch_size": 32, "hidden": [16], "dropout": 0.5, "schedule": "cosine",
+    "augment": {"shift": 1}, "bias_init": 0, "weight_decay": 0.1, "label_smoothing": 0.1, "validation": 100,
+    "probe": "test", "train_limit": 1000, "test_limit": 1000,
+}  # fmt: skip
+"""For every key that decides what is trained, a value that is not the recipe's."""
+a_run = st.tuples(st.sets(st.sampled_from(sorted(OTHERS)), max_size=4), st.integers(0, 2))
+
+
+def test_every_key_that_decides_what_is_trained_is_among_the_others() -> None:
+    assert {*OTHERS} == {*KEYS} - {"name", "device", "tags"}
+
+
+@settings(derandomize=True, deadline=None)
+@given(a_run, a_run | st.none(), st.sampled_from(HOSTILE), st.sampled_from(["relu", "tanh", *HOSTILE]))
+def test_run_ids_are_equal_exactly_if_settings_and_seed_are_whatever_the_names(
+    one: tuple[set[str], int], other: tuple[set[str], int] | None, name: str, other_name: str
+) -> None:
+    def run(keys: set[str], seed: int, name: str) -> Run:
+        return Run(Variant(**{key: OTHERS[key] for key in keys}, name=name), seed)
+
+    other = other or one
+    a, b = run(*one, name), run(*other, other_name)
+    assert (a.run_id == b.run_id) == (one == other)
+    assert (a.former_id == b.former_id) == ((one, name) == (other, other_name))
+    assert a.run_id != a.former_id
 
 
 def test_a_run_id_depends_on_what_is_trained_and_on_nothing_else() -> None:

@@ -154,6 +154,8 @@ def _run(
     store = Store(_results_folder(results), note=progress.on_note)
     tracking = Tracking([track] if isinstance(track, str) else track, store.root, _to_stderr)
     plan = sweeps.make_plan([run for one in variants for run in one.runs()], store, force=how.force)
+    for note in plan.name_notes():
+        progress.on_note(note)
     with sweeps.Interrupts() as stop, tracking:
         report = sweeps.run(plan, store, how, Broadcast([progress, tracking]), stop)
     if stop():

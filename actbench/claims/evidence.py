@@ -22,6 +22,7 @@ from actbench.config import Run
 from actbench.stats import Difference, Interval
 from actbench.store import Store, StoredRun
 from actbench.store.csv import Row
+from actbench.sweeps import in_store
 
 if TYPE_CHECKING:
     from actbench.datasets import Dataset
@@ -84,7 +85,7 @@ class RunCache:
 
     def run(self, run: Run) -> StoredRun | None:
         """Return a run that is done or diverged; None if it has not ended."""
-        return self._once("run", run.run_id, lambda: self._store.result(run.run_id))
+        return self._once("run", run.run_id, lambda: self._store.result(in_store(run, self._store).run_id))
 
     def curve(self, run: StoredRun) -> Sequence[Row]:
         """Return one row per epoch."""

@@ -159,7 +159,7 @@ def plan(claims: Sequence[Claim], store: Store) -> StudyPlan:
     seen: set[str] = set()
     rows = []
     for claim in claims:
-        own = {run.run_id: run for run in claim.runs}
+        own = {run.run_id: run for run in (sweeps.in_store(run, store) for run in claim.runs)}
         left = [run for run_id, run in own.items() if run_id not in seen and run_id not in found.ended]
         rows.append(
             {

@@ -90,7 +90,7 @@ def show_plan(to: Streams, plan: sweeps.Plan, store: Store, options: sweeps.Opti
         f"{plural(len(rows), 'variant')}{by} {plural(len(plan.runs), 'run')}: "
         f"{len(plan.ended)} done, {len(plan.open)} to train"
     )
-    for note in (*other_versions(plan), *_ahead(ahead)):
+    for note in (*plan.name_notes(), *other_versions(plan), *_ahead(ahead)):
         to.note(note)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,7 +17,7 @@ from actbench.errors import StoreError, UsageError
 from actbench.figures.neurons import FIRST_LAYER
 from actbench.store import files
 from actbench.store.csv import Row
-from actbench.store.read import read_results, read_rows
+from actbench.store.read import begun_by, read_results, read_rows
 from actbench.store.run import MODEL, RESULT
 from actbench.text import split_commas
 
@@ -247,7 +246,8 @@ def _with_run_ids(paths: Sequence[str] | None, results: Path) -> list[str]:
 def _run_folders(path: str, results: Path) -> list[str]:
     if files.exists(path) or "/" in path or any(sign in path for sign in "*?["):
         return [path]
-    return sorted(str(found.parent) for found in results.glob(f"{glob.escape(path)}*/{RESULT}")) or [path]
+    folders = [results / run_id for run_id in begun_by(path, results)]
+    return [str(folder) for folder in folders if files.exists(folder / RESULT)] or [path]
 
 
 def _tolerant(epochs: Curve, to: Streams) -> Curve:

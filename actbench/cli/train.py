@@ -93,7 +93,7 @@ def train_variants(
         return
     tracking = Tracking(track, results, to.note)
     if not quiet:
-        for note in (notes.announcement(plan), *notes.other_versions(plan)):
+        for note in (notes.announcement(plan), *plan.name_notes(), *notes.other_versions(plan)):
             to.note(note)
     with sweeps.Interrupts(to.note) as stop, watcher(to, plan.open, quiet=quiet) as watching, tracking:
         report = sweeps.run(plan, store, how, Broadcast([watching, tracking]), stop)

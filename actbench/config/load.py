@@ -7,7 +7,7 @@ together, each with its place.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple, TypeVar
 
@@ -16,7 +16,7 @@ from actbench.config.choices import DEFAULT_SEEDS, REGISTRIES, SEEDS
 from actbench.config.document import Document, Path, Place, in_order
 from actbench.config.rules import BadValueError, Flaw, sort_out
 from actbench.config.scalars import dump
-from actbench.config.variant import KEYS, RECIPE, Run, Variant, plain_value
+from actbench.config.variant import KEYS, RECIPE, SETTINGS, Run, Variant, plain_value
 from actbench.config.yaml import parse_value, read
 from actbench.errors import ConfigError, Problem, suggestion
 from actbench.text import quoted
@@ -125,10 +125,30 @@ def check(document: Document) -> Config:
     if "sweep" in document.values:
         message = f"this file is a sweep; run it with: actbench sweep -c {document.source}"
         raise ConfigError([document.place(("sweep",), at_key=True).problem(message)])
-    return checked(document, _config)
+    overridden = any(key in SETTINGS and not is_own(document, key) for key in document.values)
+    return checked(without_name(document) if overridden else document, config_of)
 
 
-def _config(values: Mapping[str, Any]) -> Config:
+def is_own(document: Document, key: str) -> bool:
+    """Whether the value of a key comes from the document's own file, or mapping, and no part of it from a flag."""
+
+    def all_own(place: Place) -> bool:
+        return place.source == document.source and all(map(all_own, place.parts.values()))
+
+    place = document.place(()).parts.get(key)
+    return place is None or all_own(place)
+
+
+def without_name(document: Document) -> Document:
+    """Return a document whose settings flags have changed, so that its own name may be false; one from a flag stays.
+
+    A name in a file describes what is in the file. Without it, a variant is named after its settings.
+    """
+    values = {key: value for key, value in document.values.items() if key != "name"}
+    return replace(document, values=values) if is_own(document, "name") else document
+
+
+def config_of(values: Mapping[str, Any]) -> Config:
     """Return the config that `values` hold; raises `BadValueError` with every flaw."""
     seeds, flaws = sort_out({"seeds": values.get("seeds", DEFAULT_SEEDS)}, lambda _, value: SEEDS.check(value))
     flaws += [Flaw((key,), unknown_key(key), at_key=True) for key in values if key not in FILE_KEYS]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path as FilePath
@@ -21,9 +21,22 @@ from typing import Any
 
 from actbench.config.choices import Augment, Choice, short
 from actbench.config.document import Document, Path, Place
-from actbench.config.load import FILE_KEYS, Config, Setting, changed, check, checked, collect, open_config, unknown_key
+from actbench.config.load import (
+    FILE_KEYS,
+    Config,
+    Setting,
+    changed,
+    check,
+    checked,
+    collect,
+    config_of,
+    is_own,
+    open_config,
+    unknown_key,
+    without_name,
+)
 from actbench.config.rules import BadValueError, Flaw, check_each, mapping_of, named
-from actbench.config.variant import Variant, flat_value
+from actbench.config.variant import SETTINGS, Variant, flat_value
 from actbench.config.yaml import parse_value
 from actbench.errors import ConfigError, Problem
 from actbench.text import plural, quoted
@@ -56,11 +69,12 @@ def parse_grid(text: str) -> Setting:
     return Setting(("sweep", "grid", key.strip()), parse_value(f"[{values}]", place.source), place)
 
 
-def expand(document: Document, columns: Iterable[Setting] = ()) -> list[Config]:
+def expand(document: Document, columns: Sequence[Setting] = ()) -> list[Config]:
     """Return one config per variant of `document`, with `columns` put into its sweep; raises ConfigError.
 
     Each value is checked by itself before values are combined, so a wrong one is reported once.
     """
+    overridden = {str(column.path[-1]).split(".")[0] for column in columns} & document.values.keys()
     if isinstance(document.values.get("sweep", {}), Mapping):  # anything else is refused below
         for column in columns:
             document.put(*column)
@@ -72,8 +86,12 @@ def expand(document: Document, columns: Iterable[Setting] = ()) -> list[Config]:
     if variants > MAX_VARIANTS:
         message = f"sweep: makes {variants:,} variants; at most {MAX_VARIANTS:,} are allowed"
         raise ConfigError([place.problem(message)])
-    unvaried = {key: value for key, value in document.values.items() if key != "sweep"}
-    config_at = partial(_config_at, replace(document, values=unvaried))
+    varied = {setting.path[0] for axis in axes for step in axis for setting in step}
+    base = replace(document, values={key: value for key, value in document.values.items() if key != "sweep"})
+    changed_keys = {key for key in base.values if not is_own(document, key)}
+    if not {*SETTINGS}.isdisjoint((overridden - changed_keys) | (changed_keys - varied)):
+        base = without_name(base)
+    config_at = partial(_config_at, base)
     first = [axis[0] for axis in axes]
     singly = ([*first[:k], step, *first[k + 1 :]] for k, axis in enumerate(axes) for step in axis)
     seeds = len(collect(config_at, singly)[0].seeds)
@@ -137,7 +155,7 @@ _PARTS = mapping_of({"grid": _COLUMNS, "zip": _COLUMNS})
 def _config_at(base: Document, steps: Sequence[Step]) -> Config:
     """Return the config at one point of the sweep; raises ConfigError."""
     settings = sorted(itertools.chain(*steps), key=lambda setting: len(setting.path))  # `optimizer` before its parts
-    config = check(changed(replace(base, problems=list(base.problems)), settings))
+    config = checked(changed(replace(base, problems=list(base.problems)), settings), config_of)
     paths = [setting.path for step in steps for setting in step]
     if ("name",) in paths:
         return config

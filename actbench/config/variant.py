@@ -10,8 +10,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
@@ -23,6 +22,7 @@ from actbench.datasets import CLASSES, DATASETS, INPUTS
 from actbench.errors import UsageError
 from actbench.registry import Value
 from actbench.structure import Structure
+from actbench.text import slug
 
 MAX_IMAGES = 70_000
 MAX_PARAMETERS = 200_000_000
@@ -129,12 +129,13 @@ class Variant:
         return {key: flat_value(key, getattr(self, key)) for key in KEYS}
 
     def identity(self) -> dict[str, Any]:
-        """Return what decides how this variant trains, with all parameters written out.
+        """Return what decides how this variant trains, with all parameters written out; the name is only a label.
 
         Keys that are None are left out: a later version may add keys that default to None, and the runs of this
         version keep their ids.
         """
-        return {key: _full_value(getattr(self, key)) for key in SETTINGS if getattr(self, key) is not None}
+        held = {key: getattr(self, key) for key in SETTINGS if key != "name"}
+        return {key: _full_value(value) for key, value in held.items() if value is not None}
 
 
 KEYS: dict[str, Rule] = {field.name: field.metadata["rule"] for field in fields(Variant)}
@@ -142,7 +143,7 @@ KEYS: dict[str, Rule] = {field.name: field.metadata["rule"] for field in fields(
 RECIPE = {field.name: field.default for field in fields(Variant) if field.name != "name"}
 """Every key but `name` with its default."""
 SETTINGS = tuple(key for key in KEYS if key not in ("device", "tags"))
-"""The keys that decide what is trained and how: all but `device` and `tags`."""
+"""`name`, and the keys that decide what is trained and how: all but `device` and `tags`."""
 
 
 def _automatic_name(variant: Variant) -> str:
@@ -231,21 +232,30 @@ def _clash(key: str, message: str, *others: str) -> Flaw:
 
 @dataclass(frozen=True)
 class Run:
-    """A variant with one seed: the thing that is trained and stored."""
+    """A variant with one seed: the thing that is trained and stored.
+
+    `former` is whether its id is the one that actbench 0.1 gave it: see `sweeps.plan.in_store`.
+    """
 
     variant: Variant
     seed: int
+    former: bool = False
 
     @property
     def run_id(self) -> str:
         """The name of the run's folder: `<slug>-s<seed>-<10 hexadecimal digits>`.
 
-        The slug is for people: what the variant's name has of a-z, 0-9, _ and -, at most 40 characters. The
-        digits are the SHA-256 over the seed and the variant's `identity` as canonical JSON, so names that
-        differ only in case, or beyond the slug, get folders of their own.
+        The digits are the SHA-256 over the seed and the variant's `identity` as canonical JSON. The slug is for people:
+        what the automatic name has of a-z, 0-9, _ and -, at most 40 characters. So the same settings and seed have the
+        same folder whatever they are called: a name is a label, and renaming a config trains nothing again.
         """
-        identity = {**self.variant.identity(), "seed": self.seed}
-        text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        digest = hashlib.sha256(text.encode("ascii")).hexdigest()
-        slug = re.sub(r"[^a-z0-9_-]+", "-", self.variant.name.lower()).strip("-")[:40].strip("-")
-        return f"{slug or 'run'}-s{self.seed}-{digest[:10]}"
+        return self.former_id if self.former else self._id(_automatic_name(self.variant), self.variant.identity())
+
+    @property
+    def former_id(self) -> str:
+        """The id that actbench 0.1 gave the run: by the variant's name, which was part of the identity."""
+        return self._id(self.variant.name, {**self.variant.identity(), "name": self.variant.name})
+
+    def _id(self, name: str, identity: Mapping[str, Any]) -> str:
+        text = json.dumps({**identity, "seed": self.seed}, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return f"{slug(name)}-s{self.seed}-{hashlib.sha256(text.encode('ascii')).hexdigest()[:10]}"

@@ -90,6 +90,10 @@ class Store:
         stored = find_whole(self.root, run_id)
         return stored if isinstance(stored, StoredRun) and is_result(stored) else None
 
+    def knows(self, run_id: str) -> bool:
+        """Whether there is anything of the run: a folder, complete or not, or a claim with its checkpoint."""
+        return any(os.path.lexists(where / run_id) for where in (self.root, self.root / RUNNING))
+
     @contextlib.contextmanager
     def claim(self, run_id: str, *, force: bool = False) -> Iterator[Claim | None]:
         """Claim a run for training; gives None if a live process holds it, or if it is done or diverged.

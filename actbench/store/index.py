@@ -7,6 +7,8 @@ process that updates it makes it complete, whatever happened to the ones before.
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import os
 from pathlib import Path
 
@@ -52,6 +54,13 @@ def update(root: Path) -> None:
                 if new != old and (listed or path.exists()):
                     files.write_bytes(path, new.encode(errors="backslashreplace"), beside=running)
                 listed, written = run_ids(root), listed
+
+
+def stored_names(root: Path) -> dict[str, str]:
+    """Return the names of the runs in `root` by id, as runs.csv has them; {} without a sound runs.csv."""
+    columns, lines = _lines_by_run(_read_text(root / RUNS_CSV))
+    at, there = columns.index("name"), (run_id for run_id in run_ids(root) if run_id in lines)
+    return {run_id: next(csv.reader(io.StringIO(lines[run_id], newline="")))[at] for run_id in there}
 
 
 def is_current(root: Path) -> bool:

@@ -22,8 +22,18 @@ from actbench.errors import StoreError, UsageError, suggestion
 from actbench.metrics import METRICS
 from actbench.store import Store, files, index
 from actbench.store.csv import Cell, Row, parse_cell, parse_label
-from actbench.store.run import COLUMNS, ENVIRONMENT, LABELS, OUTCOMES, RESULT, StoredProblem, StoredRun, read_run
-from actbench.text import value_text
+from actbench.store.run import (
+    COLUMNS,
+    ENVIRONMENT,
+    LABELS,
+    OUTCOMES,
+    RESULT,
+    RUN_ID,
+    StoredProblem,
+    StoredRun,
+    read_run,
+)
+from actbench.text import slug, value_text
 
 MAX_CSV_BYTES = 256 * 2**20
 _NAMING = ("name", "variant", "activation")  # a table needs one of these; `variant` is read as `name`
@@ -36,7 +46,7 @@ _TYPED = {*METRICS, *COLUMNS, *ENVIRONMENT, "probe"} - LABELS  # "probe" may be 
 
 
 def find_one(name: str, results: Path) -> StoredRun:
-    """Return the run that `name` means: a run folder, an id in `results`, or the beginning of exactly one id.
+    """Return the run that `name` means: a run folder, or one of the ids in `results` that `begun_by` finds.
 
     Raises UsageError if it means none or several, StoreError if the run is damaged.
     """
@@ -47,14 +57,36 @@ def find_one(name: str, results: Path) -> StoredRun:
         if isinstance(found, StoredProblem):
             raise found.refusal()
         return found
-    with files.explained("read", results):
-        ids = index.run_ids(results)
-    matches = [name] if name in ids else [run_id for run_id in ids if run_id.startswith(name)]
+    matches = begun_by(name, results)
     if len(matches) == 1:
         return Store(results).load(matches[0])
     if matches:
         raise UsageError(_ambiguous(name, matches, results))
-    raise UsageError(f"{results} holds no run {name!r}{suggestion(name, ids)}")
+    known = [*index.run_ids(results), *_ids_by_name(results)]
+    raise UsageError(f"{results} holds no run {name!r}{suggestion(name, known)}")
+
+
+def begun_by(name: str, results: Path) -> list[str]:
+    """Return the id `name`, or else the ids that begin with it, or else those of the runs that it names.
+
+    A run is also named by `<slug of its stored name>-s<seed>`, or the beginning of that. Raises StoreError.
+    """
+    with files.explained("read", results):
+        ids = index.run_ids(results)
+    if name in ids:
+        return [name]
+    if found := [run_id for run_id in ids if run_id.startswith(name)]:
+        return found
+    named = _ids_by_name(results)
+    return named.get(name) or [run_id for short, found in named.items() if short.startswith(name) for run_id in found]
+
+
+def _ids_by_name(results: Path) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for run_id, name in index.stored_names(results).items():
+        if is_id := RUN_ID.fullmatch(run_id):
+            found.setdefault(f"{slug(name)}-s{is_id[2]}", []).append(run_id)
+    return found
 
 
 def _ambiguous(name: str, matches: Sequence[str], results: Path) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -106,6 +106,10 @@ class StoredRun:
             if isinstance(value := self.provenance.get(key), str | int):
                 found[key] = value
         return {key: found.get(key) for key in (*COLUMNS, *sorted(found.keys() - set(COLUMNS)))}
+
+    def named(self, name: str) -> StoredRun:
+        """Return the same run with another name in its row; its files keep theirs."""
+        return replace(self, config={**self.config, "name": name}) if self.config.get("name") != name else self
 
     def config_yaml(self) -> str:
         """Return the resolved config as YAML text."""

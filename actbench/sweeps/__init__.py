@@ -7,7 +7,7 @@
 The engine, and with it torch, is imported only if there is something to train; Ray only if it is asked for.
 """
 
-from actbench.sweeps.plan import Options, Plan, Report, lane_groups, make_plan, torch_version
+from actbench.sweeps.plan import Options, Plan, Report, in_store, lane_groups, make_plan, torch_version
 from actbench.sweeps.run import Interrupts, run
 
-__all__ = ["Interrupts", "Options", "Plan", "Report", "lane_groups", "make_plan", "run", "torch_version"]
+__all__ = ["Interrupts", "Options", "Plan", "Report", "in_store", "lane_groups", "make_plan", "run", "torch_version"]

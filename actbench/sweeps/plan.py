@@ -17,7 +17,7 @@ from actbench.errors import DeviceError, StoreError
 from actbench.events import Broadcast, Events, last_line, record_of
 from actbench.registry import Parameter
 from actbench.store import Claim, RunRecord, Store, StoredRun
-from actbench.text import plural
+from actbench.text import comma_list, plural, quoted
 
 THREADS = Parameter("threads", 1, "threads that train", low=1, high=100_000)
 LANES = Parameter("lanes", 16, "most runs in a lane group", low=1, high=100_000)
@@ -53,17 +53,28 @@ class Plan:
     """The runs that were asked for, each once, and those of them that have already ended, by run id.
 
     `other_versions` counts the ended runs that another version of actbench or torch trained, by names such as
-    "torch 2.11.0".
+    "torch 2.11.0". `twins` and `stored_as` pair a name that was asked for with another name of the same run: an earlier
+    one in the same plan, and the one under which the finished run is stored.
     """
 
     runs: list[Run]
     ended: dict[str, Literal["done", "diverged"]]
     other_versions: Counter[str] = field(default_factory=Counter)
+    twins: dict[tuple[str, str], None] = field(default_factory=dict)
+    stored_as: dict[tuple[str, str], None] = field(default_factory=dict)
 
     @property
     def open(self) -> list[Run]:
         """The runs that still have to be trained."""
         return [run for run in self.runs if run.run_id not in self.ended]
+
+    def name_notes(self) -> Iterator[str]:
+        """Say which names mean the same run, and which finished runs are stored under another name."""
+        if self.twins:
+            same = comma_list([f"{quoted(name)} is the same as {quoted(first)}" for name, first in self.twins])
+            yield f"{same}; each run is trained once"
+        if self.stored_as:
+            yield comma_list([f"{quoted(name)} is stored as {quoted(stored)}" for name, stored in self.stored_as])
 
 
 @dataclass
@@ -91,13 +102,19 @@ class Report:
         return len(self.plan.runs) - len(self.ended) - len(self.failed)
 
     def stored(self, store: Store) -> list[StoredRun]:
-        """Read the ended runs back, in the order of the plan."""
-        return [store.load(run.run_id) for run in self.ended]
+        """Read the ended runs back, in the order of the plan, under the names that were asked for."""
+        return [store.load(run.run_id).named(run.variant.name) for run in self.ended]
 
 
 def make_plan(runs: Iterable[Run], store: Store, *, force: bool = False) -> Plan:
     """Look up which runs have ended (done or diverged). Failed and interrupted ones are open. Only reads."""
-    plan = Plan(list({run.run_id: run for run in runs}.values()), {})
+    plan = Plan([], {})
+    first: dict[str, Run] = {}
+    for run in (in_store(run, store) for run in runs):
+        twin = first.setdefault(run.run_id, run)
+        if twin.variant.name != run.variant.name:
+            plan.twins[run.variant.name, twin.variant.name] = None
+    plan.runs.extend(first.values())
     here = {"actbench": actbench.__version__, "torch": torch_version()}
     for run in plan.runs if not force else []:
         stored = store.result(run.run_id)
@@ -106,7 +123,15 @@ def make_plan(runs: Iterable[Run], store: Store, *, force: bool = False) -> Plan
             before = {package: stored.provenance.get(f"{package}_version") for package in here}
             others = [name for name, version in before.items() if isinstance(version, str) and version != here[name]]
             plan.other_versions.update(f"{name} {before[name]}" for name in others)
+            if (name := str(stored.config.get("name"))) != run.variant.name:
+                plan.stored_as[run.variant.name, name] = None
     return plan
+
+
+def in_store(run: Run, store: Store) -> Run:
+    """Return the run with the id under which `store` has it: the one of actbench 0.1 if there is only that."""
+    former = replace(run, former=True)
+    return former if store.knows(former.run_id) and not store.knows(run.run_id) else run
 
 
 def torch_version() -> str:
