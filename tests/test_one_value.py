@@ -26,7 +26,7 @@ METRICS = ("test_accuracy", "dead_ratio", "deaths")
 def random_runs(root: Path, seed: int) -> list[StoredRun]:
     """Runs with gaps: settings without some seeds, diverged and failed runs, and names shared by several variants."""
     draw = random.Random(seed)
-    stored(root, "n", 0, 0.5, 0.5)
+    stored(root, "n", 5, 0.5, 0.5)
     for activation in ("relu", "tanh", "elu"):
         for lr in (0.1, 0.01, 0.001):
             for number in draw.sample(range(5), draw.choice([0, 1, 2, 3, 4])):

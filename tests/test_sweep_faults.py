@@ -104,7 +104,7 @@ def test_the_end_names_each_failure_with_the_command_that_retries_it(
     assert cli.run(["train", "-c", str(config), "--results", str(results), "--seeds", "2"]) == 1
     shown = capsys.readouterr().err
     assert "2 runs failed:" in shown
-    folder = next(results.glob("tiny-s1-*"))
+    folder = next(results.glob("*-s1-*"))
     command = f"actbench train -c '{folder}/config.yaml' --results '{results}'"
     assert f"{folder.name}: RuntimeError: odd; to retry: {command}" in shown
     monkeypatch.undo()
@@ -119,7 +119,7 @@ def test_no_command_that_must_fail_is_named_for_a_run_of_a_newer_actbench(
     results = tmp_path / "results"
     command = ["train", "-c", str(config), "--results", str(results), "--seeds", "1"]
     assert cli.run(command) == 0
-    (folder,) = results.glob("tiny-s0-*")
+    (folder,) = results.glob("*-s0-*")
     (folder / "result.json").write_text('{"format_version": 9, "provenance": {"actbench_version": "7.5.0"}}')
     capsys.readouterr()
     assert cli.run(command) == 1
@@ -300,7 +300,7 @@ def test_names_of_any_kind_get_folders_of_their_own_in_results_and_come_back_as_
     store: Store, tmp_path: Path
 ) -> None:
     names = [name for name in HOSTILE if name.strip()] + ["Relu", "relu", "RELU"]
-    runs = [Run(tiny(name=name, hidden=[4]), 0) for name in names]
+    runs = [Run(tiny(name=name, hidden=[4]), seed) for seed, name in enumerate(names)]
     report = train(store, runs=runs)
     assert report.failed == {}
     assert {path.name for path in tmp_path.iterdir()} == {"results"}
@@ -308,6 +308,6 @@ def test_names_of_any_kind_get_folders_of_their_own_in_results_and_come_back_as_
     assert len({name.casefold() for name in folders}) == len(names)
     rows, problems = store.rows()
     assert problems == []
-    assert {row["name"] for row in rows} == {run.variant.name for run in runs}
-    again = sweeps.make_plan([Run(tiny(name=row["name"], hidden=[4]), 0) for row in rows], store)
+    assert {row["seed"]: row["name"] for row in rows} == dict(enumerate(names))
+    again = sweeps.make_plan([Run(tiny(name=row["name"], hidden=[4]), row["seed"]) for row in rows], store)
     assert again.open == []
