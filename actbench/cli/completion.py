@@ -34,7 +34,7 @@ def column(incomplete: str) -> Candidates:
 
 
 def config_file(incomplete: str) -> Candidates:
-    """Complete the name of a built-in config, with the files that begin alike; leave anything else to the shell."""
+    """Complete the name of a built-in config, and of files that begin like it; leave anything else to the shell."""
     names = _starting(incomplete, dict.fromkeys(config.builtin_configs(), "built-in"))
     folders = [f"{path.name}/" for path in sorted(Path().iterdir()) if path.is_dir()] if names else []
     files = [*config.local_configs(), *folders] if names else []

@@ -83,7 +83,7 @@ class Streams:
 
 
 class Output(io.FileIO):
-    """A standard stream that no write can fail on. `error` is the first error; what follows it is lost."""
+    """A standard stream on which no write can fail. `error` is the first error; what follows it is lost."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number, "wb", closefd=False)
@@ -100,7 +100,7 @@ class Output(io.FileIO):
 
 
 def open_streams() -> Output:
-    """Replace the standard streams of this process by ones that no write can fail on; return that of stdout.
+    """Replace the standard streams of this process with ones on which no write can fail; return that of stdout.
 
     A stream that was closed leads nowhere: otherwise, the next file to be opened would take its number and its text.
     A terminal that lacks a character shows another.

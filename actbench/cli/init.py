@@ -23,7 +23,7 @@ _OPEN = ("dataset", "activation", "init", "lr", "optimizer", "epochs", "batch_si
 _SWEEP = f"""\
 # ReLU or ...? Five activations, eight seeds each, in seconds.   Run: actbench sweep -c {SWEEP}
 # Then: actbench compare --by activation --baseline relu
-dataset: digits           # comes with actbench; the real thing is mnist, which the first run downloads
+dataset: digits           # comes with scikit-learn; the real thing is mnist, which the first run downloads
 seeds: 8                  # the fewest with which compare can tell four others from relu
 sweep:
   grid:                   # every combination of the values below
@@ -39,7 +39,7 @@ wrote {NETWORK} and {SWEEP}; now run:
 
 
 def init() -> None:
-    """Write a config and a sweep to start from into this folder. Existing files are never overwritten.
+    """Write a starter config and a starter sweep into this folder. Existing files are never overwritten.
 
     Example: actbench init
     """

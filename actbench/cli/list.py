@@ -45,9 +45,10 @@ def list_entries(
     output: options.JsonFormat = "table",
     results: options.Results = options.RESULTS,
 ) -> None:
-    """List the stored runs, one row per variant, or what a config can choose from.
+    """List stored runs, or what a config can choose from.
 
-    Entries have formulas, parameters, defaults and sources.
+    Runs take one row per variant. All other entries come with what is known of them, such as formula, parameters and
+    source.
 
     Example: actbench list activations
     """

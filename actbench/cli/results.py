@@ -73,11 +73,11 @@ def merge_folders(
     others: Annotated[list[Path], typer.Argument(metavar="OTHER", help="Results folders.", parser=options.path)],
     results: options.Results = options.RESULTS,
 ) -> None:
-    """Copy the runs of other results folders into this one; the other folders stay as they are.
+    """Copy the runs of other results folders into this one.
 
-    A run that both have is never replaced, unless it is failed or damaged here. If its results differ, both runs stay
-    in their folders, and it is named. Every file is checked before it is copied. The exit code is 1 if a run was left
-    out.
+    The other folders stay as they are. A run that is in both is never replaced, unless it is failed or damaged here.
+    If the two differ, both stay where they are, and the run is named. Every file is checked before it is copied. The
+    exit code is 1 if a run was left out.
 
     Example: actbench results merge server/results laptop/results --results all
     """
@@ -92,7 +92,7 @@ def merge_folders(
 
 @app.command("verify")
 def verify(paths: options.Paths = None, results: options.Results = options.RESULTS) -> None:
-    """Check every file of every run against the SHA-256 with which it was written.
+    """Check every file of every run against its checksum.
 
     The exit code is 1 if anything is damaged, missing or unknown; each such folder is named.
 

@@ -19,7 +19,7 @@ _ALWAYS_SHOWN = 5
 
 
 def show(run: options.Run, output: options.JsonFormat = "table", results: options.Results = options.RESULTS) -> None:
-    """Show everything about one run. That is its config, metrics per epoch, neuron health and provenance.
+    """Show everything about one run. Prints its config, metrics per epoch, neuron health and provenance.
 
     Example: actbench show relu-s0
     """

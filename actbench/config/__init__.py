@@ -2,7 +2,7 @@
 
 variant    every config key, defined once; `Variant` and `Run`
 rules      what a value may be
-choices    the values that are more than a number or a text
+choices    the values that are more than a number or text
 document   the values of a file, each with its place
 yaml       the YAML of files and flags -> values
 scalars    what a YAML scalar means, and writing YAML

@@ -1,4 +1,4 @@
-"""The config keys that hold more than a number or a text: choices from a registry, seeds, augmentation and the like."""
+"""The config keys that hold more than a number or text: choices from a registry, seeds, augmentation and the like."""
 
 from __future__ import annotations
 

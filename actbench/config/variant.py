@@ -189,7 +189,7 @@ def flat_value(key: str, value: Any) -> Value | None:
 
 
 def clashes(variant: Variant) -> Iterator[Flaw]:
-    """Yield what does not go together in a variant whose values are sound each for itself."""
+    """Yield what does not go together in a variant whose values are each valid on their own."""
     data = DATASETS[variant.dataset]
     for key, there in (("train_limit", data.train), ("test_limit", data.test)):
         limit = getattr(variant, key)

@@ -183,7 +183,7 @@ class _Driver:
         return held
 
     def _look(self) -> None:
-        """Look now and then which nodes there are: they come and go."""
+        """Look up the nodes from time to time: they come and go."""
         if self._recorder.report.stopped or time.monotonic() - self._looked_at < _LOOK_S:
             return
         before, self._nodes, self._looked_at = self._nodes, self._cluster.nodes(), time.monotonic()
