@@ -805,8 +805,9 @@ def test_training_ends_by_saying_where_the_results_are_and_what_to_do_with_them(
 
 
 def test_list_runs_shows_each_variant_once_with_its_seeds_and_how_they_ended(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
     results = tmp_path / "results"
     flat = {"dataset": "mnist", "activation": "relu"}
     for seed, status in enumerate(["done", "done", "diverged", "failed"]):
