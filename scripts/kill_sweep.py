@@ -3,7 +3,7 @@
 
     .venv/bin/python scripts/kill_sweep.py [--kills 20] [--seeds 10] [--epochs 6] [--draw 0] [--out results/kill_sweep]
 
-The sweep has ten activations at two learning rates on the embedded digits: 200 runs with the default 10 seeds. It is
+The sweep has ten activations at two learning rates on the digits: 200 runs with the default 10 seeds. It is
 trained once undisturbed, and once with every process but the last killed at a random moment during training.
 Checkpoints are written every half second instead of every minute, so that kills hit their writing and runs continue
 from them. After each kill, every finished run must be intact, and no run that was finished before may have been
