@@ -59,7 +59,7 @@ def mnist_folder() -> Path:
 @pytest.fixture(autouse=True)
 def _no_network_and_no_personal_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Keep every test from reaching beyond this machine and from seeing the user's own actbench settings."""
-    for name in ("ACTBENCH_RESULTS", "ACTBENCH_MIRROR", "NO_COLOR", "FORCE_COLOR"):
+    for name in ("ACTBENCH_RESULTS", "ACTBENCH_MIRROR", "NO_COLOR", "FORCE_COLOR", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
     connect = socket.socket.connect
 
