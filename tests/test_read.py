@@ -292,7 +292,7 @@ def test_the_python_interface_reads_them_too(tmp_path: Path) -> None:
 
 def test_only_compare_reads_csv_files(tmp_path: Path) -> None:
     path = written(tmp_path, "name,seed\na,1\n")
-    with pytest.raises(UsageError, match="only compare and plot read CSV files"):
+    with pytest.raises(UsageError, match="only compare, pivot and plot read CSV files"):
         read_results([str(path)], tmp_path)
     with pytest.raises(UsageError, match="there is no such file or folder"):
         read_results([str(tmp_path / "gone.csv")], tmp_path)

@@ -166,6 +166,7 @@ Paths = Annotated[
     list[str] | None,
     typer.Argument(metavar="PATH", help="Results folders, run folders, CSV files like runs.csv, or globs."),
 ]
+Folders = Annotated[list[str] | None, typer.Argument(metavar="PATH", help="Results folders, run folders or globs.")]
 Filter = Annotated[
     str | None, typer.Option("--filter", metavar="EXPR", help='Keep only these runs: "lr <= 0.01 and seed < 5".')
 ]

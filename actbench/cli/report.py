@@ -17,9 +17,7 @@ from actbench.text import plural, split_commas
 
 
 def report(
-    paths: Annotated[
-        list[str] | None, typer.Argument(metavar="PATH", help="Results folders, run folders or globs.")
-    ] = None,
+    paths: options.Folders = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE.html", help="Page to write.", parser=options.path)
     ] = Path("report.html"),

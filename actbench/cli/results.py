@@ -91,7 +91,7 @@ def merge_folders(
 
 
 @app.command("verify")
-def verify(paths: options.Paths = None, results: options.Results = options.RESULTS) -> None:
+def verify(paths: options.Folders = None, results: options.Results = options.RESULTS) -> None:
     """Check every file of every run against its checksum.
 
     The exit code is 1 if anything is damaged, missing or unknown; each such folder is named.

@@ -172,7 +172,7 @@ def _unreadable(path: Path) -> str:
     if not files.exists(path):
         return f"{path}: there is no such file or folder"
     if path.suffix.casefold() == ".csv":
-        return f"{path}: only compare and plot read CSV files; give the results folder it came from"
+        return f"{path}: only compare, pivot and plot read CSV files; give the results folder it came from"
     return f"{path}: is not a results folder, a run folder or a CSV file"
 
 
