@@ -116,6 +116,7 @@ def ended(folder: Path) -> dict[tuple[str, str], tuple[int, str, str]]:
 Ended = dict[tuple[str, str], tuple[int, str, str]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_stream_that_nobody_reads_changes_no_exit_code_and_causes_no_traceback(command: str, ended: Ended) -> None:
     for situation in SITUATIONS:
@@ -126,6 +127,7 @@ def test_a_stream_that_nobody_reads_changes_no_exit_code_and_causes_no_traceback
             assert bad not in out + err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_results_that_cannot_be_written_are_an_error(command: str, ended: Ended) -> None:
     printed = bool(ended[command, ">file 2>file"][1])
