@@ -22,11 +22,9 @@ from actbench.events import Events, last_line
 from actbench.metrics import METRICS
 from actbench.store import Store, StoredRun
 from actbench.store.csv import Row
-from actbench.store.run import CONFIG, LAYERS, MODEL, NEURONS
+from actbench.store.run import CONFIG, LAYERS, MODEL, NEURONS, TIMES
 from actbench.text import value_text
 
-TIMES = frozenset({"train_s", "evaluate_s", "wall_s", "images_per_s"})
-"""Columns that come from a clock and are never the same twice."""
 ACCURACY_TOLERANCE, TOLERANCE = 0.02, 0.05
 """How far an accuracy and any other metric may be off; `size_of` measures it.
 

@@ -188,7 +188,8 @@ def test_into_a_new_folder_too(results: Path, tmp_path: Path, capsys: pytest.Cap
 def test_runs_of_one_id_with_other_results_are_named_and_stay_apart(
     results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store_run(tmp_path / "other", 0, timing={"wall_s": 99.0})  # only slower
+    slower = {**record().metrics, "train_s": 99.0, "wall_s": 99.0}
+    store_run(tmp_path / "other", 0, timing={"wall_s": 99.0}, metrics=slower)
     different = store_run(tmp_path / "other", 1, metrics={"test_accuracy": 0.5})
     before = {path: path.read_bytes() for path in results.rglob("*") if path.is_file()}
     code, out, err = run(capsys, "merge", tmp_path / "other", "--results", results)

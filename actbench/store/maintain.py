@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from actbench.errors import StoreError, UsageError
 from actbench.store import Store, files, index
 from actbench.store.claim import LOCK, Claim, is_result, lock_run
-from actbench.store.run import StoredProblem, StoredRun, find_run, find_whole
+from actbench.store.run import TIMES, StoredProblem, StoredRun, find_run, find_whole
 
 
 @dataclass
@@ -96,6 +97,11 @@ def merge(store: Store, other: Store) -> Changes:
     return changes
 
 
+def _results(run: StoredRun) -> tuple[str, dict[str, Any], list[dict[str, Any]]]:
+    """Return what two trainings of one run have in common: everything but the times."""
+    return run.status, {name: value for name, value in run.metrics.items() if name not in TIMES}, run.layers
+
+
 def _take_in(store: Store, other: Store, run: StoredRun, changes: Changes) -> str | None:
     """Copy one run and note it in `changes`; return why it was left alone, if it was."""
     if run.folder.is_symlink():
@@ -104,7 +110,7 @@ def _take_in(store: Store, other: Store, run: StoredRun, changes: Changes) -> st
         return "is being trained"
     stored = find_whole(store.root, run.run_id)
     if isinstance(stored, StoredRun) and (is_result(stored) or run.status == "failed"):
-        if (stored.status, stored.metrics, stored.layers) != (run.status, run.metrics, run.layers):
+        if _results(stored) != _results(run):
             return f"differs from the run of the same id in {store.root}; each stays in its folder"
         changes.known += 1
         return None

@@ -46,6 +46,9 @@ LABELS = frozenset((
 ))  # fmt: skip
 """Columns whose cells are text in every table, even `none`, `1` or `true`."""
 
+TIMES = frozenset({"train_s", "evaluate_s", "wall_s", "images_per_s"})
+"""Columns that come from a clock and are never the same twice."""
+
 _RESULT_LIMIT = 64 * 2**20
 _TIMES = ("wall_s", "images_per_s")
 _SHAPE: dict[str, type | tuple[type, ...]] = {
