@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ def _mnist_folder() -> Path | None:
 
 def pytest_configure() -> None:
     """Fail at once if the environment says that the real MNIST or a browser must be there, and it is not."""
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup, processes that tests start would ignore it, too
     if os.environ.get("ACTBENCH_REQUIRE_MNIST") and _mnist_folder() is None:
         raise pytest.UsageError("ACTBENCH_REQUIRE_MNIST is set, but ACTBENCH_DATA_DIR names no folder with MNIST/raw")
     if os.environ.get("ACTBENCH_REQUIRE_BROWSER") and shutil.which("chromium") is None:
