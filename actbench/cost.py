@@ -33,7 +33,6 @@ from actbench.engine.lanes import LaneStack
 from actbench.errors import UsageError
 from actbench.model import generator
 
-BASELINE = "relu"
 CALLS, STEPS = 20, 5
 """The value of a round is the median of this many calls or training steps."""
 

@@ -121,7 +121,7 @@ def quantity(metric: str, measured: str, epoch: int | None) -> Quantity:
         values = [value for line in curve(row) if (value := number(line.get(one.name))) is not None]
         return (min if one.better == "lower" else max)(values, default=None)
 
-    return Quantity(metric, f"best {one.title}", one.kind, one.better, best, from_curve=True)
+    return Quantity(metric, f"best {one.title}", one.kind, one.better, best)
 
 
 def _not_in_row(_row: Any, _curve: Any) -> None:

@@ -35,8 +35,8 @@ _PARTS = {"accuracy_gap": ("train_accuracy", "test_accuracy")}  # stored as two 
 class Quantity:
     """One number per run. `name` is the quantity as a person gave it.
 
-    read(run, curve): the number, or None if the run has none. from_curve: whether reading it needs the epochs.
-    threshold: whether a missing value means that the run never reached the threshold.
+    read(run, curve): the number, or None if the run has none. threshold: whether a missing value means that the run
+    never reached the threshold.
     """
 
     name: str
@@ -44,7 +44,6 @@ class Quantity:
     kind: Kind
     better: Better
     read: Callable[[Row, Curve], float | None]
-    from_curve: bool = False
     threshold: bool = False
 
     @property
@@ -88,11 +87,11 @@ def quantity(spec: str, columns: Collection[str], epoch: int | None = None) -> Q
         metric = _metric(spec, columns)
         if epoch is None:
             return Quantity(spec, metric.title, metric.kind, metric.better, lambda row, _: _value(row, spec))
-        return Quantity(spec, metric.title, metric.kind, metric.better, _at_epoch(spec, epoch), True)
+        return Quantity(spec, metric.title, metric.kind, metric.better, _at_epoch(spec, epoch))
     if form == "auc":
         metric = _metric(rest, columns)
         title = f"mean {metric.title} over epochs"
-        return Quantity(spec, title, metric.kind, metric.better, _area(rest), True)
+        return Quantity(spec, title, metric.kind, metric.better, _area(rest))
     if form not in {"epochs_to", "seconds_to"}:
         raise UsageError(f"unknown metric {spec!r}; the forms are {_FORMS}. See: actbench list metrics")
     return _time_to(spec, form, rest, columns)
@@ -162,4 +161,4 @@ def _time_to(spec: str, form: str, condition: str, columns: Collection[str]) -> 
 
     shown = f"{bound * 100:g}%" if metric.kind == "fraction" else f"{bound:g}"
     title = f"{'time' if seconds else 'epochs'} to {metric.title} {sign} {shown}"
-    return Quantity(spec, title, "seconds" if seconds else "count", "lower", read, True, True)
+    return Quantity(spec, title, "seconds" if seconds else "count", "lower", read, threshold=True)
