@@ -811,7 +811,7 @@ def test_list_runs_shows_each_variant_once_with_its_seeds_and_how_they_ended(
     results = tmp_path / "results"
     flat = {"dataset": "mnist", "activation": "relu"}
     for seed, status in enumerate(["done", "done", "diverged", "failed"]):
-        changes = {"status": status, "metrics": {"test_accuracy": 0.97 + seed / 100} if status == "done" else {}}
+        changes = {"status": status, "metrics": {"test_accuracy": 0.97 + seed / 100} if status != "failed" else {}}
         provenance = {"ended_at": f"2026-01-0{seed + 1}T10:20:30+00:00"}
         store_run(results, seed, flat={"name": "relu", "lr": 0.001, **flat}, provenance=provenance, **changes)
     store_run(results, 9, flat={"name": "relu", "lr": 0.1, **flat})

@@ -6,7 +6,6 @@ import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Annotated, Any, Literal, get_args
 
 import typer
@@ -15,8 +14,9 @@ from actbench import config, tables
 from actbench.activations import ACTIVATIONS
 from actbench.cli import options
 from actbench.cli.console import Streams, streams
+from actbench.comparison.contrasts import value_of
 from actbench.comparison.groups import group_runs
-from actbench.comparison.quantities import number
+from actbench.comparison.quantities import quantity, read_once
 from actbench.datasets import DATASETS
 from actbench.initializers import INITIALIZERS
 from actbench.metrics import METRICS
@@ -96,19 +96,19 @@ def _runs(to: Streams, results: Path) -> list[dict[str, Any]]:
     """Return what is stored, one row per variant."""
     stored, problems = read_results([], results)
     to.skipped(problems)
+    accuracy, curve = quantity("test_accuracy", ()), read_once(None)
     ended = {run.run_id: str(run.provenance.get("ended_at") or "") for run in stored}
     rows = []
     for group in group_runs([run.row for run in stored]).groups if stored else ():
         runs = [*group.runs, *group.failed]
         counts = Counter(row["status"] for row in runs)
-        accuracies = [value for row in group.runs if (value := number(row.get("test_accuracy"))) is not None]
         rows.append(
             {
                 "variant": group.label,
                 "dataset": group.dataset,
                 "seeds": len({row["seed"] for row in runs}),
                 "status": ", ".join(f"{counts[status]} {status}" for status in OUTCOMES if counts[status]),
-                "test_accuracy": fmean(accuracies) if accuracies else None,
+                "test_accuracy": value_of(group, accuracy, curve, ()).mean,
                 "last_trained": max(ended[row["run_id"]] for row in runs)[:16].replace("T", " "),
             }
         )
