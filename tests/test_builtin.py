@@ -167,5 +167,5 @@ def test_a_wheel_holds_all_configs_and_finds_them_by_name(tmp_path: Path) -> Non
 
     assert "ok (1 variant, 5 runs)" in installed("-m", "actbench", "validate", "quickstart")
     assert len(json.loads(installed("-m", "actbench", "claims", "--dry-run", "--format", "json"))["claims"]) > 20
-    folder = installed("-c", "from actbench.config import builtin; print(builtin.folder())")
+    folder = installed("-c", "from actbench import config; print(config.builtin_folder())")
     assert Path(folder.strip()).is_relative_to(tmp_path)

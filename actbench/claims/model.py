@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from actbench import sweeps
 from actbench.comparison.quantities import Quantity
-from actbench.config import Run, Variant, builtin
+from actbench.config import Run, Variant, builtin_folder
 from actbench.errors import UnknownNameError, UsageError
 from actbench.store import Store
 from actbench.sweeps.preview import rough_seconds
@@ -104,7 +104,7 @@ class Claim:
 
 def folder() -> Path:
     """Return the folder of the claim files that come with actbench."""
-    return builtin.folder() / "claims"
+    return builtin_folder() / "claims"
 
 
 def claim_files(where: Path) -> list[Path]:

@@ -19,20 +19,18 @@ import actbench
 from actbench.cli import (
     claims,
     compare,
+    configs,
     cost,
     data,
     doctor,
-    init,
     pivot,
     plot,
     report,
     reproduce,
     results,
-    schema,
     show,
     sweep,
     train,
-    validate,
 )
 from actbench.cli import list as listing
 from actbench.cli.console import open_streams, streams
@@ -77,11 +75,11 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "reproduce": reproduce.reproduce,
     "claims": claims.run_claims,
     "list": listing.list_entries,
-    "validate": validate.validate,
-    "schema": schema.schema,
+    "validate": configs.validate,
+    "schema": configs.schema,
     "doctor": doctor.doctor,
     "cost": cost.cost,
-    "init": init.init,
+    "init": configs.init,
 }
 for name, command in COMMANDS.items():
     app.command(name)(command)

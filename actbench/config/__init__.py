@@ -6,18 +6,31 @@ choices    the values that are more than a number or text
 document   the values of a file, each with its place
 yaml       the YAML of files and flags -> values
 scalars    what a YAML scalar means, and writing YAML
-load       files and flags -> `Config`
-builtin    the configs that come with actbench, by name
+load       files, built-in configs and flags -> `Config`
 sweep      `sweep:` -> one `Config` per variant
 schema     the JSON Schema of config files
 """
 
 from __future__ import annotations
 
-from actbench.config.builtin import builtin_configs, find_config, local_configs
 from actbench.config.choices import REGISTRIES, Augment, Choice
 from actbench.config.document import Document, Place
-from actbench.config.load import FILE_KEYS, Config, Setting, changed, check, collect, load, resolved, settings, to_yaml
+from actbench.config.load import (
+    FILE_KEYS,
+    Config,
+    Setting,
+    builtin_configs,
+    builtin_folder,
+    changed,
+    check,
+    collect,
+    find_config,
+    load,
+    local_configs,
+    resolved,
+    settings,
+    to_yaml,
+)
 from actbench.config.schema import json_schema
 from actbench.config.sweep import expand, load_sweep
 from actbench.config.variant import RECIPE, SETTINGS, Run, Variant
@@ -25,6 +38,7 @@ from actbench.config.yaml import parse, parse_value, read
 
 __all__ = [
     "FILE_KEYS", "RECIPE", "REGISTRIES", "SETTINGS", "Augment", "Choice", "Config", "Document", "Place", "Run",
-    "Setting", "Variant", "builtin_configs", "changed", "check", "collect", "expand", "find_config", "json_schema",
-    "load", "load_sweep", "local_configs", "parse", "parse_value", "read", "resolved", "settings", "to_yaml",
+    "Setting", "Variant", "builtin_configs", "builtin_folder", "changed", "check", "collect", "expand", "find_config",
+    "json_schema", "load", "load_sweep", "local_configs", "parse", "parse_value", "read", "resolved", "settings",
+    "to_yaml",
 ]  # fmt: skip

@@ -1,17 +1,18 @@
 """Config files and flags -> `Config`, a variant with its seeds; and back to YAML.
 
-Files of one variant are loaded here, those with `sweep:` in `sweep`. All problems in all files and flags are reported
-together, each with its place.
+Files of one variant are loaded here, those with `sweep:` in `sweep`. The name of a built-in config stands for its file
+in `configs/`. All problems in all files and flags are reported together, each with its place.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple, TypeVar
 
-from actbench.config.builtin import find_config
+import actbench
 from actbench.config.choices import DEFAULT_SEEDS, REGISTRIES, SEEDS
 from actbench.config.document import Document, Path, Place, in_order
 from actbench.config.rules import BadValueError, Flaw, sort_out
@@ -53,6 +54,43 @@ class Setting(NamedTuple):
     path: Path
     value: Any
     place: Place
+
+
+def builtin_folder() -> FilePath:
+    """Return the folder of the built-in configs: `configs/` in a checkout, or its copy in the installed package."""
+    package = FilePath(actbench.__file__).parent
+    checkout = package.parent / "configs"
+    return checkout if (checkout / "quickstart.yaml").is_file() else package / "config" / "files"
+
+
+def builtin_configs() -> dict[str, FilePath]:
+    """Return the file of each built-in config and sweep by its name, configs first."""
+    folder = builtin_folder()
+    return {path.stem: path for where in (folder, folder / "sweeps") for path in sorted(where.glob("*.yaml"))}
+
+
+def find_config(given: str | FilePath) -> FilePath:
+    """Return the file that `given` means: a path, or else the name of a built-in config.
+
+    Only a name without a folder and a suffix can mean a built-in config, and a file of that name comes first. Raises
+    ConfigError for a name that means neither.
+    """
+    path = FilePath(given)
+    if path.name != str(given) or path.suffix or path.is_file():
+        return path
+    known = builtin_configs()
+    if path.name in known:
+        return known[path.name]
+    if os.path.lexists(path):
+        return path  # a folder, say; reading it fails and says so
+    near = suggestion(path.name, [*known, *local_configs()])
+    message = f"no such file, and no built-in config has this name{near or '.'} See: actbench list configs"
+    raise ConfigError([Problem(path.name, message)])
+
+
+def local_configs() -> list[str]:
+    """Return the names of the YAML files in the current folder."""
+    return sorted(path.name for path in FilePath().glob("*.y*ml") if path.suffix in (".yaml", ".yml"))
 
 
 def load(path: str | FilePath, changes: Iterable[Setting] = ()) -> Config:

@@ -25,10 +25,9 @@ from typing import Literal
 
 from actbench.errors import StoreError, suggestion
 from actbench.store import files, index
-from actbench.store.claim import LOCK, Claim, is_result, lock_run
+from actbench.store.claim import LOCK, Claim, RunRecord, is_result, lock_run
 from actbench.store.csv import Row
 from actbench.store.index import RUNNING
-from actbench.store.record import RunRecord
 from actbench.store.run import RESULT, RUN_ID, StoredProblem, StoredRun, find_run, find_whole, read_run
 
 __all__ = ["Claim", "RunRecord", "Status", "Store", "StoredProblem", "StoredRun"]

@@ -1,4 +1,4 @@
-"""A run folder: its files, and how they are read back with every byte checked. `record` says what is written.
+"""A run folder: its files, and how they are read back with every byte checked. `claim` writes them.
 
 result.json lists the other files with their SHA-256 and ends with its own. Nothing that is read is ever executed:
 the files are JSON, CSV, YAML text and safetensors, never a pickle.

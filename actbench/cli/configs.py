@@ -1,14 +1,20 @@
-"""The command init: two files to start from."""
+"""The commands init, validate and schema: writing and checking config files."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Annotated
 
-from actbench import config
+import typer
+
+from actbench import claims, config
+from actbench.cli import completion, options
 from actbench.cli.console import streams
 from actbench.config import Variant
-from actbench.errors import UsageError
+from actbench.errors import ConfigError, Problem, UsageError
 from actbench.store import files
+from actbench.text import plural
 
 NETWORK, SWEEP = Path("network.yaml"), Path("relu_or.yaml")
 
@@ -61,3 +67,44 @@ def network_text() -> str:
         key = line.partition(":")[0]
         lines.append(f"{line if key in _OPEN else f'# {line}':<25} # {meanings[key]['description']}\n")
     return _NETWORK_HEAD + "".join(lines)
+
+
+def validate(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE",
+            help="Config and sweep files.",
+            parser=options.path,
+            autocompletion=completion.config_file,
+        ),
+    ],
+    changes: options.Changes = None,
+) -> None:
+    """Check config and sweep files. Every problem is reported with its file, line and column.
+
+    Example: actbench validate *.yaml
+    """
+    to = streams()
+    settings = config.settings(changes or ())
+    problems: list[Problem] = []
+    for path in paths:
+        try:
+            found = config.load_sweep([path], settings)
+        except ConfigError as error:
+            problems += error.problems
+        else:
+            runs = sum(len(one.seeds) for one in found)
+            to.result(f"{path}: ok ({plural(len(found), 'variant')}, {plural(runs, 'run')})")
+    if problems:
+        raise ConfigError(problems)
+
+
+def schema(
+    of_claims: Annotated[bool, typer.Option("--claims", help="Print the schema of claim files instead.")] = False,
+) -> None:
+    """Print the JSON Schema of config files, for editors.
+
+    Example: actbench schema > actbench.config.schema.json
+    """
+    streams().document(json.dumps(claims.json_schema() if of_claims else config.json_schema(), indent=2))
