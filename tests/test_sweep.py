@@ -101,12 +101,14 @@ def test_cuda_groups_share_all_shapes_and_sort_lanes_that_are_alike_together() -
 
 
 def test_on_cuda_runs_at_different_epochs_are_stacked_apart_and_on_cpu_every_run_is_alone() -> None:
+    import torch
+
     from actbench.engine.train import stacks_of
 
     runs = [Run(tiny(), seed) for seed in range(4)]
     epochs_done = {run.run_id: epochs for run, epochs in zip(runs, (0, 3, 2, 3), strict=True)}
     stacks = {
-        device: [[run.seed for run in stack] for stack in stacks_of(runs, epochs_done, device)]
+        device: [[run.seed for run in stack] for stack in stacks_of(runs, epochs_done, torch.device(device))]
         for device in ("cuda", "cpu")
     }
     assert stacks == {"cuda": [[0], [2], [1, 3]], "cpu": [[0], [1], [2], [3]]}

@@ -16,8 +16,9 @@ from torch import Tensor
 from actbench.compute import Pace, spread, whole_shares
 from actbench.config import Augment, Run, Variant
 from actbench.datasets import CLASSES
+from actbench.engine import cuda
 from actbench.engine.images import Arrays, Augmentation
-from actbench.engine.recordings import GraphedStep, LoneStep
+from actbench.engine.recordings import LoneStep
 from actbench.model import LaneNetwork, generator, stretches
 from actbench.model.draws import Noise
 from actbench.optimizers import OPTIMIZERS, bare_step
@@ -57,7 +58,7 @@ class LaneStack:
         if self.network.alone is not None and self.augmentation is None and self.device.type == "cpu":
             kind = self.shared.activation, self.network.structure
             self._alone = LoneStep(self.network.alone, arrays, self.loss_sum, self.shared.batch_size, kind)
-        self._graphs: dict[int, GraphedStep] = {}
+        self._captured: dict[int, cuda.CapturedStep | None] = {}  # by batch size; None if it cannot be captured
 
     def _build_optimizer(self, variants: Sequence[Variant]) -> torch.optim.Optimizer:
         """Build one parameter group, over rows of the flat buffer, for each stretch of lanes with equal settings."""
@@ -69,7 +70,7 @@ class LaneStack:
             rows.grad = self.network.grad[lanes]
             groups.append({"params": [rows], **options})
             if schedule.name != "constant":
-                if self.device.type == "cuda":  # a captured step reads the rate from this tensor
+                if cuda.stacks_lanes(self.device):  # a captured step reads the rate from this tensor
                     groups[-1]["lr"] = torch.tensor(options["lr"], device=self.device)
                 self._rates.append((groups[-1], variants[lanes.start]))
         return entry.build(groups, device=self.device.type)
@@ -108,12 +109,10 @@ class LaneStack:
             return
         size = index.shape[1]
         self.noise.draw(size)
-        if self.device.type != "cuda":
-            self.eager_step(index)
-            return
-        if size not in self._graphs:
-            self._graphs[size] = GraphedStep(self.eager_step, self._all_state, index)
-        self._graphs[size](index)
+        if cuda.stacks_lanes(self.device) and size not in self._captured:
+            beside = next((step for step in self._captured.values() if step is not None), None)
+            self._captured[size] = cuda.capture(self.eager_step, self._all_state, index, beside)
+        (self._captured.get(size) or self.eager_step)(index)
 
     def eager_step(self, index: Tensor) -> None:
         """Train one step call by call, and add the batch's losses to the epoch's sum."""

@@ -1,4 +1,4 @@
-"""The machine that trains: its devices, their free memory and settings, and what a record says about them."""
+"""The machine that trains: its free memory and settings, and what a record says about it."""
 
 from __future__ import annotations
 
@@ -17,28 +17,10 @@ import actbench
 from actbench.config import Run
 from actbench.datasets import INPUTS, Dataset
 from actbench.engine.measure import SAMPLE
-from actbench.errors import DeviceError
 from actbench.events import Broadcast, Events
 from actbench.store import RunRecord
 
 _MOST_LANES = 1024
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the device that `auto`, `cpu`, `cuda` or `cuda:N` names; `auto` chooses CUDA if it is available.
-
-    Raises DeviceError if CUDA is requested but not available.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
-    if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise DeviceError(f"--device {name}: this torch ({torch.__version__}) sees no CUDA device; use cpu or auto")
-        count = torch.cuda.device_count()
-        if (device.index or 0) >= count:
-            raise DeviceError(f"--device {name}: there are {count} CUDA devices, cuda:0 to cuda:{count - 1}")
-    return device
 
 
 def lanes_that_fit(device: torch.device, runs: Sequence[Run], threads: int = 1) -> int:

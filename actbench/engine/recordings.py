@@ -1,4 +1,4 @@
-"""Training steps recorded as one call: a captured CUDA graph, and on CPU the gradients of a single lane.
+"""Training steps of a single lane on CPU recorded as one call.
 
 On CPU, two lanes on two threads wait for Python's lock whenever both return from a call of torch; a recorded step does
 not need the lock. A recording repeats the same calls in the same order with nothing fused, so it gives the same bits.
@@ -25,54 +25,6 @@ _READ_ONLY = 3  # the first three arguments are only read
 
 _recordings: dict[Hashable, Gradients | None] = {}
 _lock = threading.Lock()  # guards `_recordings`, and the warning filters, which the whole process shares
-
-
-class GraphedStep:
-    """One training step of a stack for one batch size, captured in a CUDA graph and replayed.
-
-    A replay launches the whole step with one call, without Python or host synchronisation in between. Capturing needs
-    a few warm-up steps on a side stream; the stack's state is restored after them. If capturing fails, the step runs
-    eagerly, and a warning says why.
-
-    Args:
-        step: trains one step on the images whose index (L, B) it is given, operation by operation.
-        state: returns the tensors that a step changes, by name.
-        index: images of a batch of that size.
-    """
-
-    def __init__(self, step: Callable[[Tensor], None], state: Callable[[], dict[str, Tensor]], index: Tensor) -> None:
-        self._step, self._index = step, torch.zeros(index.shape, dtype=index.dtype, device=index.device)
-        self._graph: torch.cuda.CUDAGraph | None = torch.cuda.CUDAGraph()
-        before = {name: tensor.clone() for name, tensor in state().items()}
-        try:
-            self._capture(self._graph)
-        except RuntimeError as error:
-            if isinstance(error, torch.OutOfMemoryError):
-                raise
-            warnings.warn(f"CUDA graph capture failed, training eagerly: {error}", RuntimeWarning, stacklevel=2)
-            self._graph = None
-        for name, tensor in state().items():
-            # Moments and step counts that the warm-up created start from zero.
-            tensor.copy_(before[name]) if name in before else tensor.zero_()
-
-    def _capture(self, graph: torch.cuda.CUDAGraph) -> None:
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns that a capturable optimizer steps uncaptured
-            for _ in range(3):
-                self._step(self._index)
-        torch.cuda.current_stream().wait_stream(side)
-        with torch.cuda.graph(graph):
-            self._step(self._index)
-
-    def __call__(self, index: Tensor) -> None:
-        """Train one step on the images `index` (L, B)."""
-        if self._graph is None:
-            self._step(index)
-        else:
-            self._index.copy_(index)
-            self._graph.replay()
 
 
 class LoneStep:

@@ -20,12 +20,12 @@ import torch
 from actbench import compute
 from actbench.config import Run
 from actbench.datasets import Dataset
-from actbench.engine import checkpoint
+from actbench.engine import checkpoint, cuda
 from actbench.engine.images import Arrays
 from actbench.engine.lanes import LaneStack
 from actbench.engine.machine import WithProvenance
 from actbench.engine.measure import Measurer, diverged
-from actbench.events import Events, record_of
+from actbench.events import Events, last_line, record_of
 
 _CHECKPOINT_EVERY_S = 60.0
 
@@ -43,11 +43,11 @@ def train_lanes(
     """Train the runs of one lane group, which share a dataset and its limits (on CUDA: all shapes), to their end.
 
     `threads` lanes train at the same time on CPU; fewer lanes share the threads. `checkpoints`, by run id, say where
-    interrupted runs continue; one that does not fit is reported, and its run starts from the beginning. An exception
-    in a stack of several lanes (out of memory, say) splits it in two that start over; in a lane alone, it ends that
-    run as failed. `stop` is asked after every epoch: if it says yes, each unfinished lane reports a checkpoint and
-    the function returns. Events come from one thread at a time, not always the caller's. If an event's method raises,
-    the run that it was about fails.
+    interrupted runs continue; one that does not fit is reported, and its run starts from the beginning. A stack of
+    several lanes that runs out of device memory is split in two that start over, and a note says so; any other
+    exception ends the stack's unfinished runs as failed. `stop` is asked after every epoch: if it says yes, each
+    unfinished lane reports a checkpoint and the function returns. Events come from one thread at a time, not always
+    the caller's. If an event's method raises, the run that it was about fails.
     """
     events = WithProvenance(events, dataset, device, threads)
     usable, epochs_done = dict(checkpoints or {}), dict.fromkeys((run.run_id for run in runs), 0)
@@ -59,26 +59,39 @@ def train_lanes(
             events.on_note(f"{run.run_id} starts from the beginning: its checkpoint does not fit, {error}")
             del usable[run.run_id]
         events.on_start(run, epochs_done[run.run_id])
-    groups = stacks_of(runs, epochs_done, device.type)
-    workers = min(threads, len(groups)) if device.type == "cpu" else 1
+    groups = stacks_of(runs, epochs_done, device)
     # Before any work is shared: OpenMP's threads flush denormals only if the thread that creates them does.
-    with compute.training_thread():
-        with compute.spread(threads if workers == 1 else 1):  # threads created here would slow down several workers
-            arrays = Arrays.of(dataset, runs[0].variant, device)
-        queue = _Queue([_TrainingStack(group, arrays, usable, events) for group in groups], stop, threads)
-        if workers == 1:
-            queue.work()
-        else:
-            with ThreadPoolExecutor(workers, "lane", initializer=compute.configure_thread) as pool:
-                for future in [pool.submit(queue.work) for _ in range(workers)]:
-                    future.result()
-        for stack in queue.waiting:
-            stack.checkpoint()
+    with cuda.training_on(device), compute.training_thread():
+        _train_stacks(groups, dataset, device, usable, events, threads, stop)  # its memory is free when it returns
 
 
-def stacks_of(runs: Sequence[Run], epochs_done: Mapping[str, int], device: str) -> list[list[Run]]:
+def _train_stacks(
+    groups: Sequence[Sequence[Run]],
+    dataset: Dataset,
+    device: torch.device,
+    checkpoints: Mapping[str, bytes],
+    events: Events,
+    threads: int,
+    stop: Callable[[], bool],
+) -> None:
+    """Train each group of runs as one stack, `threads` of them at the same time unless a device trains them."""
+    workers = 1 if cuda.stacks_lanes(device) else min(threads, len(groups))
+    with compute.spread(threads if workers == 1 else 1):  # threads created here would slow down several workers
+        arrays = Arrays.of(dataset, groups[0][0].variant, device)
+    queue = _Queue([_TrainingStack(group, arrays, checkpoints, events) for group in groups], stop, threads)
+    if workers == 1:
+        queue.work()
+    else:
+        with ThreadPoolExecutor(workers, "lane", initializer=compute.configure_thread) as pool:
+            for future in [pool.submit(queue.work) for _ in range(workers)]:
+                future.result()
+    for stack in queue.waiting:
+        stack.checkpoint()
+
+
+def stacks_of(runs: Sequence[Run], epochs_done: Mapping[str, int], device: torch.device) -> list[list[Run]]:
     """Divide a lane group into stacks: on CPU each run alone, on CUDA the runs that are at the same epoch."""
-    if device == "cpu":
+    if not cuda.stacks_lanes(device):
         return [[run] for run in runs]
     at = sorted(set(epochs_done.values()))
     return [[run for run in runs if epochs_done[run.run_id] == epoch] for epoch in at]
@@ -106,22 +119,22 @@ class _Queue:
                 raise
 
     def _train(self, stack: _TrainingStack) -> None:
+        successors: list[_TrainingStack] = []
         try:
-            goes_on = stack.take_turn(max(1, self._threads // self._open))  # no other stack needs these threads
-        except Exception:
-            if len(stack.runs) == 1:
-                self._open -= 1
-                stack.end(0, status="failed", error=traceback.format_exc())
+            if stack.take_turn(max(1, self._threads // self._open)):  # no other stack needs these threads
+                successors = [stack]
+        except Exception as error:
+            if len(stack.runs) > 1 and cuda.is_out_of_memory(error):
+                successors = stack.halves(error)
             else:
-                self._open += 1
-                self.waiting.extendleft(reversed(stack.halves()))
+                stack.fail(traceback.format_exc())
+        self._open += len(successors) - 1
+        if successors != [stack]:
+            stack.release()
+        if cuda.stacks_lanes(stack.device):  # a stack keeps the device's memory to itself until it ends
+            self.waiting.extendleft(reversed(successors))
         else:
-            if not goes_on:
-                self._open -= 1
-            elif stack.device.type == "cpu":
-                self.waiting.append(stack)
-            else:  # a CUDA stack keeps the device's memory to itself until it ends
-                self.waiting.appendleft(stack)
+            self.waiting.extend(successors)
 
 
 class _TrainingStack:
@@ -143,9 +156,13 @@ class _TrainingStack:
         elif measurer.epoch < self.runs[0].variant.epochs:
             started = time.perf_counter()
             losses = measurer.stack.train_epoch(measurer.epoch + 1)
+            cuda.wait_for(self.device)
             measurer.measure(losses, time.perf_counter() - started)
         for lane in sorted(self._open):
-            self._report(lane, measurer)
+            try:
+                self._report(lane, measurer)
+            except Exception:  # raised by whoever watches this run
+                self.end(lane, status="failed", error=traceback.format_exc())
         if self._open and time.monotonic() - self._last_checkpoint > _CHECKPOINT_EVERY_S:
             self.checkpoint()
         return bool(self._open)
@@ -182,8 +199,24 @@ class _TrainingStack:
             for lane in sorted(self._open):
                 self._events.on_checkpoint(self.runs[lane], checkpoint.save_lane(self._measurer, lane))
 
-    def halves(self) -> list[_TrainingStack]:
-        """Return two stacks of half the runs each, which start over."""
-        half = len(self.runs) // 2
+    def fail(self, error: str) -> None:
+        """Report that all unfinished lanes have failed with the traceback `error`."""
+        for lane in sorted(self._open):
+            self.end(lane, status="failed", error=error)
+
+    def halves(self, error: Exception) -> list[_TrainingStack]:
+        """Return two stacks of half the runs each, which start over; a note says that `error` is the reason."""
+        half = -(-len(self.runs) // 2)
         parts = (self.runs[:half], self.runs[half:])
+        why = last_line(str(error).partition(". ")[0])
+        self._events.on_note(
+            f"{len(self.runs)} lanes do not fit into the memory of {self.device} ({why}); they start over as "
+            f"{' and '.join(str(len(part)) for part in parts)} lanes, one part after the other"
+        )
         return [_TrainingStack(part, self._arrays, self._checkpoints, self._events) for part in parts]
+
+    def release(self) -> None:
+        """Free the memory of a stack that has ended or was split."""
+        self._measurer = None
+        if cuda.stacks_lanes(self.device):
+            cuda.free_memory()
