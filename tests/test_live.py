@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from actbench.cli.board import ASCII_BLOCKS, BLOCKS, Board, _summed_up, spark
 from actbench.cli.console import Streams
-from actbench.cli.live import LiveDisplay, watcher
+from actbench.cli.live import ASCII_BLOCKS, BLOCKS, Board, LiveDisplay, _summed_up, spark, watcher
 from actbench.config import Run, Variant
 from actbench.events import record_of
 from tests.configs import HOSTILE

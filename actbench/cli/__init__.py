@@ -1,8 +1,8 @@
 """The command line: one file per command, and the only package that prints.
 
-`options` declares the options that commands share, `console` prints, `live` and its `board` show runs while they
-train, `notes` holds what is said before and after training, and `completion` answers the Tab key. Importing this
-package imports no torch: commands in a shell loop pay for torch only if they train.
+`options` declares the options that commands share, `console` prints, `live` shows runs while they train, `notes` holds
+what is said before and after training, and `completion` answers the Tab key. Importing this package imports no torch:
+commands in a shell loop pay for torch only if they train.
 """
 
 from __future__ import annotations
