@@ -167,7 +167,10 @@ def test_the_results_folder_is_laid_out_as_the_readme_says(config: Path, results
     for row in rows:
         folder = results / str(row["run_id"])
         names = {path.name for path in folder.iterdir()}
-        assert names == {"config.yaml", "epochs.csv", "layers.csv", "neurons.csv", "result.json", "model.safetensors"}
+        assert names == {
+            *("config.yaml", "epochs.csv", "layers.csv", "neurons.csv", "result.json"),
+            *("model.safetensors", "predictions.csv.gz"),
+        }
         epochs = parse_table((folder / "epochs.csv").read_text())
         assert [line["epoch"] for line in epochs] == [0, 1, 2]
         assert epochs[-1]["dead_ratio"] == row["dead_ratio"]

@@ -227,6 +227,17 @@ def test_limits_take_the_first_images() -> None:
     assert (accuracy * 7) == pytest.approx(round(accuracy * 7))
 
 
+def test_a_run_has_the_label_and_the_prediction_of_each_test_image() -> None:
+    runs = [Run(variant_of(test_limit=70, epochs=1), seed) for seed in range(2)]
+    for outcome in train(runs).outcomes.values():
+        assert outcome.predictions is not None
+        labels, predicted = outcome.predictions.T
+        assert labels.tolist() == tiny_dataset().test.labels[:70].tolist()
+        assert (labels == predicted).mean() == pytest.approx(outcome.metrics["test_accuracy"])
+    wild = Run(variant_of("identity", optimizer=Choice.of("optimizer", "sgd"), lr=1e6), 0)
+    assert train([wild]).outcomes[wild.run_id].predictions is None
+
+
 def test_every_hidden_unit_has_a_row_with_its_layer_and_number() -> None:
     run = Run(variant_of(hidden=(5, 3), epochs=1), 0)
     outcome = train([run]).outcomes[run.run_id]

@@ -332,7 +332,7 @@ def test_missing_files_renamed_folders_and_newer_runs_are_named(
 ) -> None:
     (results / run_id(0) / "epochs.csv").unlink()
     (results / run_id(1)).rename(results / run_id(9))
-    newer = json.dumps({"format_version": 2, "provenance": {"actbench_version": "\x1b[31m9.0"}})
+    newer = json.dumps({"format_version": 3, "provenance": {"actbench_version": "\x1b[31m9.0"}})
     (results / run_id(0, "tanh") / "result.json").write_text(newer)
     code, out, err = run(capsys, "verify", results)
     assert (code, err, out.count("damaged or unknown: ")) == (1, "error: 3 folders damaged or unknown", 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
 import json
 import math
@@ -25,8 +26,17 @@ from actbench.store import RunRecord
 from actbench.store.csv import parse_table
 from actbench.store.run import COLUMNS, StoredProblem, StoredRun, read_run
 
-FILES = ("config.yaml", "epochs.csv", "layers.csv", "neurons.csv", "result.json", "model.safetensors")
+FILES = (
+    "config.yaml",
+    "epochs.csv",
+    "layers.csv",
+    "neurons.csv",
+    "result.json",
+    "model.safetensors",
+    "predictions.csv.gz",
+)
 WEIGHTS = {"hidden.weight": np.arange(12, dtype=np.float32).reshape(3, 4), "scale": np.array(2.0, np.float32)}
+PREDICTIONS = np.array([[7, 7], [2, 3], [1, 1]])
 
 
 def read(folder: Path) -> StoredRun:
@@ -54,7 +64,7 @@ def reseal(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 def test_a_run_reads_back_as_it_was_stored(tmp_path: Path) -> None:
     given = record(3, weights=WEIGHTS)
-    folder = store_run(tmp_path, 3, weights=WEIGHTS)
+    folder = store_run(tmp_path, 3, weights=WEIGHTS, predictions=PREDICTIONS)
     assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
     run = read(folder)
     assert (run.run_id, run.status, run.seed, run.error) == (given.run_id, "done", 3, None)
@@ -71,6 +81,7 @@ def test_a_run_reads_back_as_it_was_stored(tmp_path: Path) -> None:
     assert set(weights) == set(WEIGHTS)
     assert all(np.array_equal(weights[name], WEIGHTS[name]) for name in WEIGHTS)
     assert weights["scale"].shape == ()
+    assert np.array_equal(run.predictions(), PREDICTIONS)
     assert run.verify() == []
 
 
@@ -85,7 +96,7 @@ def test_result_json_is_strict_and_says_its_format(tmp_path: Path) -> None:
     folder = store_run(tmp_path, status="diverged", metrics={"test_loss": math.nan, "train_loss": np.float32(0.5)})
     text = (folder / "result.json").read_text()
     result = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in result.json"))
-    assert result["format_version"] == 1
+    assert result["format_version"] == 2
     assert result["metrics"] == {"test_loss": None, "train_loss": 0.5}
     assert result["files"]["config.yaml"]["bytes"] == len("name: relu\n")
     assert read(folder).status == "diverged"
@@ -112,7 +123,7 @@ def test_a_failed_run_has_its_traceback_and_no_weights(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_flipped_bit_in_any_file_is_noticed(tmp_path: Path, name: str) -> None:
-    folder = store_run(tmp_path, weights=WEIGHTS)
+    folder = store_run(tmp_path, weights=WEIGHTS, predictions=PREDICTIONS)
     path = folder / name
     whole, draw = path.read_bytes(), random.Random(0)
     positions = {0, len(whole) - 1, *(draw.randrange(len(whole)) for _ in range(60))}
@@ -132,7 +143,7 @@ def test_a_flipped_bit_in_any_file_is_noticed(tmp_path: Path, name: str) -> None
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_truncated_empty_or_missing_file_is_noticed(tmp_path: Path, name: str) -> None:
-    folder = store_run(tmp_path, weights=WEIGHTS)
+    folder = store_run(tmp_path, weights=WEIGHTS, predictions=PREDICTIONS)
     run, path = read(folder), folder / name
     whole = path.read_bytes()
     for length in (0, 1, len(whole) // 2, len(whole) - 1):
@@ -144,11 +155,10 @@ def test_a_truncated_empty_or_missing_file_is_noticed(tmp_path: Path, name: str)
 
 
 def test_reading_a_damaged_file_is_an_error(tmp_path: Path) -> None:
-    folder = store_run(tmp_path, weights=WEIGHTS)
+    folder = store_run(tmp_path, weights=WEIGHTS, predictions=PREDICTIONS)
     run = read(folder)
-    for name, get in zip(
-        FILES, (run.config_yaml, run.epochs, run.layer_rows, run.neurons, None, run.weights), strict=True
-    ):
+    readers = (run.config_yaml, run.epochs, run.layer_rows, run.neurons, None, run.weights, run.predictions)
+    for name, get in zip(FILES, readers, strict=True):
         if get is not None:
             (folder / name).write_bytes((folder / name).read_bytes().swapcase())
             with pytest.raises(StoreError, match=f"{name} has changed since it was written"):
@@ -174,6 +184,44 @@ def test_a_pickle_in_place_of_the_weights_is_never_loaded(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    "data",
+    [
+        b"label,predicted\n1,1\n",
+        gzip.compress(b"label,predicted\n1,1\n")[:-9],
+        gzip.compress(b"label,predicted\n"),
+        gzip.compress(b"predicted,label\n1,1\n"),
+        gzip.compress(b"label,predicted\n1,1\n1\n"),
+        gzip.compress(b"label,predicted\n1,nan\n"),
+        gzip.compress(b"label,predicted\n" + b"1,1\n" * 2**25),
+    ],
+    ids=["not compressed", "cut", "empty", "other columns", "a cell is missing", "no number", "too large"],
+)
+def test_predictions_that_are_none_are_refused(tmp_path: Path, data: bytes) -> None:
+    folder = store_run(tmp_path, predictions=PREDICTIONS)
+    (folder / "predictions.csv.gz").write_bytes(data)
+    about = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    reseal(folder, lambda result: result["files"].update({"predictions.csv.gz": about}))
+    with pytest.raises(StoreError, match=r"predictions.csv.gz is damaged"):
+        read(folder).predictions()
+
+
+def test_predictions_of_ten_thousand_images_take_about_ten_kilobytes(tmp_path: Path) -> None:
+    labels = np.random.default_rng(0).integers(0, 10, 10_000)
+    guesses = np.where(np.arange(10_000) % 50, labels, (labels + 1) % 10)
+    folder = store_run(tmp_path, predictions=np.stack([labels, guesses], axis=1))
+    assert (folder / "predictions.csv.gz").stat().st_size < 12_000
+
+
+def test_a_run_in_the_format_before_predictions_is_still_read(tmp_path: Path) -> None:
+    folder = store_run(tmp_path)
+    reseal(folder, lambda result: result.update(format_version=1))
+    run = read(folder)
+    assert run.verify() == []
+    with pytest.raises(StoreError, match=r"has no predictions.csv.gz"):
+        run.predictions()
+
+
+@pytest.mark.parametrize(
     ("data", "told"),
     [
         (b"", "is empty"),
@@ -185,12 +233,12 @@ def test_a_pickle_in_place_of_the_weights_is_never_loaded(tmp_path: Path) -> Non
         (b'{"format_version": true}', "was not written by actbench"),
         (b'{"format_version": 1}', "has changed since it was written"),
         (
-            b'{"format_version": 2}',
-            "was written by a newer actbench (format 2; this one reads 1): upgrade actbench to use this run",
+            b'{"format_version": 3}',
+            "was written by a newer actbench (format 3; this one reads 2): upgrade actbench to use this run",
         ),
         (
-            b'{"format_version": 2, "provenance": {"actbench_version": "9.1\\u001b"}}',
-            "was written by a newer actbench, 9.1\\x1b (format 2; this one reads 1): upgrade actbench to use this run",
+            b'{"format_version": 3, "provenance": {"actbench_version": "9.1\\u001b"}}',
+            "was written by a newer actbench, 9.1\\x1b (format 3; this one reads 2): upgrade actbench to use this run",
         ),
     ],
 )

@@ -281,7 +281,7 @@ def test_a_run_with_a_file_that_is_cut_or_gone_is_open_and_still_compared(store:
 
 def test_a_run_of_a_newer_actbench_is_left_alone_unless_forced(store: Store) -> None:
     folder = store_run(store.root)
-    (folder / "result.json").write_text('{"format_version": 2}')
+    (folder / "result.json").write_text('{"format_version": 3}')
     assert store.status(run_id()) == "newer"
     with pytest.raises(StoreError, match=r"newer actbench .*upgrade actbench .*--force"), store.claim(run_id()):
         pass

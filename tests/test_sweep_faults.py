@@ -124,7 +124,7 @@ def test_no_command_that_must_fail_is_named_for_a_run_of_a_newer_actbench(
     capsys.readouterr()
     assert cli.run(command) == 1
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith(f"  {folder.name}: ")]
-    assert "written by a newer actbench, 7.5.0 (format 9; this one reads 1): upgrade actbench to use this run" in line
+    assert "written by a newer actbench, 7.5.0 (format 9; this one reads 2): upgrade actbench to use this run" in line
     assert "to retry" not in line
     for other in (["show", folder.name], ["reproduce", folder.name]):
         assert cli.run([*other, "--results", str(results)]) == 1

@@ -11,6 +11,7 @@ import math
 import time
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -36,6 +37,7 @@ class Measurer:
         self.ledger: DeathLedger | None = None
         self.health: list[LayerHealth] = []
         self.sample = SampleHealth([], [], [])
+        self._predicted = torch.empty_like(stack.arrays.test_labels, dtype=torch.int16).repeat(len(stack.runs), 1)
 
     @property
     def epoch(self) -> int:
@@ -53,7 +55,7 @@ class Measurer:
         meters = [HealthMeter(stack.network.sup_slope(k)) for k in range(len(stack.network.structure.layers))]
         train_probe, test_probe = _probe_sizes(stack.shared, len(arrays.train_labels))
         train = self._evaluate(arrays.train_images, arrays.train_labels, meters, train_probe)
-        test = self._evaluate(arrays.test_images, arrays.test_labels, meters, test_probe)
+        test = self._evaluate(arrays.test_images, arrays.test_labels, meters, test_probe, self._predicted)
         validation = None
         if len(arrays.validation_labels) > 0:
             validation = self._evaluate(arrays.validation_images, arrays.validation_labels, [], 0)
@@ -76,9 +78,9 @@ class Measurer:
                 self.layer_rows[lane] += [{"epoch": epoch, "layer": k, **x} for k, x in enumerate(self.layers(lane))]
 
     def _evaluate(
-        self, images: Tensor, labels: Tensor, meters: list[HealthMeter], probe: int
+        self, images: Tensor, labels: Tensor, meters: list[HealthMeter], probe: int, predicted: Tensor | None = None
     ) -> tuple[list[float], list[float]]:
-        """Return each lane's mean loss and accuracy; feed the first `probe` images to the meters."""
+        """Return each lane's mean loss and accuracy; feed `probe` images to the meters and fill `predicted` (L, N)."""
         network, L, n = self.stack.network, len(self.rows), len(labels)
 
         def evaluate(start: int) -> tuple[Tensor, Tensor, dict[int, Chunk]]:
@@ -94,7 +96,10 @@ class Measurer:
             target = labels[start : start + _BATCH].expand(L, -1)  # (L, B)
             logits = network.forward(x, observe if seen > 0 else None)
             losses = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none")
-            correct = (logits.argmax(dim=2) == target).sum(dim=1)
+            chosen = logits.argmax(dim=2)
+            if predicted is not None:
+                predicted[:, start : start + _BATCH] = chosen
+            correct = (chosen == target).sum(dim=1)
             return losses.view(L, -1).sum(dim=1).double(), correct, chunks
 
         loss_sum = torch.zeros(L, dtype=torch.float64, device=images.device)
@@ -151,6 +156,10 @@ class Measurer:
             "parameters": self.stack.network.structure.parameter_count,
             "widths": self.stack.network.structure.widths,
         }
+
+    def predictions(self, lane: int) -> np.ndarray:
+        """Return the label and the predicted label of each test image after the last epoch, (N, 2)."""
+        return torch.stack([self.stack.arrays.test_labels, self._predicted[lane]], dim=1).cpu().numpy()
 
     def layers(self, lane: int) -> list[Row]:
         """Return each layer's numbers after the last epoch; the output layer comes last."""

@@ -184,6 +184,7 @@ class _TrainingStack:
         if status == "done":  # after a divergence, weights are nan
             weights = {name: tensor.numpy() for name, tensor in measurer.stack.network.weights(lane).items()}
             results |= {"layers": measurer.layers(lane), "neurons": measurer.neurons(lane), "weights": weights}
+            results["predictions"] = measurer.predictions(lane)
         self.end(lane, status=status, **results)
 
     def end(self, lane: int, **ended: Any) -> None:

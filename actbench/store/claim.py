@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gzip
 import hashlib
 import os
 import secrets
@@ -26,6 +27,8 @@ from actbench.store.run import (
     LAYERS,
     MODEL,
     NEURONS,
+    PREDICTED,
+    PREDICTIONS,
     RESULT,
     SCALARS,
     Outcome,
@@ -69,8 +72,9 @@ class RunRecord:
 
     `flat` holds the config columns of runs.csv, `metrics` the final metrics (fractions and counts) by column, `layers`
     the raw final metrics of each layer. `epochs`, `layer_rows` (one per epoch and layer) and `neurons` are the rows of
-    epochs.csv, layers.csv and neurons.csv. `provenance` names versions, device, threads and data, never environment
-    variables. result.json stores nan and inf as null.
+    epochs.csv, layers.csv and neurons.csv. `predictions` (N, 2) holds the label and the predicted label of each test
+    image. `provenance` names versions, device, threads and data, never environment variables. result.json stores nan
+    and inf as null.
     """
 
     run_id: str
@@ -84,6 +88,7 @@ class RunRecord:
     layer_rows: Sequence[Row] = ()
     neurons: Sequence[Row] = ()
     weights: Mapping[str, np.ndarray] | None = None
+    predictions: np.ndarray | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     timing: Mapping[str, Any] = field(default_factory=dict)
     error: str | None = None
@@ -99,6 +104,8 @@ class RunRecord:
         contents = {name: text.encode(errors="backslashreplace") for name, text in texts.items()}
         if self.weights is not None:
             contents[MODEL] = _weights_to_bytes(self.weights)
+        if self.predictions is not None:
+            contents[PREDICTIONS] = _predictions_to_bytes(self.predictions)
         result = {
             "format_version": FORMAT_VERSION,
             "run_id": self.run_id,
@@ -258,6 +265,11 @@ def _scalars(values: Mapping[str, Any]) -> dict[str, Cell]:
     """Return plain scalars; a list (such as the hidden widths) becomes its JSON text."""
     simple = {key: files.plain(value) for key, value in values.items()}
     return {k: v if type(v) in SCALARS else files.dump_json(v, indent=None) for k, v in simple.items()}
+
+
+def _predictions_to_bytes(predictions: np.ndarray) -> bytes:
+    lines = [PREDICTED, *(f"{label},{predicted}" for label, predicted in predictions.tolist()), ""]
+    return gzip.compress("\n".join(lines).encode(), mtime=0)  # without a time, equal predictions give equal bytes
 
 
 def _weights_to_bytes(weights: Mapping[str, np.ndarray]) -> bytes:

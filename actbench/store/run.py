@@ -1,13 +1,15 @@
 """A run folder: its files, and how they are read back with every byte checked. `claim` writes them.
 
 result.json lists the other files with their SHA-256 and ends with its own. Nothing that is read is ever executed:
-the files are JSON, CSV, YAML text and safetensors, never a pickle.
+the files are JSON, CSV (one of them compressed), YAML text and safetensors, never a pickle.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,9 +24,10 @@ from actbench.text import readable
 if TYPE_CHECKING:
     import numpy as np
 
-FORMAT_VERSION = 1
-RESULT, CONFIG, EPOCHS, LAYERS, NEURONS, MODEL = (
-    "result.json", "config.yaml", "epochs.csv", "layers.csv", "neurons.csv", "model.safetensors",
+FORMAT_VERSION = 2
+"""2 since runs store their predictions; runs in format 1 have none."""
+RESULT, CONFIG, EPOCHS, LAYERS, NEURONS, MODEL, PREDICTIONS = (
+    "result.json", "config.yaml", "epochs.csv", "layers.csv", "neurons.csv", "model.safetensors", "predictions.csv.gz",
 )  # fmt: skip
 RUN_ID = re.compile(r"([a-z0-9_-]{1,40})-s([0-9]{1,20})-([0-9a-f]{10})")
 Outcome = Literal["done", "diverged", "failed"]
@@ -49,7 +52,8 @@ LABELS = frozenset((
 TIMES = frozenset({"train_s", "evaluate_s", "wall_s", "images_per_s"})
 """Columns that come from a clock and are never the same twice."""
 
-_RESULT_LIMIT = 64 * 2**20
+_RESULT_LIMIT = _PREDICTIONS_LIMIT = 64 * 2**20
+PREDICTED = "label,predicted"
 _TIMES = ("wall_s", "images_per_s")
 _SHAPE: dict[str, type | tuple[type, ...]] = {
     "run_id": str, "status": str, "seed": int, "config": dict, "metrics": dict, "layers": list,
@@ -139,6 +143,23 @@ class StoredRun:
             return dict(safetensors.numpy.load(data))
         except (safetensors.SafetensorError, KeyError, ValueError) as error:
             raise StoreError(f"{self.folder}: {MODEL} is damaged: {error}") from None
+
+    def predictions(self) -> np.ndarray:
+        """Return the label and the predicted label of each test image after the last epoch, int64 (N, 2).
+
+        Also raises StoreError if none were stored: the run diverged, or an older actbench trained it.
+        """
+        data = self._read(PREDICTIONS)
+        import numpy as np
+
+        try:
+            gzip = zlib.decompressobj(wbits=31)
+            header, _, lines = gzip.decompress(data, _PREDICTIONS_LIMIT).decode().partition("\n")
+            if not gzip.eof or header != PREDICTED or not lines:
+                raise ValueError("it is cut or too large, or not a table of predictions")
+            return np.loadtxt(io.StringIO(lines), dtype=np.int64, delimiter=",", ndmin=2)
+        except (zlib.error, ValueError) as error:
+            raise StoreError(f"{self.folder}: {PREDICTIONS} is damaged: {error}") from None
 
     def contents(self) -> dict[str, bytes]:
         """Return all files by name, with every checksum verified. Raises StoreError."""
@@ -273,7 +294,7 @@ def _shape_problem(result: dict[str, Any], name: str) -> str | None:
         if not all(type(value) in SCALARS for value in result[key].values()):
             return f"has no valid {key}"
     for file, about in result["files"].items():
-        known = file in (CONFIG, EPOCHS, LAYERS, NEURONS, MODEL) and isinstance(about, dict)
+        known = file in (CONFIG, EPOCHS, LAYERS, NEURONS, MODEL, PREDICTIONS) and isinstance(about, dict)
         if not known or not isinstance(about.get("sha256"), str) or type(about.get("bytes")) is not int:
             return "has no valid files"
     return None
