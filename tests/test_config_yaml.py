@@ -11,9 +11,17 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actbench.config.document import Document, Place
-from actbench.config.scalars import Unquoted, dump, plain_value
-from actbench.config.yaml import MAX_BYTES, MAX_DEPTH, parse, parse_value, read, syntax_problem
+from actbench.config.document import MAX_BYTES, Document, Place
+from actbench.config.yaml import (
+    MAX_DEPTH,
+    Unquoted,
+    dump,
+    parse,
+    parse_value,
+    plain_value,
+    read,
+    syntax_problem,
+)
 from actbench.errors import ConfigError
 
 

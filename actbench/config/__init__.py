@@ -4,8 +4,7 @@ variant    every config key, defined once; `Variant` and `Run`
 rules      what a value may be
 choices    the values that are more than a number or text
 document   the values of a file, each with its place
-yaml       the YAML of files and flags -> values
-scalars    what a YAML scalar means, and writing YAML
+yaml       YAML -> values, and back
 load       files, built-in configs and flags -> `Config`
 sweep      `sweep:` -> one `Config` per variant
 schema     the JSON Schema of config files

@@ -1,13 +1,19 @@
-"""The values of a file, and where each was written; flags and sweeps can replace both."""
+"""A config file: its text, its values, and where each was written. Flags and sweeps can replace values."""
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path as FilePath
 from typing import Any
 
-from actbench.errors import Problem
+from actbench.errors import ConfigError, Problem, suggestion
+
+MAX_BYTES = 1_000_000
 
 Path = tuple[str | int, ...]
 """The keys and list positions that lead from the root to a value, such as ("sweep", "grid", "lr", 2)."""
@@ -71,3 +77,46 @@ def in_order(problems: Iterable[Problem]) -> list[Problem]:
     """Return the problems without repetitions, in the order of the file; those of flags come last."""
     last = (math.inf, 0)
     return sorted(dict.fromkeys(problems), key=lambda one: (one.line, one.column or 0) if one.line else last)
+
+
+def read_text(path: FilePath, source: str) -> str:
+    """Return the text of a file; raises ConfigError if it cannot be read, is too large or is not UTF-8."""
+    place = Place(source)
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+        encoding = json.detect_encoding(raw)
+        if len(raw) > MAX_BYTES:
+            message = f"is larger than {MAX_BYTES:,} bytes; is it a config?"
+        elif not encoding.startswith("utf-8"):
+            message = f"is {encoding[:6].upper()} text; save it as UTF-8"
+        else:
+            return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        found, before = error.object[error.start], error.object[: error.start].decode()
+        message = f"byte 0x{found:02X} is not UTF-8; is it Latin-1? Save the file as UTF-8"
+        place = Place(source, *end_of(before))
+    except FileNotFoundError:
+        message = f"no such file{_nearest_file(path)}"
+    except IsADirectoryError:
+        message = "is a folder; give a YAML file in it"
+    except OSError as error:
+        message = f"cannot be read: {error.strerror or error}"
+    except ValueError as error:
+        message = f"is not a path: {error}"  # it has a NUL character
+    raise ConfigError([place.problem(message)])
+
+
+def _nearest_file(path: FilePath) -> str:
+    """Return "; did you mean ...?" if a file with a similar name is beside it."""
+    try:
+        names = sorted(os.listdir(path.parent))  # noqa: PTH208 - only the names are needed
+    except OSError:
+        return f"; there is no folder {path.parent} to read"
+    return suggestion(path.name, names)
+
+
+def end_of(text: str) -> tuple[int, int]:
+    """Return line and column (from 1) of what follows `text`."""
+    lines = re.split(r"\r\n|\r|\n", text)
+    return len(lines), len(lines[-1]) + 1

@@ -16,9 +16,8 @@ import actbench
 from actbench.config.choices import DEFAULT_SEEDS, REGISTRIES, SEEDS
 from actbench.config.document import Document, Path, Place, in_order
 from actbench.config.rules import BadValueError, Flaw, sort_out
-from actbench.config.scalars import dump
 from actbench.config.variant import KEYS, RECIPE, SETTINGS, Run, Variant, plain_value
-from actbench.config.yaml import parse_value, read
+from actbench.config.yaml import dump, parse_value, read
 from actbench.errors import ConfigError, Problem, suggestion
 from actbench.text import quoted
 

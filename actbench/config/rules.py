@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from actbench.config.document import Path
-from actbench.config.scalars import Unquoted
+from actbench.config.yaml import Unquoted
 from actbench.errors import suggestion
 from actbench.registry import Parameter, Value
 from actbench.text import quoted

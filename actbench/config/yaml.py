@@ -1,13 +1,16 @@
-"""A YAML file or the YAML of a flag -> plain values, each with its line and column.
+"""YAML -> plain values, each with its line and column; and plain values -> YAML.
 
-PyYAML parses the text into events, whose marks say where everything is written; `scalars` says what a scalar means.
+PyYAML parses the text into events, whose marks say where everything is written. Numbers are those of YAML 1.2 (`1e-3`
+is one), only true and false are booleans, and dates are text. An unquoted scalar that other readers take for something
+else (`no`, `012`, `1:30`) becomes `Unquoted`, so that every config key can refuse it.
+
 Nothing is ever constructed from a tag, and depth and size are limited, also after aliases are expanded. A file of any
 other kind (a folder, a picture, another encoding, a disk image) ends in a ConfigError that says what it is.
 """
 
 from __future__ import annotations
 
-import os
+import copy
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,20 +19,19 @@ from typing import Any
 
 import yaml
 
-from actbench.config.document import Document, Place, in_order
-from actbench.config.scalars import plain_value
-from actbench.errors import ConfigError, Problem, suggestion
+from actbench.config.document import Document, Place, end_of, in_order, read_text
+from actbench.errors import ConfigError, Problem
 from actbench.text import quoted
 
-MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
 MAX_VALUES = 50_000
+MAX_DIGITS = 100
 
 
 def read(path: str | FilePath) -> Document:
     """Return what the YAML file `path` holds; raises ConfigError with every problem in its form."""
     source = str(path)
-    return parse(_text(FilePath(path), source), source)
+    return parse(read_text(FilePath(path), source), source)
 
 
 def parse(text: str, source: str) -> Document:
@@ -52,186 +54,183 @@ def parse_value(text: str, source: str) -> Any:
 
 
 _CONTROL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_BOMS = {"UTF-32": (b"\xff\xfe\0\0", b"\0\0\xfe\xff"), "UTF-16": (b"\xff\xfe", b"\xfe\xff")}
-
-
-def _text(path: FilePath, source: str) -> str:
-    """Return the text of a file; raises ConfigError if it cannot be read, is too large or is not UTF-8."""
-    place = Place(source)
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-        encoding = _other_encoding(raw)
-        if len(raw) > MAX_BYTES:
-            message = f"is larger than {MAX_BYTES:,} bytes; is it a config?"
-        elif encoding:
-            message = f"is {encoding} text; save it as UTF-8"
-        else:
-            return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        found, before = error.object[error.start], error.object[: error.start].decode()
-        message = f"byte 0x{found:02X} is not UTF-8; is it Latin-1? Save the file as UTF-8"
-        place = Place(source, *_end(before))
-    except FileNotFoundError:
-        message = f"no such file{_nearest_file(path)}"
-    except IsADirectoryError:
-        message = "is a folder; give a YAML file in it"
-    except OSError as error:
-        message = f"cannot be read: {error.strerror or error}"
-    except ValueError as error:
-        message = f"is not a path: {error}"  # it has a NUL character
-    raise ConfigError([place.problem(message)])
-
-
-def _other_encoding(raw: bytes) -> str | None:
-    half_is_zero = max(raw[::2].count(0), raw[1::2].count(0)) * 4 > len(raw)  # plain English in UTF-16
-    marked = next((name for name, marks in _BOMS.items() if raw.startswith(marks)), None)
-    return marked or ("UTF-16" if half_is_zero else None)
-
-
-def _nearest_file(path: FilePath) -> str:
-    """Return "; did you mean ...?" if a file with a similar name is beside it."""
-    try:
-        names = sorted(os.listdir(path.parent))  # noqa: PTH208 - only the names are needed
-    except OSError:
-        return f"; there is no folder {path.parent} to read"
-    return suggestion(path.name, names)
-
-
-def _end(text: str) -> tuple[int, int]:
-    """Return line and column (from 1) of what follows `text`."""
-    lines = re.split(r"\r\n|\r|\n", text)
-    return len(lines), len(lines[-1]) + 1
 
 
 def _contents(text: str, source: str, *, in_lines: bool = True) -> tuple[Any, Place]:
     """Return the value in `text`, None if it is empty, and its place; raises ConfigError with every problem."""
     if found := _CONTROL.search(text):
-        place = Place(source, *(_end(text[: found.start()]) if in_lines else ()))
+        place = Place(source, *(end_of(text[: found.start()]) if in_lines else ()))
         hint = "is it a text file?" if found[0] == "\0" else "in double quotes it can be written as an escape"
         raise ConfigError([place.problem(f"a control character (U+{ord(found[0]):04X}); {hint}")])
-    return _Reader(source, in_lines=in_lines).contents(yaml.SafeLoader(text))
+    return _Reader(yaml.SafeLoader(text), source, in_lines=in_lines).contents()
 
 
 class _Reader:
-    """Turns PyYAML's events into values and places, and collects problems instead of stopping at the first one.
+    """Turns PyYAML's events into values and places. It collects mistakes; only those of syntax and size end it."""
 
-    An alias is a copy of what its anchor holds: the events of the anchor are read again.
-    """
-
-    def __init__(self, source: str, *, in_lines: bool) -> None:
-        self._source, self._in_lines = source, in_lines
-        self._events: list[Any] = []
-        self._targets: dict[int, int] = {}  # the event at which the value of an alias begins
+    def __init__(self, loader: Any, source: str, *, in_lines: bool) -> None:
+        self._loader, self._source, self._in_lines = loader, source, in_lines
+        self._anchors: dict[str, tuple[Any, Place] | None] = {}  # None: what the anchor holds is still being read
         self._problems: list[Problem] = []
         self._count = 0
 
-    def contents(self, loader: yaml.SafeLoader) -> tuple[Any, Place]:
+    def contents(self) -> tuple[Any, Place]:
         """Return the value and its place; raises ConfigError with every problem found."""
+        value, place = None, Place(self._source)
         try:
-            self._collect(loader)
+            self._loader.get_event()  # the start of the stream
+            if not self._loader.check_event(yaml.StreamEndEvent):
+                self._loader.get_event()  # the start of the document
+                value, place = self._value(0)
+                self._loader.get_event()
+                if not self._loader.check_event(yaml.StreamEndEvent):
+                    self._report("a second document starts here; a config is one", self._next_place())
         except yaml.MarkedYAMLError as error:
-            self._report(*syntax_problem(error))
+            message, mark = syntax_problem(error)
+            self._report(message, self._place(mark))
         except (ValueError, OverflowError):  # PyYAML does not check the numbers in \U escapes and %YAML
-            self._report("an escape or a version that is not a valid number", loader.get_mark())
-        self._count = 0
-        try:
-            value, place, _ = self._value(0, 0)
-        except IndexError:  # the text is empty, or the events end at a mistake
-            value, place = None, Place(self._source)
+            self._report("an escape or a version that is not a valid number", self._place(self._loader.get_mark()))
         if self._problems:
             raise ConfigError(in_order(self._problems))
         return value, place
 
-    def _collect(self, loader: yaml.SafeLoader) -> None:
-        """Note the events of the document, and what each alias stands for."""
-        anchors: dict[str, int] = {}
-        still_open: list[int] = []
-        while loader.check_event():
-            event: Any = loader.get_event()  # type: ignore[no-untyped-call]
-            mark, at = event.start_mark, len(self._events)
-            is_node, is_end = (isinstance(event, kind) for kind in (yaml.NodeEvent, yaml.CollectionEndEvent))
-            if isinstance(event, yaml.DocumentStartEvent) and self._events:
-                self._report("a second document starts here; a config is one", mark)
-                break
-            if is_node or is_end:
-                self._events.append(event)
-            if is_end:
-                still_open.pop()
-            if not is_node:
-                continue
-            self._check_size(len(still_open), mark)
-            if isinstance(event, yaml.AliasEvent):
-                target = anchors.get(str(event.anchor))
-                if target is None or target in still_open:
-                    why = "has no anchor before it" if target is None else "is inside its own anchor"
-                    self._report(f"the alias {quoted(event.anchor)} {why}", mark)
-                else:
-                    self._targets[at] = target
-                continue
-            if event.tag is not None:
-                self._report("tags (!...) are not supported; write the value plainly", mark)
-            if event.anchor is not None:
-                anchors[event.anchor] = at
-            if isinstance(event, yaml.CollectionStartEvent):
-                still_open.append(at)
-
-    def _value(self, at: int, depth: int) -> tuple[Any, Place, int]:
-        """Return the value that begins at event `at`, its place, and the index of the event after it."""
-        event = self._events[at]
-        if at in self._targets:
-            value, place, _ = self._value(self._targets[at], depth)
-            return value, place, at + 1
-        self._check_size(depth, event.start_mark, " after aliases are expanded")
-        place, at = self._place(event.start_mark), at + 1
-        if not isinstance(event, yaml.CollectionStartEvent):
-            return self._scalar(event), place, at
-        is_list = isinstance(event, yaml.SequenceStartEvent)
-        values: dict[Any, Any] = {}
-        parts: dict[Any, Place] = {}
-        while not isinstance(self._events[at], yaml.CollectionEndEvent):
-            key: Any = len(values)
-            key_mark = self._events[at].start_mark
-            if not is_list:
-                key, _, at = self._value(at, depth + 1)
-                self._check_key(key, key_mark, parts)
-            key = key if is_list else str(key)
-            values[key], part, at = self._value(at, depth + 1)
-            parts[key] = part if is_list else replace(part, key=self._place(key_mark))
-        return list(values.values()) if is_list else values, replace(place, parts=parts), at + 1
-
-    def _scalar(self, event: Any) -> Any:
-        """Return what a scalar means; an alias without an anchor counts as empty."""
+    def _value(self, depth: int) -> tuple[Any, Place]:
+        """Return the value that the next events describe, and its place."""
+        event = self._loader.get_event()
+        place = self._place(event.start_mark)
         if isinstance(event, yaml.AliasEvent):
-            return None
+            return self._alias(event.anchor, place, depth)
+        self._check_size(depth, place)
+        if event.tag is not None:
+            self._report("tags (!...) are not supported; write the value plainly", place)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = None
+        if isinstance(event, yaml.ScalarEvent):
+            found = self._scalar(event, place), place
+        else:
+            found = self._collection(place, depth, is_list=isinstance(event, yaml.SequenceStartEvent))
+        if event.anchor is not None:
+            self._anchors[event.anchor] = found
+        return found
+
+    def _scalar(self, event: Any, place: Place) -> Any:
         try:
             return plain_value(event.value) if event.style is None else event.value
         except ValueError as error:
-            return self._report(str(error), event.start_mark)
+            return self._report(str(error), place)
 
-    def _check_key(self, key: Any, mark: yaml.Mark, earlier: Mapping[Any, Place]) -> None:
+    def _collection(self, place: Place, depth: int, *, is_list: bool) -> tuple[Any, Place]:
+        values: dict[Any, Any] = {}
+        parts: dict[Any, Place] = {}
+        while not self._loader.check_event(yaml.CollectionEndEvent):
+            key: Any = len(values)
+            if is_list:
+                values[key], parts[key] = self._value(depth + 1)
+                continue
+            key_place = self._next_place()
+            key, _ = self._value(depth + 1)
+            self._check_key(key, key_place, parts)
+            values[str(key)], part = self._value(depth + 1)
+            parts[str(key)] = replace(part, key=key_place)
+        self._loader.get_event()
+        return list(values.values()) if is_list else values, replace(place, parts=parts)
+
+    def _alias(self, anchor: Any, place: Place, depth: int) -> tuple[Any, Place]:
+        """Return a copy of what the anchor holds; an alias without an anchor counts as empty."""
+        if (found := self._anchors.get(anchor)) is None:
+            why = "is inside its own anchor" if anchor in self._anchors else "has no anchor before it"
+            self._report(f"the alias {quoted(anchor)} {why}", place)
+            return None, place
+        self._check_copy(found[1], depth)
+        return copy.deepcopy(found[0]), found[1]
+
+    def _check_copy(self, place: Place, depth: int) -> None:
+        self._check_size(depth, place, " after aliases are expanded")
+        for part in place.parts.values():
+            self._check_copy(part, depth + 1)
+
+    def _check_key(self, key: Any, place: Place, earlier: Mapping[Any, Place]) -> None:
         if not isinstance(key, str):
             found = "a list or mapping" if isinstance(key, list | dict) else quoted(key)
-            self._report(f"a key must be a name, got {found}", mark)
+            self._report(f"a key must be a name, got {found}", place)
         elif key == "<<":
-            self._report("merge keys (<<) are not supported; write the keys out", mark)
+            self._report("merge keys (<<) are not supported; write the keys out", place)
         elif key in earlier:
             first = earlier[key].key
             where = f" (first in line {first.line})" if first and first.line else ""
-            self._report(f"the key {quoted(key)} is given twice{where}; delete one", mark)
+            self._report(f"the key {quoted(key)} is given twice{where}; delete one", place)
 
-    def _check_size(self, depth: int, mark: yaml.Mark, when: str = "") -> None:
+    def _check_size(self, depth: int, place: Place, when: str = "") -> None:
         self._count += 1
-        too_deep = f"lists and mappings are nested more than {MAX_DEPTH} deep{when}"
         if depth > MAX_DEPTH or self._count > MAX_VALUES:
-            self._report(too_deep if depth > MAX_DEPTH else f"more than {MAX_VALUES:,} values{when}", mark)
+            too_deep = f"lists and mappings are nested more than {MAX_DEPTH} deep{when}"
+            self._report(too_deep if depth > MAX_DEPTH else f"more than {MAX_VALUES:,} values{when}", place)
             raise ConfigError(in_order(self._problems))
+
+    def _next_place(self) -> Place:
+        return self._place(self._loader.peek_event().start_mark)
 
     def _place(self, mark: yaml.Mark) -> Place:
         return Place(self._source, mark.line + 1, mark.column + 1) if self._in_lines else Place(self._source)
 
-    def _report(self, message: str, mark: yaml.Mark) -> None:
-        self._problems.append(self._place(mark).problem(message))
+    def _report(self, message: str, place: Place) -> None:
+        self._problems.append(place.problem(message))
+
+
+class Unquoted(str):
+    """An unquoted scalar that is text here, but a boolean or a number to other readers of YAML."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Show it as it is written in the file."""
+        return str(self)
+
+    def as_integer(self) -> int | None:
+        """Return the integer that was probably meant; None if that is unclear (`no`, `1:30`)."""
+        digits = self.replace("_", "")
+        try:
+            return int(digits, 10 if re.fullmatch(r"[-+]?[0-9]+", digits) else 0)
+        except ValueError:
+            return None
+
+
+_WORDS = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_SPECIAL = re.compile(r"([-+]?)\.(inf|Inf|INF|nan|NaN|NAN)")
+_AMBIGUOUS = re.compile(
+    r"(?i:yes|no|on|off)"
+    r"|[-+]?0[0-9_]+"  # octal to some readers
+    r"|[-+]?0[xX][0-9a-fA-F_]+|[-+]?0[oO][0-7_]+|[-+]?0[bB][01_]+"
+    r"|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?"  # base 60 to some readers
+    r"|[-+]?[0-9]+_[0-9_]*(\.[0-9_]*)?"
+)
+_PLAIN_TEXT = re.compile(r"[A-Za-z]([A-Za-z0-9_ ./:+-]*[A-Za-z0-9_])?")
+
+
+def plain_value(text: str) -> Any:
+    """Return the meaning of an unquoted scalar: None, a boolean, a number, `Unquoted` or text.
+
+    Raises ValueError for an integer of more than `MAX_DIGITS` digits.
+    """
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INTEGER.fullmatch(text):
+        if len(text) > MAX_DIGITS:
+            raise ValueError(f"a number of {len(text)} digits is too long")
+        return int(text)
+    if len(text) <= MAX_DIGITS and _AMBIGUOUS.fullmatch(text):
+        return Unquoted(text)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    if special := _SPECIAL.fullmatch(text):
+        return float(special[1] + special[2])
+    return text
 
 
 _MISPLACED = "is the indentation right, or are quotes missing?"
@@ -268,3 +267,25 @@ def syntax_problem(error: yaml.MarkedYAMLError) -> tuple[str, Any]:
             text = message.format(there=where, what=found.groupdict().get("what"))
             return text, error.context_mark if at_start and error.context_mark else mark
     return said.removeprefix(": "), mark
+
+
+def dump(values: Mapping[str, Any]) -> str:
+    """Return `values` as YAML that every reader of YAML reads back unchanged."""
+    layout: dict[str, Any] = {"sort_keys": False, "default_flow_style": None, "width": 1_000_000}
+    return str(yaml.dump(values, Dumper=_Dumper, allow_unicode=True, **layout))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Puts short lists and mappings on one line, and quotes all text but plain words."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Write everything out instead of using anchors and aliases."""
+        return True
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    is_plain = _PLAIN_TEXT.fullmatch(text) and type(plain_value(text)) is str
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if is_plain else '"')
+
+
+_Dumper.add_representer(str, _represent_text)
