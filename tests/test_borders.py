@@ -12,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from actbench import api, cli, report, tables
+from actbench import api, cli, tables
 from actbench.cli.console import Streams
 from actbench.config import Run, Variant
 from actbench.errors import Problem
 from actbench.events import run_label
+from actbench.report import render
+from actbench.report.gather import gather
 from actbench.store.csv import parse_table
 from actbench.store.read import read_results
 from actbench.tables import Column
@@ -161,7 +163,7 @@ def test_no_command_prints_what_a_terminal_obeys(
 
 def test_a_page_and_a_table_in_a_notebook_show_stored_texts_harmlessly(folder: Path) -> None:
     runs, problems = read_results([], folder / "results")
-    page = report.render(report.gather(runs, problems, title=HOSTILE_NAME))
+    page = render(gather(runs, problems, title=HOSTILE_NAME))
     assert is_harmless(page)
     assert "\\x1b[31m" in page
     with pytest.warns(RuntimeWarning, match="skipped") as caught:

@@ -14,8 +14,7 @@ from actbench.comparison import ComparisonRow, compare, pivot
 from actbench.figures.heatmap import heat_cells
 from actbench.figures.panels import arrange, measure
 from actbench.metrics import METRICS as METRICS_OF
-from actbench.report import gather
-from actbench.report.gather import HEALTH_METRICS
+from actbench.report.gather import HEALTH_METRICS, gather
 from actbench.store.csv import Row
 from actbench.store.read import read_results
 from actbench.store.run import StoredRun

@@ -16,7 +16,8 @@ import pytest
 from actbench import cli, config
 from actbench.config import Run
 from actbench.errors import UsageError
-from actbench.report import gather, render
+from actbench.report import render
+from actbench.report.gather import gather
 from actbench.store import RunRecord, Store
 from actbench.store.read import read_results
 from actbench.text import readable

@@ -53,7 +53,7 @@ SITUATIONS = [">file 2>file", ">closed 2>file", ">closed 2>closed", ">full 2>fil
 EACH = """
 import json, os, sys
 from actbench import cli
-import torch, actbench.engine, actbench.report, actbench.figures  # once, not in every child
+import torch, actbench.engine, actbench.report.gather, actbench.figures  # once, not in every child
 
 
 def lead(number, name, where):

@@ -36,13 +36,14 @@ def report(
         raise UsageError(f"--output {output}: the report is an HTML page; name a file that ends in .html")
     if not files.is_folder(output.parent):
         raise UsageError(f"--output {output}: folder {output.parent} does not exist; create it first")
-    from actbench import report as pages  # slow to import: not needed to find a mistake in the options
-    from actbench.claims.writeup import stored_verdicts
+    from actbench.claims.writeup import stored_verdicts  # slow to import: not needed to find a mistake in the options
+    from actbench.report import render
+    from actbench.report.gather import gather
 
     to = streams()
     runs, problems = read_results(paths or [], results)
     to.skipped(problems)
-    page = pages.gather(
+    page = gather(
         runs,
         problems,
         title=title,
@@ -53,7 +54,7 @@ def report(
         claims=[row for folder in _with_claims(paths or [], results) for row in stored_verdicts(Store(folder))],
     )
     with files.explained("write", output, "-o"):
-        files.write_bytes(output, pages.render(page).encode())
+        files.write_bytes(output, render(page).encode())
     to.note(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB): {plural(len(runs), 'run')}")
 
 

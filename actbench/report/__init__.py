@@ -1,13 +1,14 @@
 """The report: stored runs -> one self-contained HTML page, as text.
 
 The page loads nothing: its style and script are inline and allowed by their hashes alone, and its pictures are data.
-Everything that a person typed arrives as text. `gather` reads and compares the runs; page.html.j2, page.css and page.js
-are the page.
+Everything that a person typed arrives as text. `gather` compares the runs and fills in a `Page`; page.html.j2, page.css
+and page.js show it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
@@ -15,10 +16,71 @@ import jinja2
 from markupsafe import Markup
 
 from actbench.figures import Theme, configuration, csp_hash, inert_json
-from actbench.report.gather import Page, gather
+from actbench.store.csv import Row
+from actbench.tables import Column
 from actbench.text import readable_lines
 
-__all__ = ["Page", "gather", "render"]
+
+@dataclass(frozen=True)
+class VariantFacts:
+    """One row of the comparison: its config as YAML with all its seeds, and its runs."""
+
+    label: str
+    dataset: str
+    yaml: str
+    runs: tuple[Row, ...]
+
+
+HeatCell = tuple[str, int | None, str]
+"""The text of a cell, its shade (None without a mean), and its runs in words."""
+Gallery = tuple[str, list[tuple[int, str, str]]]
+"""A heading, and for each unit its number, a caption, and its weights as a PNG in a data address."""
+
+
+@dataclass(frozen=True)
+class HeatTable:
+    """A metric over the values of two settings; cells are None if nothing was run."""
+
+    title: str
+    rows: str
+    columns: str
+    row_values: tuple[str, ...]
+    column_values: tuple[str, ...]
+    cells: tuple[tuple[HeatCell | None, ...], ...]
+
+
+@dataclass(frozen=True)
+class UnitPictures:
+    """One run's units."""
+
+    label: str
+    run_id: str
+    galleries: list[Gallery]
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything the page shows. `data` is what its script draws: the groups' labels and their curves."""
+
+    title: str
+    version: str
+    facts: list[tuple[str, str]]
+    columns: list[Column]
+    rows: list[dict[str, Any]]
+    sort_keys: list[list[float | str]]
+    footnotes: tuple[str, ...]
+    baseline: str
+    data: dict[str, Any]
+    health_columns: list[tuple[str, str]]
+    health_rows: list[list[str]]
+    heat_tables: list[HeatTable]
+    activations: list[str]
+    neurons: list[UnitPictures]
+    variants: list[VariantFacts]
+    provenance: list[tuple[str, str]]
+    unfinished: list[Row]
+    problems: list[str]
+    claims: Sequence[Mapping[str, str]]
 
 
 def render(page: Page) -> str:

@@ -7,8 +7,8 @@ A damaged file does not stop the page; the page names it. Numbers, regions and p
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import actbench
@@ -19,10 +19,11 @@ from actbench.comparison.quantities import Curve, number, quantity
 from actbench.config import SETTINGS, Variant
 from actbench.errors import ActbenchError, UsageError
 from actbench.figures.activations import draw_shape
-from actbench.figures.heatmap import heat_cells
+from actbench.figures.heatmap import HeatCells, heat_cells
 from actbench.figures.neurons import FIRST_LAYER, galleries
 from actbench.figures.panels import LearningCurves, measure, notes_on_breaks
 from actbench.metrics import METRICS, UNITS
+from actbench.report import Gallery, HeatCell, HeatTable, Page, UnitPictures, VariantFacts
 from actbench.store.csv import Row
 from actbench.store.run import CONFIG, OUTCOMES, StoredProblem, StoredRun
 from actbench.tables import Column
@@ -39,62 +40,6 @@ HEALTH_METRICS = (
 )  # fmt: skip
 _HEAT_METRICS = ("test_accuracy", "dead_ratio")
 _SHADES = 9  # of a heat map; page.css has a colour for each
-
-
-@dataclass(frozen=True)
-class VariantFacts:
-    """One row of the comparison: its config as YAML with all its seeds, and its runs."""
-
-    label: str
-    dataset: str
-    yaml: str
-    runs: tuple[Row, ...]
-
-
-@dataclass(frozen=True)
-class HeatTable:
-    """A metric over the values of two settings: cells of (text, shade, runs), None if nothing was run."""
-
-    title: str
-    rows: str
-    columns: str
-    row_values: tuple[str, ...]
-    column_values: tuple[str, ...]
-    cells: tuple[tuple[tuple[str, int | None, str] | None, ...], ...]
-
-
-@dataclass(frozen=True)
-class UnitPictures:
-    """One run's units, by heading: the unit's number, a caption, and its weights as a PNG in a data address."""
-
-    label: str
-    run_id: str
-    galleries: list[tuple[str, list[tuple[int, str, str]]]]
-
-
-@dataclass(frozen=True)
-class Page:
-    """Everything the page shows. `data` is what its script draws: the groups' labels and their curves."""
-
-    title: str
-    version: str
-    facts: list[tuple[str, str]]
-    columns: list[Column]
-    rows: list[dict[str, Any]]
-    sort_keys: list[list[float | str]]
-    footnotes: tuple[str, ...]
-    baseline: str
-    data: dict[str, Any]
-    health_columns: list[tuple[str, str]]
-    health_rows: list[list[str]]
-    heat_tables: list[HeatTable]
-    activations: list[str]
-    neurons: list[UnitPictures]
-    variants: list[VariantFacts]
-    provenance: list[tuple[str, str]]
-    unfinished: list[Row]
-    problems: list[str]
-    claims: Sequence[Mapping[str, str]]
 
 
 def gather(
@@ -123,6 +68,7 @@ def gather(
     groups = sorted(grouping.groups, key=lambda group: places.get((group.label, group.dataset), len(places)))
     several = len({group.dataset for group in groups}) > 1
     labels = [f"{group.label} ({group.dataset})" if several else group.label for group in groups]
+    labelled = list(zip(labels, groups, strict=True))
     return Page(
         title=title or _title(groups, found.baseline),
         version=actbench.__version__,
@@ -133,14 +79,12 @@ def gather(
         footnotes=found.footnotes,
         baseline=found.baseline,
         data={
-            "groups": [{"label": label, "runs": len(group.runs)} for label, group in zip(labels, groups, strict=True)],
+            "groups": [{"label": label, "runs": len(group.runs)} for label, group in labelled],
             "curves": _curves(grouping, groups, reader.epochs),
         },
         health_columns=[(METRICS[name].heading, METRICS[name].doc) for name in HEALTH_METRICS],
-        health_rows=[
-            [label, *_health(group, grouping, reader.epochs)] for label, group in zip(labels, groups, strict=True)
-        ],
-        heat_tables=_heat_tables(rows, groups),
+        health_rows=[[label, *_health(group, grouping, reader.epochs)] for label, group in labelled],
+        heat_tables=list(_heat_tables(rows, groups)),
         activations=_activations(variant for variant in map(reader.variant, rows) if variant is not None),
         neurons=_neurons(groups, found.baseline, reader),
         variants=[_variant_facts(group, reader) for group in groups],
@@ -179,8 +123,8 @@ class _Reader:
 
         return self._read("config", row, read, None)  # type: ignore[no-any-return]
 
-    def galleries(self, row: Row) -> list[tuple[str, list[tuple[int, str, str]]]]:
-        def read(run: StoredRun) -> list[tuple[str, list[tuple[int, str, str]]]]:
+    def galleries(self, row: Row) -> list[Gallery]:
+        def read(run: StoredRun) -> list[Gallery]:
             weights, units = run.weights().get(FIRST_LAYER), run.neurons()
             return [
                 (one.heading, [(unit["unit"], _caption(unit), picture) for unit, picture in one.pictured])
@@ -268,34 +212,31 @@ def _health(group: Group, grouping: Grouping, epochs: Curve) -> list[str]:
     return cells
 
 
-def _heat_tables(rows: Sequence[Row], groups: Sequence[Group]) -> list[HeatTable]:
-    """Return accuracy and dead units by two settings, if just two vary and most of their combinations were run."""
+def _heat_tables(rows: Sequence[Row], groups: Sequence[Group]) -> Iterator[HeatTable]:
+    """Yield accuracy and dead units by two settings, if just two vary and most of their combinations were run."""
     keys = [key for key in SETTINGS if key not in ("name", "dataset")]
     settings = varying([row for group in groups for row in group.runs], keys)
     if len(settings) != 2 or len({row["dataset"] for row in rows}) > 1:
-        return []
+        return
     (down, downs), (across, acrosses) = settings.items()
-    heat_tables = []
     for name in _HEAT_METRICS:
         try:
             found = heat_cells(rows, (down, across), name)
         except UsageError:  # no run has this metric
             continue
-        cells = {
-            (cell["down"], cell["across"]): (
-                cell["text"]
-                if cell["mean"] is None
-                else tables.show_fraction(cell["mean"]) + "*" * bool(cell["diverged"]),
-                None if cell["mean"] is None else round((_SHADES - 1) * found.share(cell["mean"])),
-                plural(cell["runs"], "run") + f", {cell['diverged']} diverged" * bool(cell["diverged"]),
-            )
-            for cell in found.cells
-        }
+        cells = {(cell["down"], cell["across"]): _heat_cell(found, cell) for cell in found.cells}
         if 2 * len(cells) > len(downs) * len(acrosses):
             names = tuple(map(value_text, downs)), tuple(map(value_text, acrosses))
             grid = tuple(tuple(cells.get((r, c)) for c in acrosses) for r in downs)
-            heat_tables.append(HeatTable(METRICS[name].heading, down, across, *names, grid))
-    return heat_tables
+            yield HeatTable(METRICS[name].heading, down, across, *names, grid)
+
+
+def _heat_cell(found: HeatCells, cell: Mapping[str, Any]) -> HeatCell:
+    runs = plural(cell["runs"], "run") + f", {cell['diverged']} diverged" * bool(cell["diverged"])
+    if cell["mean"] is None:
+        return cell["text"], None, runs
+    text = tables.show_fraction(cell["mean"]) + "*" * bool(cell["diverged"])
+    return text, round((_SHADES - 1) * found.share(cell["mean"])), runs
 
 
 def _activations(variants: Iterable[Variant]) -> list[str]:
@@ -328,12 +269,11 @@ def _variant_facts(group: Group, reader: _Reader) -> VariantFacts:
 
 def _provenance(runs: Iterable[StoredRun]) -> list[tuple[str, str]]:
     """Return what the runs were trained by and on: every value that occurs, with counts if there are several."""
-    counts: dict[str, dict[str, int]] = {}
+    counts: dict[str, Counter[str]] = {}
     for run in runs:
         for key, value in run.provenance.items():
             if key not in ("started_at", "ended_at"):
-                texts = counts.setdefault(key, {})
-                texts[str(value)] = texts.get(str(value), 0) + 1
+                counts.setdefault(key, Counter())[str(value)] += 1
     starts = sorted(str(run.provenance["started_at"]) for run in runs if "started_at" in run.provenance)
     facts = [
         (key.replace("_", " "), ", ".join(t if len(texts) == 1 else f"{t} ({n} runs)" for t, n in texts.items()))
