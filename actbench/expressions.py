@@ -1,4 +1,4 @@
-r"""One small, safe language of expressions: the conditions of `--filter` and `--fail-if`, and any later use.
+r"""One small, safe language of expressions: conditions (`conditions`) and formulas (`formulas`).
 
 `parse` turns a text into a checked tree of Python's `ast`; an evaluator, such as that of `Condition`, gives the tree a
 meaning. A `Language` lists what a text may contain: another language is another table and another evaluator.
@@ -9,25 +9,23 @@ rewritten every token, so this grammar is the same on every version of Python, a
     lr  dormant_0.1_ratio  [epochs_to:test_accuracy>=0.97]   names; in square brackets with any signs
     1  -2.5  1e-3  'text'  "text"  true  false  none          literals; in a text, \ quotes the next sign
     and  or  not  ==  !=  <  <=  >  >=  in (1, 2)  not in (1, 2)
-    diff(test_accuracy)                                      if the caller has functions: a function of one name
+    +  -  *  /  **  sqrt(x)                                   in formulas: arithmetic and calls
 
-A missing value makes a comparison unknown, which is neither true nor false: `not unknown` is unknown too, and an
-unknown condition does not hold. `x == none` asks whether x is missing. A number, a text and a truth value are never
-equal to each other.
+Only the signs, words and nodes that a `Language` lists are allowed, so nothing can be called or looked into but the
+names that the caller gives. Length and depth are bounded before Python's parser starts.
 """
 
 from __future__ import annotations
 
 import ast
 import math
-import operator
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import unicodedata
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 from actbench.errors import UsageError, suggestion
-from actbench.text import comma_list
 
 MAX_LENGTH = 2000
 MAX_DEPTH = 50
@@ -35,15 +33,9 @@ MAX_DEPTH = 50
 
 Literal: TypeAlias = str | int | float | bool | None
 
-_ORDER: dict[type[ast.AST], tuple[str, Callable[[Any, Any], bool]]] = {
-    ast.Lt: ("<", operator.lt), ast.LtE: ("<=", operator.le), ast.Gt: (">", operator.gt), ast.GtE: (">=", operator.ge),
-}  # fmt: skip
 _MEMBERSHIP = ("in", "not in")
-_SIGNS: dict[type[ast.AST], str] = {
-    ast.Eq: "==", ast.NotEq: "!=", ast.In: "in", ast.NotIn: "not in",
-    **{node: sign for node, (sign, _) in _ORDER.items()},
-}  # fmt: skip
 _COMPARISONS = ("==", "!=", "<", "<=", ">", ">=", *_MEMBERSHIP)
+_MEANT = {"=": "==", "^": "**", "\u00d7": "*", "\u00b7": "*", "\u2212": "-", "\u00f7": "/"}
 _WORDS: dict[type[ast.AST], str] = {ast.Tuple: "a list here", ast.Call: "a call"}
 
 
@@ -61,19 +53,6 @@ class Language:
     value: str
     joint: str
     unknown: str = ""
-
-
-CONDITIONS = Language(
-    signs={"and", "or", "not", *_COMPARISONS, "(", ")", ","},
-    constants={"true": True, "false": False, "none": None},
-    nodes={
-        ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.Compare, ast.Eq, ast.NotEq, *_ORDER, ast.In, ast.NotIn,
-        ast.List, ast.Name, ast.Constant,
-    },
-    value="a name, a number, 'text', true, false, none or '('",
-    joint="'and' or 'or'",
-    unknown="; quote it if it is meant as text: '{}'",
-)  # fmt: skip
 
 
 class Parsed(NamedTuple):
@@ -104,10 +83,18 @@ def parse(text: str, names: Collection[str], language: Language) -> Parsed:
     return Parsed(text, _Checker(text, tokens, names, language).visit(tree), tuple(used))
 
 
+class ExpressionError(UsageError):
+    """A mistake in an expression: `reason` says what is wrong at `column`, counted from 1."""
+
+    def __init__(self, text: str, column: int, reason: str) -> None:
+        self.column, self.reason = column, reason
+        shown = "".join(sign if sign.isprintable() else "?" for sign in text)
+        super().__init__(f"in the expression, column {column}: {reason}\n  {shown}\n  {' ' * (column - 1)}^")
+
+
 def refuse(text: str, column: int, message: str) -> NoReturn:
-    """Raise a `UsageError` that points at a column of `text`, counted from 0."""
-    shown = "".join(sign if sign.isprintable() else "?" for sign in text)
-    raise UsageError(f"in the expression, column {column + 1}: {message}\n  {shown}\n  {' ' * column}^")
+    """Raise an `ExpressionError` that points at a column of `text`, counted from 0."""
+    raise ExpressionError(text, column + 1, message)
 
 
 _TOKEN = re.compile(
@@ -180,7 +167,8 @@ def _tokens(text: str, language: Language) -> list[_Token]:
     rest = text[end:].lstrip()
     if rest:
         what = "a text that is never closed" if rest[0] in "'\"" else f"unexpected {rest[0]!r}"
-        refuse(text, len(text) - len(rest), what + (" (use '==' to compare)" if rest[0] == "=" else ""))
+        meant = _MEANT.get(rest[0])
+        refuse(text, len(text) - len(rest), what + (f"; did you mean {meant!r}?" if meant in language.signs else ""))
     if last.open or not last.ends_value:
         _refuse_misplaced(text, len(text), "", last, language)
     return tokens
@@ -233,7 +221,7 @@ class _Checker(ast.NodeTransformer):
         if token.kind == "literal":
             return ast.copy_location(ast.Constant(token.value), node)
         if token.value not in self.names:
-            hint = suggestion(token.value, self.names) or self.language.unknown.format(token.value)
+            hint = _suggestion(token.value, self.names) or self.language.unknown.format(token.value)
             refuse(self.text, token.start, f"unknown name {token.value!r}{hint}")
         node.id = token.value
         return node
@@ -244,139 +232,20 @@ class _Checker(ast.NodeTransformer):
         if len(node.ops) > 1:
             third = node.comparators[1].col_offset
             column = max(c for c, token in self.tokens.items() if token.text in _COMPARISONS and c < third)
-            refuse(self.text, column, "comparisons cannot be chained (join comparisons with 'and')")
+            hint = " (join comparisons with 'and')" if "and" in self.language.signs else ""
+            refuse(self.text, column, f"comparisons cannot be chained{hint}")
         return node
 
 
-Values: TypeAlias = Mapping[str, Any]
-"""The values of a row by name; one is missing if it is absent, None or nan."""
+_LATIN = str.maketrans(
+    "\u0430\u0441\u0435\u043e\u0440\u0445\u0443\u0456\u0455\u0458\u03bf\u03b1\u03c7\u03c1\u03bd", "aceopxyisjoaxpv"
+)
+"""Cyrillic and Greek letters that look like Latin ones."""
 
 
-class Condition(Parsed):
-    """A condition over the named values of a row."""
-
-    def decide(self, values: Values) -> bool | None:
-        """Return whether the condition holds for `values`, or None if a missing value leaves it open.
-
-        Raises `UsageError` for an order between values that have none, and for a number or a text where a condition
-        is needed.
-        """
-        return self._truth(self.tree, values)
-
-    def holds(self, values: Values) -> bool:
-        """Return whether the condition is known to hold for `values`."""
-        return self.decide(values) is True
-
-    def _truth(self, node: ast.expr, values: Values) -> bool | None:
-        value = self._value(node, values)
-        if value is None or value is _Nothing:
-            return None
-        if not isinstance(value, bool):
-            raise UsageError(f"{self.text!r} uses {_kind(value)} ({value!r}) as a condition; compare it with something")
-        return value
-
-    def _value(self, node: ast.expr, values: Values) -> Any:
-        """Return the value of a node: None if it is missing or unknown, `_Nothing` for the literal `none`."""
-        match node:
-            case ast.Constant(value=literal):
-                return _Nothing if literal is None else literal
-            case ast.Name(id=name):
-                value = values.get(name)
-                return None if isinstance(value, float) and math.isnan(value) else value
-            case ast.UnaryOp(op=ast.Not(), operand=operand):
-                return _negated(self._truth(operand, values))
-            case ast.BoolOp(op=op, values=parts):
-                return _joined((self._truth(part, values) for part in parts), decisive=isinstance(op, ast.Or))
-            case ast.Compare(left=left, ops=[op], comparators=[right]):
-                return self._compare(self._value(left, values), op, right, values)
-        raise TypeError(f"a condition cannot hold {type(node).__name__}")
-
-    def _compare(self, left: Any, op: ast.cmpop, right: ast.expr, values: Values) -> bool | None:
-        if isinstance(right, ast.List):
-            found = _joined((_same(left, self._value(option, values)) for option in right.elts), decisive=True)
-            return found if isinstance(op, ast.In) else _negated(found)
-        other = self._value(right, values)
-        if type(op) not in _ORDER:
-            return _same(left, other) if isinstance(op, ast.Eq) else _negated(_same(left, other))
-        if left is None or other is None or left is _Nothing or other is _Nothing:
-            return None
-        sign, compare = _ORDER[type(op)]
-        kinds = _kind(left), _kind(other)
-        if kinds not in (("text", "text"), ("a number", "a number")):
-            raise UsageError(f"{self.text!r}: cannot order {kinds[0]} ({left!r}) {sign} {kinds[1]} ({other!r})")
-        return bool(compare(left, other))
-
-
-def condition(text: str, names: Collection[str], functions: Mapping[str, Collection[str]] = {}) -> Condition:
-    """Read `text` as a condition in which only `names` may be used. Raises `UsageError` as `parse` does.
-
-    functions: the names that each function takes. `f(x)` is then the name "f(x)": its value is looked up by that.
-    """
-    language = replace(CONDITIONS, nodes={*CONDITIONS.nodes, ast.Call}) if functions else CONDITIONS
-    parsed = parse(text, [*names, *functions], language)
-    tree = _Applied(text, names, functions).visit(parsed.tree)
-    used = sorted((node.col_offset, node.id) for node in ast.walk(tree) if isinstance(node, ast.Name))
-    return Condition(text, tree, tuple(dict.fromkeys(name for _, name in used)))
-
-
-def sign_of(op: ast.cmpop) -> str:
-    """Return a comparison as it is written, such as `<=`."""
-    return _SIGNS[type(op)]
-
-
-class _Applied(ast.NodeTransformer):
-    """Replaces each call `f(x)` by the name "f(x)"."""
-
-    def __init__(self, text: str, names: Collection[str], functions: Mapping[str, Collection[str]]) -> None:
-        self.text, self.names, self.functions = text, names, functions
-
-    def visit_Call(self, node: ast.Call) -> ast.expr:
-        """Refuse a call unless it is of a known function with one of its names."""
-        match node:
-            case ast.Call(func=ast.Name(id=function), args=[ast.Name(id=name)]) if function in self.functions:
-                if name in self.functions[function]:
-                    return ast.copy_location(ast.Name(f"{function}({name})"), node)
-        forms = [f"{function}({name})" for function, known in self.functions.items() for name in known]
-        refuse(self.text, node.col_offset, f"unknown function or argument; there are: {comma_list(forms)}")
-
-    def visit_Name(self, node: ast.Name) -> ast.expr:
-        """Refuse the name of a function without its argument."""
-        if node.id not in self.names:
-            refuse(self.text, node.col_offset, f"{node.id} is a function: write {node.id}(NAME)")
-        return node
-
-
-class _Nothing:
-    """The literal `none`: unlike a missing value, it can be compared."""
-
-
-def _negated(truth: bool | None) -> bool | None:
-    return None if truth is None else not truth
-
-
-def _joined(truths: Iterable[bool | None], decisive: bool) -> bool | None:
-    """Join truths with `or`, which a true one decides, or with `and`, which a false one decides."""
-    unknown = False
-    for truth in truths:
-        if truth is decisive:
-            return decisive
-        unknown = unknown or truth is None
-    return None if unknown else not decisive
-
-
-def _same(left: Any, right: Any) -> bool | None:
-    """Compare two values: `none` equals a missing value; compared with anything else, a missing value is unknown."""
-    if left is _Nothing or right is _Nothing:
-        return left in (None, _Nothing) and right in (None, _Nothing)
-    if left is None or right is None:
-        return None
-    alike = isinstance(left, bool) == isinstance(right, bool) and isinstance(left, str) == isinstance(right, str)
-    return alike and bool(left == right)
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true or false"
-    if isinstance(value, int | float):
-        return "a number"
-    return "text" if isinstance(value, str) else "a list"
+def _suggestion(name: str, known: Collection[str]) -> str:
+    """Return a suggestion for an unknown name, also if letters of another script only look like the known ones."""
+    latin = unicodedata.normalize("NFKC", name).translate(_LATIN)
+    if latin != name and latin in known:
+        return f" (not all of its letters are ASCII); did you mean {latin!r}?"
+    return suggestion(latin, known)

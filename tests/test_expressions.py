@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actbench.conditions import condition
 from actbench.errors import ActbenchError, UsageError
-from actbench.expressions import MAX_DEPTH, MAX_LENGTH, Language, condition, parse
+from actbench.expressions import MAX_DEPTH, MAX_LENGTH, Language, parse
 
 NAMES = ("lr", "seed", "activation", "batch_norm", "note", "dormant_0.1_ratio")
 ROW: dict[str, Any] = {
@@ -149,7 +150,7 @@ def test_a_list_cannot_be_ordered() -> None:
     [
         ("", 1, "expected a name, a number, 'text', true, false, none or '(', got the end"),
         ("lr <", 5, "got the end"),
-        ("lr = 1", 4, "use '==' to compare"),
+        ("lr = 1", 4, "unexpected '='; did you mean '=='?"),
         ("lr == 'x", 7, "a text that is never closed"),
         ("lr == 1 seed", 9, "expected the end, 'and' or 'or', got 'seed'"),
         ("0 < lr < 1", 8, "join comparisons with 'and'"),

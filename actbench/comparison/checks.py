@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from actbench import expressions
+from actbench import conditions
 from actbench.comparison.compare import Comparison
 from actbench.comparison.quantities import Quantity
 from actbench.comparison.rows import ComparisonRow
@@ -47,11 +47,11 @@ def undecided(comparison: Comparison, condition: str) -> tuple[ComparisonRow, ..
     return tuple(row for row in others if asked.decide(_facts(row, only_significant=False)) is not False)
 
 
-def _about_rows(comparison: Comparison, condition: str) -> expressions.Condition:
+def _about_rows(comparison: Comparison, condition: str) -> conditions.Condition:
     means = [one.name for one in (*comparison.quantities, *comparison.extras)]
     keys = dict.fromkeys(key for row in comparison.rows for key in row.keys)
     names = [*means, "label", "dataset", "n", "diverged", "failed", *keys]
-    asked = expressions.condition(condition, names, {DIFFERENCE: [one.name for one in comparison.quantities]})
+    asked = conditions.condition(condition, names, {DIFFERENCE: [one.name for one in comparison.quantities]})
     known = {one.name: one for one in (*comparison.quantities, *comparison.extras)}
     for name, sign, bound in _bounds(asked.tree):
         inner = name.removeprefix(f"{DIFFERENCE}(").removesuffix(")") if name not in known else name
@@ -76,9 +76,9 @@ def _bounds(tree: ast.expr) -> Iterator[tuple[str, str, float]]:
     for node in ast.walk(tree):
         match node:
             case ast.Compare(left=ast.Name(id=name), ops=[op], comparators=[ast.Constant(value=bound)]):
-                sign = expressions.sign_of(op)
+                sign = conditions.sign_of(op)
             case ast.Compare(left=ast.Constant(value=bound), ops=[op], comparators=[ast.Name(id=name)]):
-                sign = _MIRRORED.get(expressions.sign_of(op), expressions.sign_of(op))
+                sign = _MIRRORED.get(conditions.sign_of(op), conditions.sign_of(op))
             case _:
                 continue
         if isinstance(bound, int | float) and not isinstance(bound, bool):

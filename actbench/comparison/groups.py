@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from actbench import expressions
+from actbench import conditions
 from actbench.config import SETTINGS
 from actbench.errors import UnknownNameError, UsageError
 from actbench.store.csv import Row
@@ -91,7 +91,7 @@ def select(rows: Sequence[Row], condition: str | None) -> list[Row]:
         raise UsageError("there are no runs to compare; train some first, or name other results folders")
     if condition is None:
         return list(rows)
-    expression = expressions.condition(condition, columns_of(rows))
+    expression = conditions.condition(condition, columns_of(rows))
     kept = [row for row in rows if expression.holds(row)]
     if not kept:
         raise UsageError(f"--filter {condition!r} leaves none of the {plural(len(rows), 'run')}")
