@@ -13,7 +13,6 @@ from typing import Any
 
 from actbench import config
 from actbench.config import Run
-from actbench.datasets import DATASETS
 from actbench.store import RunRecord
 from actbench.store.csv import Row
 from actbench.text import readable
@@ -121,7 +120,7 @@ def last_line(error: str | None) -> str:
 
 def train_images(run: Run) -> int:
     """Return how many images one epoch of the run trains on."""
-    count = DATASETS[run.variant.dataset].train
+    count = run.variant.data.train
     return min(count, run.variant.train_limit or count) - run.variant.validation
 
 

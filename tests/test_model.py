@@ -30,7 +30,7 @@ def small_arrays(n: int = 256) -> Arrays:
     draws = torch.Generator().manual_seed(7)
     images = torch.randn(n, 784, generator=draws)
     labels = torch.randint(0, 10, (n,), generator=draws)
-    return Arrays(images, labels, images[:64], labels[:64], images[:0], labels[:0], black=-0.4242)
+    return Arrays(images, labels, images[:64], labels[:64], images[:0], labels[:0], black=-0.4242, classes=10)
 
 
 def variant_of(activation: str = "relu", **settings: object) -> Variant:

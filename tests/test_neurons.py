@@ -205,7 +205,8 @@ def stack_of(variant: Variant, n: int = 400) -> LaneStack:
     draws = torch.Generator().manual_seed(11)
     images, labels = torch.randn(n, 784, generator=draws), torch.randint(0, 10, (n,), generator=draws)
     return LaneStack(
-        [Run(variant, 0)], Arrays(images, labels, images[:50], labels[:50], images[:0], labels[:0], black=-0.4)
+        [Run(variant, 0)],
+        Arrays(images, labels, images[:50], labels[:50], images[:0], labels[:0], black=-0.4, classes=10),
     )
 
 

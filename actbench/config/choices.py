@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from actbench.activations import ACTIVATIONS
 from actbench.config.rules import (
+    TEXT,
     BadValueError,
     Flaw,
     Rule,
@@ -21,7 +23,8 @@ from actbench.config.rules import (
     one_of,
     parameter_rule,
 )
-from actbench.errors import suggestion
+from actbench.datasets import DATASETS, OwnData, own
+from actbench.errors import DataError, suggestion
 from actbench.initializers import INITIALIZERS
 from actbench.optimizers import OPTIMIZERS
 from actbench.registry import Parameter, Registry, Value
@@ -151,6 +154,49 @@ CHAIN = either(list_of(_LINK, 1, MAX_CHAIN, "[relu, sigmoid]"), Rule(lambda valu
 
 NORM = converted(parameter_rule(Parameter("", False, "", choices=("before", "after"))), {True: "before"})
 """Where BatchNorm is: nowhere (False), before the activation (true means the same), or after it."""
+
+_DATASET = one_of("dataset", tuple(DATASETS), "See: actbench list datasets")
+_COUNT = integer(1, own.MAX_NUMBERS)
+_OWN = mapping_of(
+    {
+        "npz": TEXT.described("an npz file with x_train, y_train, x_test and y_test"),
+        "idx": TEXT.described("a folder with four files in MNIST's format"),
+        "sha256": Rule(TEXT.check, {"type": "string", "pattern": "^[0-9a-f]{64}$"}).described("hash of the content"),
+        "train": _COUNT, "test": _COUNT, "inputs": _COUNT, "classes": integer(2, own.MAX_CLASSES), "side": _COUNT,
+    },
+    owner="dataset",
+)  # fmt: skip
+
+
+def _check_dataset(value: Any) -> str | OwnData:
+    if isinstance(value, OwnData):
+        value = value.plain
+    if not isinstance(value, Mapping):
+        return str(_DATASET.check(value))
+    facts = _OWN.check(value)
+    kinds = [kind for kind in own.KINDS if kind in facts]
+    if len(kinds) != 1:
+        raise BadValueError("must be the name of a dataset, {npz: FILE} or {idx: FOLDER}")
+    kind, path = kinds[0], facts.pop(kinds[0])
+    try:
+        path = TEXT.check(str(Path(path).expanduser().absolute()))
+    except RuntimeError:
+        raise BadValueError([Flaw((kind,), "there is no home folder; write the whole path")]) from None
+    if facts.keys() >= _FACTS:  # a resolved config: the data is read and checked only to train on it
+        return OwnData(kind, path, **facts)
+    try:
+        found = own.read(kind, path).data
+    except DataError as error:
+        raise BadValueError([Flaw((kind,), str(error))]) from None
+    for key, expected in facts.items():
+        if (there := getattr(found, key)) != expected:
+            raise BadValueError([Flaw((key,), f"is {there} in {path}, but this config expects {expected}")])
+    return found
+
+
+_FACTS = {"sha256", "train", "test", "inputs", "classes"}
+DATASET = Rule(_check_dataset, {"anyOf": [_DATASET.schema, _OWN.schema]})
+"""What to train and test on: the name of a dataset, or `OwnData`, which is read to find out what it is."""
 
 _DEVICE = "auto|cpu|cuda(:(0|[1-9][0-9]{0,2}))?"
 

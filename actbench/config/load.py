@@ -119,7 +119,7 @@ def changed(document: Document, changes: Iterable[Setting]) -> Document:
                 continue
             start = document.place((key,)) if key in document.values else place
             document.put((key,), {"name": plain_value(key, RECIPE[key]) if held is None else held}, start)
-        elif len(path) > 1 and key in FILE_KEYS and key not in (*REGISTRIES, "augment", "sweep"):
+        elif len(path) > 1 and key in FILE_KEYS and key not in (*REGISTRIES, "dataset", "augment", "sweep"):
             document.problems.append(place.problem(f"{key}: has no parts; write {key}=..."))
             continue
         document.put(path, value, place)

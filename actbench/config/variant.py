@@ -16,15 +16,15 @@ from typing import Any, Literal
 
 from actbench.activations import ACTIVATIONS
 from actbench.activations.definition import Chain, check_chain
-from actbench.config.choices import AUGMENT, CHAIN, DEVICE, NORM, Augment, Choice, choice_of, short
+from actbench.config.choices import AUGMENT, CHAIN, DATASET, DEVICE, NORM, Augment, Choice, choice_of, short
 from actbench.config.rules import TEXT, BadValueError, Flaw, Rule, integer, list_of, number, one_of, or_null, sort_out
-from actbench.datasets import CLASSES, DATASETS, INPUTS
+from actbench.datasets import DatasetEntry, OwnData, entry_of
 from actbench.errors import UsageError
 from actbench.registry import Value
 from actbench.structure import Structure
 from actbench.text import slug
 
-MAX_IMAGES = 70_000
+MAX_IMAGES = 10_000_000
 MAX_PARAMETERS = 200_000_000
 
 
@@ -53,8 +53,8 @@ class Variant:
     """
 
     name: str = _key(TEXT, _AUTOMATIC, "the variant's name in tables; made from the other keys if missing")
-    dataset: str = _key(
-        one_of("dataset", tuple(DATASETS), "See: actbench list datasets"), "mnist", "images to train and test on"
+    dataset: str | OwnData = _key(
+        DATASET, "mnist", "images to train and test on: a name, or your own as {npz: FILE} or {idx: FOLDER}"
     )
     network: str = _key(
         one_of("network", ("mlp", "cnn")), "mlp", "mlp: fully connected layers; cnn: the same after two convolutions"
@@ -111,8 +111,14 @@ class Variant:
         """The activation function, link by link: the registry's entry and the parameters."""
         return [(ACTIVATIONS[choice.name], choice.params) for choice in self.activation]
 
-    def structure(self, inputs: int = INPUTS, classes: int = CLASSES) -> Structure:
-        """Return the structure of this variant's network."""
+    @property
+    def data(self) -> DatasetEntry | OwnData:
+        """What is known of the dataset: `train`, `test`, `inputs`, `classes` and `side`."""
+        return entry_of(self.dataset)
+
+    def structure(self, inputs: int | None = None, classes: int | None = None) -> Structure:
+        """Return the structure of this variant's network, by default for its own dataset."""
+        inputs, classes = inputs or self.data.inputs, classes or self.data.classes
         return Structure.of(self.network, self.links, self.hidden, self.batch_norm, inputs, classes)
 
     @property
@@ -159,6 +165,8 @@ def _automatic_name(variant: Variant) -> str:
 def _full_value(value: Any) -> Any:
     if isinstance(value, Choice):
         return {"name": value.name, **value.params}
+    if isinstance(value, OwnData):
+        return {"sha256": value.sha256}
     if isinstance(value, tuple):
         return [_full_value(item) for item in value]
     return asdict(value) if isinstance(value, Augment) else value
@@ -166,7 +174,7 @@ def _full_value(value: Any) -> Any:
 
 def plain_value(key: str, value: Any) -> Any:
     """Return the canonical value of config key `key` as YAML holds it."""
-    if isinstance(value, Choice | Augment):
+    if isinstance(value, Choice | Augment | OwnData):
         return value.plain
     if key == "activation":
         return value[0].plain if len(value) == 1 else [link.plain for link in value]
@@ -177,7 +185,7 @@ def plain_value(key: str, value: Any) -> Any:
 
 def flat_value(key: str, value: Any) -> Value | None:
     """Return the value of config key `key` as a cell of a table: `512x256`, `relu > sigmoid`."""
-    if isinstance(value, Choice | Augment):
+    if isinstance(value, Choice | Augment | OwnData):
         return value.label
     if key == "activation":
         return " > ".join(link.label for link in value)
@@ -190,17 +198,18 @@ def flat_value(key: str, value: Any) -> Value | None:
 
 def clashes(variant: Variant) -> Iterator[Flaw]:
     """Yield what does not go together in a variant whose values are each valid on their own."""
-    data = DATASETS[variant.dataset]
+    data = variant.data
     for key, there in (("train_limit", data.train), ("test_limit", data.test)):
         limit = getattr(variant, key)
         if limit is not None and limit > there:
-            yield _clash(key, f"must be at most {there} (all of {data.name}), got {limit}", "dataset")
+            yield _clash(key, f"must be at most {there} (all of {data.label}), got {limit}", "dataset")
     images = min(variant.train_limit or data.train, data.train)
     if variant.validation >= images:
         message = f"must leave some of the {images} training images to train on, got {variant.validation}"
         yield _clash("validation", message, "train_limit", "dataset")
     else:
         yield from _batch_clashes(variant, images - variant.validation)
+    yield from _shape_clashes(variant)
     count = variant.parameter_count
     if count > MAX_PARAMETERS:
         millions, most = count / 1e6, MAX_PARAMETERS // 1_000_000
@@ -213,6 +222,15 @@ def clashes(variant: Variant) -> Iterator[Flaw]:
         check_chain(variant.links)
     except UsageError as error:
         yield _clash("activation", str(error))
+
+
+def _shape_clashes(variant: Variant) -> Iterator[Flaw]:
+    data = variant.data
+    found = f"{data.inputs} numbers per image" if data.side is None else f"{data.side} x {data.side} images"
+    if variant.network == "cnn" and (data.side or 0) < 4:
+        yield _clash("network", f"cnn needs square images of at least 4 x 4; {data.label} has {found}", "dataset")
+    if variant.augment and data.side is None:
+        yield _clash("augment", f"needs square images; {data.label} has {found}", "dataset")
 
 
 def _batch_clashes(variant: Variant, images: int) -> Iterator[Flaw]:
@@ -249,7 +267,12 @@ class Run:
         what the automatic name has of a-z, 0-9, _ and -, at most 40 characters. So the same settings and seed have the
         same folder whatever they are called: a name is a label, and renaming a config trains nothing again.
         """
-        return self.former_id if self.former else self._id(_automatic_name(self.variant), self.variant.identity())
+        if self.former:
+            return self.former_id
+        name, data = _automatic_name(self.variant), self.variant.dataset
+        if isinstance(data, OwnData):  # the same data under another file name is the same run
+            name = name.replace(data.label, data.sha256[:8])
+        return self._id(name, self.variant.identity())
 
     @property
     def former_id(self) -> str:

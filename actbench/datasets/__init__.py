@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from actbench.datasets import download, idx, stored
+from actbench.datasets import download, idx, own, stored
 from actbench.datasets.download import Note, Progress
-from actbench.datasets.idx import CLASSES, INPUTS, Arrays, IdxFile
+from actbench.datasets.idx import Arrays, IdxFile
+from actbench.datasets.own import OwnData
 from actbench.datasets.stored import DatasetEntry, FileCheck, data_folder
 from actbench.errors import DataError
 from actbench.registry import Registry
@@ -32,14 +33,14 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "CLASSES", "DATASETS", "INPUTS", "Dataset", "DatasetEntry", "FileCheck", "Split",
-    "data_folder", "fetch", "fingerprint", "info", "load", "verify",
+    "DATASETS", "Dataset", "DatasetEntry", "FileCheck", "OwnData", "Split", "data_folder", "entry_of",
+    "fetch", "fingerprint", "info", "load", "verify",
 ]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images, uint8 (N, 28, 28), and their labels from 0 to 9, int64 (N,)."""
+    """Images, uint8 or float32 (N, ...), and their labels from 0, int64 (N,)."""
 
     images: torch.Tensor
     labels: torch.Tensor
@@ -47,7 +48,11 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset in memory; `fingerprint` is the SHA-256 of its four arrays, in hex."""
+    """A dataset in memory; `fingerprint` is the SHA-256 of its four arrays, in hex.
+
+    The network sees (x / unit - mean) / std of every number x. `background` is the number in an image without anything
+    on it, before scaling. inputs: numbers per image. side: width and height if images are square, else None.
+    """
 
     name: str
     train: Split
@@ -55,6 +60,11 @@ class Dataset:
     mean: float
     std: float
     fingerprint: str
+    inputs: int = 28 * 28
+    classes: int = 10
+    side: int | None = 28
+    unit: float = 255.0
+    background: float = 0.0
 
 
 def _mnist_files(*md5: str, sha256: Sequence[str] = ("", "", "", "")) -> tuple[IdxFile, ...]:
@@ -130,8 +140,13 @@ DATASETS: Registry[DatasetEntry] = Registry(
 )  # fmt: skip
 
 
+def entry_of(dataset: str | OwnData) -> DatasetEntry | OwnData:
+    """Return what is known of a dataset without reading it: train, test, inputs, classes and side, among others."""
+    return dataset if isinstance(dataset, OwnData) else DATASETS[dataset]
+
+
 def load(
-    name: str,
+    name: str | OwnData,
     folder: Path | None = None,
     *,
     offline: bool = False,
@@ -139,23 +154,39 @@ def load(
     progress: Progress | None = None,
     note: Note | None = None,
 ) -> Dataset:
-    """Return dataset `name` from `folder`, checked; missing files are downloaded first.
+    """Return dataset `name` from `folder`, or your own data, checked; missing files are downloaded first.
 
     With `offline`, no connection is opened. `mirror` is tried before the addresses that torchvision knows.
     `progress(file, bytes_done, bytes_total or None)` and `note(text)` are called during downloads. Raises DataError
-    if the data is unavailable or damaged, UnknownNameError for an unknown name.
+    if the data is unavailable or damaged, or your own data has changed, UnknownNameError for an unknown name.
     """
+    if isinstance(name, OwnData):
+        return _load_own(name)
     entry = DATASETS[name]
     folder = _folder(entry, folder)
     job = _job(entry, folder, mirror, progress, note)
     job.run(functools.partial(stored.missing, entry, job.raw), offline=offline)
     with ThreadPoolExecutor(1) as reader:
         reading = reader.submit(_read_with_fingerprint, entry, folder)  # takes as long as the import of torch below
-        import torch
+        import torch  # noqa: F401
     arrays, digest = reading.result()
+    train, test = _splits(arrays)
+    return Dataset(name, train, test, entry.mean, entry.std, digest, entry.inputs, entry.classes, entry.side)
+
+
+def _load_own(data: OwnData) -> Dataset:
+    arrays = own.read_again(data)
+    mean, std, background = own.statistics(arrays[0])
+    train, test = _splits(arrays)
+    found = data.inputs, data.classes, data.side
+    return Dataset(data.label, train, test, mean, std, data.sha256, *found, unit=1.0, background=background)
+
+
+def _splits(arrays: Arrays) -> tuple[Split, Split]:
+    import torch
+
     images, labels, test_images, test_labels = map(torch.from_numpy, arrays)
-    train, test = Split(images, labels), Split(test_images, test_labels)
-    return Dataset(name, train, test, entry.mean, entry.std, digest)
+    return Split(images, labels), Split(test_images, test_labels)
 
 
 def fetch(
@@ -206,7 +237,7 @@ def info(name: str, folder: Path | None = None) -> dict[str, Any]:
         "folder": str(raw),
         "complete": arrays is not None,
         "files": [{"name": path.name, "bytes": path.stat().st_size} for path in found],
-        "class_counts": arrays and {"train": _counts(arrays[1]), "test": _counts(arrays[3])},
+        "class_counts": arrays and {"train": _counts(entry, arrays[1]), "test": _counts(entry, arrays[3])},
         "fingerprint": arrays and fingerprint(arrays),
     }
 
@@ -219,8 +250,8 @@ def fingerprint(arrays: Sequence[NDArray[Any]]) -> str:
     return digest.hexdigest()
 
 
-def _counts(labels: NDArray[Any]) -> list[int]:
-    return [int(n) for n in np.bincount(labels, minlength=CLASSES)]
+def _counts(entry: DatasetEntry, labels: NDArray[Any]) -> list[int]:
+    return [int(n) for n in np.bincount(labels, minlength=entry.classes)]
 
 
 def _folder(entry: DatasetEntry, folder: Path | None) -> Path:

@@ -20,14 +20,16 @@ from numpy.typing import NDArray
 
 from actbench.errors import DataError
 
-INPUTS, CLASSES = 28 * 28, 10
-"""Every dataset has images of 28x28 pixels in ten classes."""
 MAX_BYTES = 64 * 2**20
-"""No file of these datasets is larger, compressed or not."""
+"""No published file of these datasets is larger, compressed or not."""
+_CLASSES = 10
 
 Arrays = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]
 
-_TYPES: dict[int, np.dtype[Any]] = {8: np.dtype("u1"), 12: np.dtype(">i4")}
+_TYPES: dict[int, np.dtype[Any]] = {
+    8: np.dtype("u1"), 9: np.dtype("i1"), 11: np.dtype(">i2"), 12: np.dtype(">i4"), 13: np.dtype(">f4"),
+    14: np.dtype(">f8"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -66,25 +68,22 @@ def check(path: Path, file: IdxFile, owners: Mapping[str, str]) -> NDArray[Any]:
     That is images, uint8 (N, 28, 28), or labels, int64 (N,), in a writable array with its own memory. `owners` has the
     names of other datasets by the hashes of their files. Raises ValueError that says what is wrong.
     """
-    content = _content(path, file, owners)
+    packed = read_bytes(path, MAX_BYTES)
+    if path.suffix == ".gz" and not file.sha256 and (found := md5(packed)) != file.md5:
+        raise ValueError(f"{_difference(found, owners)}; MD5 {found}, expected {file.md5}")
+    content = unpacked(path, packed, MAX_BYTES)
     found = hashlib.sha256(content).hexdigest()
     try:
         if found in owners and found != file.sha256:
             raise ValueError(_difference(found, owners))
-        kind, shape, start = _header(content)
-        if shape != file.shape:
-            raise ValueError(f"holds {_sizes(shape)} values, expected {_sizes(file.shape)}")
-        due = start + math.prod(shape) * kind.itemsize
-        if len(content) != due:
-            raise ValueError(f"is {len(content)} bytes long, but its header says {due}")
+        values = parse(content, file.shape)
         if file.sha256 and found != file.sha256:
             raise ValueError("has different content")
     except ValueError as error:
         if file.sha256 in {"", found}:
             raise
         raise ValueError(f"{error}; SHA-256 {found}, expected {file.sha256}") from error
-    values = np.frombuffer(content, kind, offset=start).reshape(shape)
-    return values.copy() if values.ndim == 3 else _labels(values)
+    return values.astype(np.uint8) if values.ndim == 3 else _labels(values)
 
 
 def _difference(found: str, owners: Mapping[str, str]) -> str:
@@ -92,55 +91,66 @@ def _difference(found: str, owners: Mapping[str, str]) -> str:
     return f"belongs to another dataset ({owners[found]})" if found in owners else "has different content"
 
 
-def _header(content: bytes) -> tuple[np.dtype[Any], tuple[int, ...], int]:
-    """Return the type, the shape and the offset of the values."""
+def parse(content: bytes, expected: tuple[int, ...] | None = None) -> NDArray[Any]:
+    """Return the read-only array in the content of an IDX file, which must have the `expected` shape if given.
+
+    Raises ValueError that says what is wrong.
+    """
     axes = content[3] if len(content) > 3 else 0
     start = 4 + 4 * axes
-    if content[:2] != b"\0\0" or content[2] not in _TYPES or not 1 <= axes <= 3 or len(content) < start:
+    if content[:2] != b"\0\0" or content[2] not in _TYPES or not 1 <= axes <= 4 or len(content) < start:
         raise ValueError(f"is not an IDX file (starts with {content[:4].hex() or 'nothing'})")
     shape = tuple(int(n) for n in np.frombuffer(content, ">u4", count=axes, offset=4))
-    return _TYPES[content[2]], shape, start
+    if expected not in (None, shape):
+        raise ValueError(f"holds {_sizes(shape)} values, expected {_sizes(expected)}")
+    kind = _TYPES[content[2]]
+    if len(content) != (due := start + math.prod(shape) * kind.itemsize):
+        raise ValueError(f"is {len(content)} bytes long, but its header says {due}")
+    return np.frombuffer(content, kind, offset=start).reshape(shape)
 
 
 def _labels(values: NDArray[Any]) -> NDArray[Any]:
     """Return the class of each image: the values, or the first column of QMNIST's table."""
     labels = (values if values.ndim == 1 else values[:, 0]).astype(np.int64)
-    if labels.min() < 0 or labels.max() >= CLASSES:
+    if labels.min() < 0 or labels.max() >= _CLASSES:
         raise ValueError(f"has labels from {labels.min()} to {labels.max()}, but only 0 to 9 are allowed")
     return labels
 
 
-def _content(path: Path, file: IdxFile, owners: Mapping[str, str]) -> bytes:
-    """Return the uncompressed bytes, checking the checksum that a `.gz` carries."""
+def read_bytes(path: Path, most: int) -> bytes:
+    """Return the stored bytes of a file. Raises ValueError if it cannot be read or has more than `most` bytes."""
     try:
         with path.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
-        if path.suffix == ".gz":
-            if not file.sha256 and (found := md5(content)) != file.md5:
-                raise ValueError(f"{_difference(found, owners)}; MD5 {found}, expected {file.md5}")
-            content = _unpacked(content)
-    except zlib.error as error:
-        raise ValueError(f"is a damaged gzip file ({error})") from error
+            content = stream.read(most + 1)
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from error
-    if len(content) > MAX_BYTES:
-        raise ValueError(f"is larger than {MAX_BYTES} bytes")
-    return content
+    return _limited(content, most)
 
 
-def _unpacked(content: bytes) -> bytes:
-    """Decompress gzip data, up to one byte over MAX_BYTES. Raises zlib.error if it is damaged.
+def unpacked(path: Path, content: bytes, most: int) -> bytes:
+    """Return `content`, decompressed if `path` ends in `.gz`, up to `most` bytes. Raises ValueError.
 
     One call per gzip member lets other threads run meanwhile; the `gzip` module makes thousands of small calls.
     """
-    unpacked = b""
-    while content and len(unpacked) <= MAX_BYTES:
+    if path.suffix != ".gz":
+        return content
+    result = b""
+    while content and len(result) <= most:
         member = zlib.decompressobj(zlib.MAX_WBITS | 16)  # the 16 means gzip's header and checksum
-        unpacked += member.decompress(content, MAX_BYTES + 1 - len(unpacked))
-        if not member.eof and len(unpacked) <= MAX_BYTES:
-            raise zlib.error("it ends too early")
+        try:
+            result += member.decompress(content, most + 1 - len(result))
+        except zlib.error as error:
+            raise ValueError(f"is a damaged gzip file ({error})") from error
+        if not member.eof and len(result) <= most:
+            raise ValueError("is a damaged gzip file (it ends too early)")
         content = member.unused_data.lstrip(b"\0")  # gzip allows zeros between members and at the end
-    return unpacked
+    return _limited(result, most)
+
+
+def _limited(content: bytes, most: int) -> bytes:
+    if len(content) > most:
+        raise ValueError(f"is larger than {most} bytes")
+    return content
 
 
 def md5(content: bytes) -> str:

@@ -24,11 +24,11 @@ MISSING = "is missing"
 
 @dataclass(frozen=True)
 class DatasetEntry:
-    """One dataset: 28x28 grey images in ten classes, split into training and test images.
+    """One dataset: images of `inputs` numbers in `classes` classes, split into training and test images.
 
     `mean` and `std` are those of the training pixels scaled to 0-1; inputs are (x - mean) / std. `files` lists the
     training images and labels, then the test images and labels; it is empty if the data comes with a package.
-    `torchvision_class` knows the download addresses and names the folder.
+    `torchvision_class` knows the download addresses and names the folder. The defaults are MNIST's.
     """
 
     name: str
@@ -42,6 +42,14 @@ class DatasetEntry:
     torchvision_class: str = ""
     files: tuple[IdxFile, ...] = ()
     parameters: tuple[Parameter, ...] = ()
+    inputs: int = 28 * 28
+    classes: int = 10
+    side: int | None = 28
+
+    @property
+    def label(self) -> str:
+        """How tables show it."""
+        return self.name
 
     def raw(self, folder: Path) -> Path:
         """Return where the files are in `folder`, which may also be the class's own folder or its `raw`."""

@@ -20,7 +20,7 @@ class Arrays:
     """A dataset on the device: images float32 (N, D), normalised; labels int64 (N,).
 
     The validation images are the last of the training images that the config allows, the same for every seed.
-    `black` is the normalised value of a pixel of 0.
+    `black` is the normalised value of the background, and `classes` their number.
     """
 
     train_images: Tensor
@@ -30,14 +30,18 @@ class Arrays:
     validation_images: Tensor
     validation_labels: Tensor
     black: float
+    classes: int
 
     @classmethod
     def of(cls, dataset: Dataset, variant: Variant, device: torch.device) -> Arrays:
-        """Normalise as torchvision's ToTensor and Normalize do, (x / 255 - mean) / std, up to the limits."""
+        """Normalise as torchvision's ToTensor and Normalize do, (x / 255 - mean) / std, up to the limits.
+
+        Your own data is not divided by 255: its mean and std are those of the numbers as they are.
+        """
 
         def images(split: Split, limit: int | None) -> Tensor:
-            pixels = split.images[:limit].flatten(1).to(device, torch.float32)  # (N, 28, 28) -> (N, D)
-            return pixels.div_(255).sub_(dataset.mean).div_(dataset.std)
+            pixels = split.images[:limit].flatten(1).to(device, torch.float32, copy=True)  # (N, 28, 28) -> (N, D)
+            return pixels.div_(dataset.unit).sub_(dataset.mean).div_(dataset.std)
 
         train_images = images(dataset.train, variant.train_limit)
         train_labels = dataset.train.labels[: variant.train_limit].to(device)
@@ -49,7 +53,8 @@ class Arrays:
             dataset.test.labels[: variant.test_limit].to(device),
             train_images[n:],
             train_labels[n:],
-            -dataset.mean / dataset.std,
+            (dataset.background / dataset.unit - dataset.mean) / dataset.std,
+            dataset.classes,
         )
 
 

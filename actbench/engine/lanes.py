@@ -15,7 +15,6 @@ from torch import Tensor
 
 from actbench.compute import Pace, spread, whole_shares
 from actbench.config import Augment, Run, Variant
-from actbench.datasets import CLASSES
 from actbench.engine import cuda
 from actbench.engine.images import Arrays, Augmentation
 from actbench.engine.recordings import LoneStep
@@ -41,7 +40,7 @@ class LaneStack:
         variants = [run.variant for run in runs]
         self.shared: Variant = variants[0]
         seeds = [run.seed for run in runs]
-        self.network = LaneNetwork(variants, seeds, arrays.train_images.shape[1], CLASSES, self.device)
+        self.network = LaneNetwork(variants, seeds, arrays.train_images.shape[1], arrays.classes, self.device)
         self._rates: list[tuple[dict[str, Any], Variant]] = []
         self.optimizer = self._build_optimizer(variants)
         self._optimizer_step = bare_step(self.optimizer)

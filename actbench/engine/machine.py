@@ -15,7 +15,7 @@ import torch
 
 import actbench
 from actbench.config import Run
-from actbench.datasets import INPUTS, Dataset
+from actbench.datasets import Dataset
 from actbench.engine.measure import SAMPLE
 from actbench.events import Broadcast, Events
 from actbench.store import RunRecord
@@ -38,7 +38,7 @@ def lanes_that_fit(device: torch.device, runs: Sequence[Run], threads: int = 1) 
         structure = variant.structure()
         widths = sum((layer.pre + layer.post) * layer.positions for layer in structure.layers)
         kept = max(kept, 4 * 4 * structure.parameter_count)
-        used = max(used, 4 * 8 * (variant.batch_size + SAMPLE) * (widths + INPUTS))
+        used = max(used, 4 * 8 * (variant.batch_size + SAMPLE) * (widths + structure.inputs))
     lanes = 0.75 * free / (kept + used) if device.type == "cuda" else (0.75 * free - threads * used) / kept
     return max(1, min(_MOST_LANES, int(lanes)))
 
@@ -102,6 +102,8 @@ class WithProvenance(Broadcast):
             "cpus": os.cpu_count(),
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
             "data_fingerprint": self._dataset.fingerprint,
+            "data_mean": self._dataset.mean,
+            "data_std": self._dataset.std,
             "started_at": self._started.isoformat(timespec="seconds"),
             "ended_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }

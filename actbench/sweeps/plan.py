@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import actbench
 from actbench.config import Run
-from actbench.datasets import Dataset
+from actbench.datasets import Dataset, OwnData
 from actbench.errors import DeviceError, StoreError
 from actbench.events import Broadcast, Events, last_line, record_of
 from actbench.registry import Parameter
@@ -142,13 +142,13 @@ def torch_version() -> str:
 class RunRecorder(Broadcast):
     """Claims the runs of one plan, stores how they end, and passes all events on; it alone writes results.
 
-    Whatever trains, here or on another machine, reports to it. `datasets` holds those of the open runs, by name.
+    Whatever trains, here or on another machine, reports to it. `datasets` holds those of the open runs.
     """
 
     def __init__(self, plan: Plan, store: Store, options: Options, events: Events, stop: Callable[[], bool]) -> None:
         super().__init__([events])
         self.store, self.options, self.report = store, options, Report(plan)
-        self.datasets: dict[str, Dataset] = {}
+        self.datasets: dict[str | OwnData, Dataset] = {}
         self._stop = stop
         self.claims = ExitStack()  # a context that gives the claims made inside it back
         self._claims: dict[str, Claim] = {}

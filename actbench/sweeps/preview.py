@@ -7,7 +7,6 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from actbench.config import Run
-from actbench.datasets import DATASETS
 from actbench.store import Store, files
 from actbench.store.csv import Row
 from actbench.sweeps.plan import Options, task_groups
@@ -104,7 +103,7 @@ def _seconds_per_epoch(store: Store) -> dict[tuple[Any, ...], float]:
 def rough_seconds(run: Run) -> float:
     """Return roughly how long a run takes on one CPU thread. Machines differ by more than its error."""
     v = run.variant
-    images = min(v.train_limit or DATASETS[v.dataset].train, DATASETS[v.dataset].train)
+    images = min(v.train_limit or v.data.train, v.data.train)
     if v.network == "cnn":
         return v.epochs * images / _CNN_IMAGES_PER_S
     steps = -(-images // v.batch_size)

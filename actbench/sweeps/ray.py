@@ -24,7 +24,7 @@ from typing import Any
 
 import actbench
 from actbench.config import Run
-from actbench.datasets import Dataset
+from actbench.datasets import Dataset, OwnData
 from actbench.errors import UsageError
 from actbench.events import Events
 from actbench.sweeps.plan import Node, RunRecorder, TaskSize, failed_record, task_groups
@@ -151,7 +151,7 @@ class _Driver:
         self._task = self._ray.remote(num_returns="streaming", max_retries=0)(train_stream)
         here = self._ray.get_runtime_context().get_node_id()
         self._stop_flag = cluster.call_on(here, self._ray.remote(num_cpus=0)(threading.Event))
-        self._data: dict[str, Any] = {}
+        self._data: dict[str | OwnData, Any] = {}
         self._waiting: list[_Flight] = []
         self._flying: dict[Any, _Flight] = {}
         self._nodes: list[Node] = []

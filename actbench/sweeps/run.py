@@ -45,8 +45,8 @@ def run(plan: Plan, store: Store, options: Options, events: Events, stop: Callab
         store.prepare(MIN_FREE_BYTES + sum(4 * run.variant.parameter_count for run in plan.open))  # float32 weights
         folder = datasets.data_folder(options.data_dir)
         load = functools.partial(datasets.load, folder=folder, offline=options.offline, mirror=options.mirror)
-        for name in sorted({run.variant.dataset for run in plan.open}):
-            recorder.datasets[name] = load(name, progress=events.on_download, note=events.on_note)
+        for dataset in dict.fromkeys(run.variant.dataset for run in plan.open):
+            recorder.datasets[dataset] = load(dataset, progress=events.on_download, note=events.on_note)
         waiting = plan.open
         while waiting and not report.stopped:
             held = train(waiting)

@@ -23,7 +23,7 @@ from actbench.activations import ACTIVATIONS
 from actbench.config import Run, Variant
 from actbench.datasets import Dataset, Split
 from actbench.engine.images import Arrays
-from actbench.engine.lanes import CLASSES, LaneStack
+from actbench.engine.lanes import LaneStack
 from actbench.model.layers import cross_entropy
 from actbench.optimizers import bare_step
 from benchmarks.epochs import train
@@ -92,7 +92,7 @@ def random_dataset() -> Dataset:
     """Return N random images as training and test set."""
     draws = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (N, 28, 28), dtype=torch.uint8, generator=draws)
-    split = Split(pixels, torch.randint(CLASSES, (N,), generator=draws))
+    split = Split(pixels, torch.randint(10, (N,), generator=draws))
     return Dataset("random", split, split, 0.1307, 0.3081, "")
 
 
@@ -200,7 +200,7 @@ def parts() -> dict[str, Action]:
     """Return the parts of a training step. Each is repeated by itself, so its data is in the caches."""
     x, w, g, w_grad = torch.randn(B, 784), torch.randn(784, 512), torch.randn(B, 512), torch.empty(784, 512)
     images, index = torch.randn(N, 784), batches(1)
-    logits, labels = torch.randn(B, CLASSES), torch.randint(CLASSES, (B,))
+    logits, labels = torch.randn(B, 10), torch.randint(10, (B,))
     few_units = Variant(hidden=[8])
     return {
         "forward_product_s": lambda: x @ w,
