@@ -133,7 +133,7 @@ def test_a_damaged_checkpoint_is_noted_and_discarded(store: Store, damage: objec
     assert f"{path}: the checkpoint is damaged" in note
 
 
-def test_a_failed_run_is_stored_and_tried_again(store: Store) -> None:
+def test_a_failed_run_is_stored_keeps_its_checkpoint_and_is_tried_again(store: Store) -> None:
     with store.claim(run_id()) as claim:
         assert claim is not None
         claim.save_checkpoint(b"epoch 1")
@@ -142,7 +142,7 @@ def test_a_failed_run_is_stored_and_tried_again(store: Store) -> None:
     assert store.load(run_id()).error == "Traceback: boom"
     with store.claim(run_id()) as claim:
         assert claim is not None
-        assert claim.load_checkpoint() is None
+        assert claim.load_checkpoint() == b"epoch 1"
         assert store.status(run_id()) == "running"
         assert claim.finish(record())
     assert store.status(run_id()) == "done"

@@ -160,8 +160,8 @@ class LaneStack:
             (rows,) = group["params"]
             for name in (n.removeprefix("optimizer.") for n in tensors if n.startswith("optimizer.")):
                 if name not in self.optimizer.state[rows]:
-                    fresh = tensors["optimizer.step"].clone() if name == "step" else torch.zeros_like(rows)
-                    self.optimizer.state[rows][name] = fresh.detach()
+                    like = tensors["optimizer.step"] if name == "step" else rows
+                    self.optimizer.state[rows][name] = torch.zeros_like(like, device=rows.device)
         state = self.state(lane)
         if set(state) != set(tensors):
             raise ValueError(f"a checkpoint with {sorted(tensors)} does not fit a run with {sorted(state)}")

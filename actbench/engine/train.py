@@ -28,6 +28,7 @@ from actbench.engine.measure import Measurer, diverged
 from actbench.events import Events, last_line, record_of
 
 _CHECKPOINT_EVERY_S = 60.0
+_CHECKPOINT_SHARE = 0.05  # of a stack's time, at most
 
 
 def train_lanes(
@@ -78,7 +79,9 @@ def _train_stacks(
     workers = 1 if cuda.stacks_lanes(device) else min(threads, len(groups))
     with compute.spread(threads if workers == 1 else 1):  # threads created here would slow down several workers
         arrays = Arrays.of(dataset, groups[0][0].variant, device)
-    queue = _Queue([_TrainingStack(group, arrays, checkpoints, events) for group in groups], stop, threads)
+    stacks = [_TrainingStack(group, arrays, checkpoints, events) for group in groups]
+    # A device computes one chunk of images after the other: a chunk per thread would only fill its memory.
+    queue = _Queue(stacks, stop, 1 if cuda.stacks_lanes(device) else threads)
     if workers == 1:
         queue.work()
     else:
@@ -145,7 +148,7 @@ class _TrainingStack:
         self._arrays, self._checkpoints, self._events = arrays, checkpoints, events
         self._measurer: Measurer | None = None
         self._open = set(range(len(self.runs)))
-        self._last_checkpoint = time.monotonic()
+        self._next_checkpoint = time.monotonic() + _CHECKPOINT_EVERY_S
 
     def take_turn(self, threads: int) -> bool:
         """Train and measure one epoch (first: measure the untrained network); return whether any lane continues."""
@@ -163,8 +166,11 @@ class _TrainingStack:
                 self._report(lane, measurer)
             except Exception:  # raised by whoever watches this run
                 self.end(lane, status="failed", error=traceback.format_exc())
-        if self._open and time.monotonic() - self._last_checkpoint > _CHECKPOINT_EVERY_S:
+        if self._open and (started := time.monotonic()) > self._next_checkpoint:
             self.checkpoint()
+            ended = time.monotonic()
+            rest_s = (ended - started) * (1 / _CHECKPOINT_SHARE - 1)
+            self._next_checkpoint = ended + max(_CHECKPOINT_EVERY_S, rest_s)
         return bool(self._open)
 
     def _begin(self) -> Measurer:
@@ -195,7 +201,6 @@ class _TrainingStack:
 
     def checkpoint(self) -> None:
         """Report a checkpoint of every unfinished lane."""
-        self._last_checkpoint = time.monotonic()
         if self._measurer is not None and self._measurer.epoch >= 0:
             for lane in sorted(self._open):
                 self._events.on_checkpoint(self.runs[lane], checkpoint.save_lane(self._measurer, lane))

@@ -79,7 +79,10 @@ class Store:
             return stored.status
         claim = self.root / RUNNING / run_id
         if files.is_folder(claim):
-            return "running" if files.is_locked(claim / LOCK) else "interrupted"
+            if files.is_locked(claim / LOCK):
+                return "running"
+            if not isinstance(stored, StoredRun):  # a failed run may keep its checkpoint there
+                return "interrupted"
         if isinstance(stored, StoredProblem):
             return "newer" if stored.kind == "newer" else "damaged"
         return stored.status if stored is not None else None

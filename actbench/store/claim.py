@@ -44,8 +44,34 @@ if TYPE_CHECKING:
 
 DAMAGED = ".damaged"
 LOCK = "lock"
+CHECKPOINT = "checkpoint"
 
 _MAGIC = b"actbench checkpoint 1\n"
+_MOST_OPEN_FILES = 8192  # a limit that every system accepts
+_OTHER_OPEN_FILES = 64  # data, libraries, results being written
+
+try:
+    import resource
+except ImportError:  # this system has no such limits
+    resource = None  # type: ignore[assignment]
+
+
+def most_claims() -> int:
+    """Return how many claims this process can hold, after raising its limit on open files as far as it may.
+
+    Each claim keeps its lock open.
+    """
+    if resource is None:
+        return _MOST_OPEN_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_OPEN_FILES)
+    if soft == resource.RLIM_INFINITY:
+        soft = most
+    elif soft < most:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            soft = most
+    return max(1, soft - _OTHER_OPEN_FILES)
 
 
 def lock_run(root: Path, run_id: str) -> files.Lock | None:
@@ -136,7 +162,7 @@ class Claim:
         self._lock = lock
         self._target = root / run_id
 
-    def save_checkpoint(self, data: bytes, name: str = "checkpoint") -> None:
+    def save_checkpoint(self, data: bytes, name: str = CHECKPOINT) -> None:
         """Write or replace the checkpoint `name` in one step, with its SHA-256. Raises StoreError."""
         if not self._still_ours():
             return
@@ -147,7 +173,7 @@ class Claim:
             if self._still_ours():
                 raise
 
-    def load_checkpoint(self, name: str = "checkpoint") -> bytes | None:
+    def load_checkpoint(self, name: str = CHECKPOINT) -> bytes | None:
         """Return the checkpoint, or None if there is none; a damaged one is noted and discarded."""
         path = self.folder / name
         try:
@@ -167,9 +193,9 @@ class Claim:
     def finish(self, record: RunRecord) -> bool:
         """Store the ended run, failed ones included, add it to runs.csv and give up the claim.
 
-        Returns False, changing nothing, if another process has stored the run in the meantime, or if a failure would
-        replace a run that is done. Raises StoreError if the run cannot be written; what was stored before is kept,
-        and so is the checkpoint.
+        A failed run keeps its checkpoint. Returns False, changing nothing, if another process has stored the run in the
+        meantime, or if a failure would replace a run that is done. Raises StoreError if the run cannot be written; what
+        was stored before is kept, and so is the checkpoint.
         """
         if record.run_id != self.run_id:
             raise ValueError(f"the record of {record.run_id} cannot finish the claim of {self.run_id}")
@@ -181,7 +207,8 @@ class Claim:
         except StoreError as error:
             self.note(f"{error}; {self.run_id} is stored, and the next start will update runs.csv")
         else:
-            self.clear()
+            if record.status != "failed" or not (self.folder / CHECKPOINT).exists():
+                self.clear()
         self._lock.release()
         return placed
 

@@ -55,6 +55,8 @@ def _advice(error: OSError, action: str, path: Path, option: str) -> str | None:
         if action == "read":
             return f"change its permissions, or choose another folder with {option}"
         return f"choose a writable folder with {option}"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return "raise the limit on open files, for example with: ulimit -n 4096"
     return "was it deleted or moved?" if error.errno == errno.ENOENT else None
 
 

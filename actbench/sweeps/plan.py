@@ -17,6 +17,7 @@ from actbench.errors import DeviceError, StoreError
 from actbench.events import Broadcast, Events, last_line, record_of
 from actbench.registry import Parameter
 from actbench.store import Claim, RunRecord, Store, StoredRun
+from actbench.store.claim import most_claims
 from actbench.text import comma_list, plural, quoted
 
 THREADS = Parameter("threads", 1, "threads that train", low=1, high=100_000)
@@ -235,10 +236,12 @@ def lane_groups(runs: Sequence[Run], lanes: int, device: str) -> Iterator[list[R
             key += (v.batch_size, v.epochs, v.optimizer.name, v.probe, v.augment is None, v.structure())
         groups.setdefault(key, []).append(run)
     for members in groups.values():
-        if device == "cuda":
+        size = lanes
+        if device == "cuda":  # groups of equal size, so that no small one takes as long as a full one
             members.sort(key=lambda run: (repr(run.variant.activation), repr(run.variant.plain())))
-        for start in range(0, len(members), lanes):
-            yield members[start : start + lanes]
+            size = -(-len(members) // -(-len(members) // lanes))
+        for start in range(0, len(members), size):
+            yield members[start : start + size]
 
 
 class Node(NamedTuple):
@@ -275,7 +278,7 @@ def task_groups(runs: Sequence[Run], options: Options, nodes: Sequence[Node]) ->
         members = [run for run in runs if run.variant.device == name]
         most = cpu_lanes(size.threads) if size.device == "cpu" else _TASK_CUDA_LANES
         lanes = options.lanes or min(most, -(-len(members) // size.slots(nodes)))
-        for group in lane_groups(members, lanes, size.device):
+        for group in lane_groups(members, min(lanes, most_claims()), size.device):
             yield size, group
 
 

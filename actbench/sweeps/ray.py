@@ -27,6 +27,7 @@ from actbench.config import Run
 from actbench.datasets import Dataset, OwnData
 from actbench.errors import UsageError
 from actbench.events import Events
+from actbench.store.claim import most_claims
 from actbench.sweeps.plan import Node, RunRecorder, TaskSize, failed_record, task_groups
 
 _QUEUED = 2  # tasks beyond those that fit: they start the moment that others end
@@ -171,7 +172,7 @@ class _Driver:
                 if not recorder.report.stopped and recorder.should_stop():
                     self._wind_up()
                 self._look()
-                while flight := next((one for one in self._waiting if self._has_room(one.size)), None):
+                while flight := next((one for one in self._waiting if self._has_room(one)), None):
                     self._waiting.remove(flight)
                     if not flight.is_claimed:
                         flight.runs, others = recorder.claim(flight.runs)
@@ -190,8 +191,11 @@ class _Driver:
         if before and not self._nodes:
             self._recorder.on_note("the Ray cluster has no nodes left; waiting for one (press Ctrl-C to stop)")
 
-    def _has_room(self, size: TaskSize) -> bool:
-        return sum(flight.size == size for flight in self._flying.values()) < size.slots(self._nodes) + _QUEUED
+    def _has_room(self, flight: _Flight) -> bool:
+        flying = list(self._flying.values())
+        if flying and not flight.is_claimed and sum(len(one.runs) for one in [*flying, flight]) > most_claims():
+            return False
+        return sum(one.size == flight.size for one in flying) < flight.size.slots(self._nodes) + _QUEUED
 
     def _launch(self, flight: _Flight) -> None:
         recorder, dataset = self._recorder, flight.runs[0].variant.dataset

@@ -19,6 +19,7 @@ from actbench import datasets
 from actbench.config import Run
 from actbench.events import Events
 from actbench.store import MIN_FREE_BYTES, Store
+from actbench.store.claim import most_claims
 from actbench.sweeps.plan import Options, Plan, Report, RunRecorder, cpu_lanes, lane_groups
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def local_groups(runs: Sequence[Run], options: Options) -> Iterator[tuple[torch.
         lanes = engine.lanes_that_fit(device, members, threads)
         if device.type == "cpu":
             lanes = min(lanes, cpu_lanes(threads))
-        for group in lane_groups(members, options.lanes or lanes, device.type):
+        for group in lane_groups(members, min(options.lanes or lanes, most_claims()), device.type):
             yield device, group
 
 
