@@ -34,13 +34,13 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
+TINY = "name: tiny\ndataset: digits\nepochs: 2\nhidden: [16]\ntrain_limit: 200\nseeds: 2\n"
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """A tiny config on the embedded digits."""
-    return write(
-        tmp_path / "tiny.yaml",
-        "name: tiny\ndataset: digits\nepochs: 2\nhidden: [16]\ntrain_limit: 200\nseeds: 2\n",
-    )
+    return write(tmp_path / "tiny.yaml", TINY)
 
 
 @pytest.fixture
@@ -242,13 +242,16 @@ def test_new_seeds_train_only_themselves(config: Path, results: Path, capsys: py
     assert [row["seed"] for row in rows_of(results)] == [0, 1, 2]
 
 
-def test_json_puts_only_json_on_stdout(config: Path, results: Path) -> None:
-    done = actbench("train", "-c", config, "--results", results, "--format", "json")
-    found = json.loads(done.stdout)
+def test_json_puts_only_json_on_stdout(config: Path, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def printed(*arguments: object) -> Any:
+        assert run(*arguments, "--format", "json") == 0
+        return json.loads(capsys.readouterr().out)
+
+    found = printed("train", "-c", config, "--results", results)
     assert [row["seed"] for row in found["runs"]] == [0, 1]
     assert found["failed"] == {}
-    assert json.loads(actbench("compare", results, "--format", "json").stdout)["rows"][0]["n"] == 2
-    assert json.loads(actbench("list", "activations", "--format", "json").stdout)["activations"][0]["name"] == "relu"
+    assert printed("compare", results)["rows"][0]["n"] == 2
+    assert printed("list", "activations")["activations"][0]["name"] == "relu"
 
 
 def test_quiet_prints_nothing_but_the_result(config: Path, results: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -536,31 +539,25 @@ def test_asking_for_cuda_without_a_gpu_is_an_error_before_anything_starts(
     assert not (results / "runs.csv").exists() or rows_of(results) == []
 
 
-def test_unavailable_data_exits_with_2_and_names_the_ways_out(config: Path, results: Path, tmp_path: Path) -> None:
-    done = actbench(
-        "train",
-        "-c",
-        config,
-        "--set",
-        "dataset=mnist",
-        "--results",
-        results,
-        "--offline",
-        "--data-dir",
-        tmp_path / "none",
-    )
-    assert done.returncode == 2
+def test_unavailable_data_exits_with_2_and_names_the_ways_out(
+    config: Path, results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--results", results, "--offline", "--data-dir", tmp_path / "none"]
+    assert run("train", "-c", config, "--set", "dataset=mnist", *where) == 2
+    said = capsys.readouterr().err
     for way in ("mirror", "MNIST/raw", "digits"):
-        assert way in done.stderr
-    assert "Traceback" not in done.stderr
+        assert way in said
+    assert "Traceback" not in said
 
 
-def test_a_results_folder_that_is_a_file_is_an_error(config: Path, tmp_path: Path) -> None:
+def test_a_results_folder_that_is_a_file_is_an_error(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     there = write(tmp_path / "results", "not a folder")
-    done = actbench("train", "-c", config, "--results", there)
-    assert done.returncode == 1
-    assert "is a file, not a folder" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert run("train", "-c", config, "--results", there) == 1
+    said = capsys.readouterr().err
+    assert "is a file, not a folder" in said
+    assert "Traceback" not in said
 
 
 def test_a_reader_that_stops_reading_early_causes_no_traceback(config: Path, results: Path) -> None:
@@ -598,38 +595,54 @@ def test_a_hostile_name_stays_a_name(
     assert "\x1b" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_a_signal_keeps_a_checkpoint_and_the_same_command_continues_to_the_same_bits(
-    number: signal.Signals, code: int, config: Path, results: Path, tmp_path: Path
-) -> None:
-    longer = ["--set", "epochs=60", "--seeds", "2"]
-    command = [sys.executable, "-m", "actbench", "train", "-c", str(config), "--results", str(results), *longer]
+def started(config: Path, results: Path, *more: str, until: str) -> subprocess.Popen[str]:
+    """Start training in another process, and return it once it has printed `until`."""
+    command = [sys.executable, "-m", "actbench", "train", "-c", str(config), "--results", str(results), *more]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stderr is not None
-    for line in process.stderr:
-        if "epoch 3/" in line:
-            break
+    assert any(until in line for line in process.stderr)
+    return process
+
+
+LONGER = ("--set", "epochs=30", "--seeds", "2")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, bytes]:
+    """The weights of the tiny config with `LONGER`, trained in one go."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert run("train", "-c", write(folder / "tiny.yaml", TINY), "--results", folder / "whole", *LONGER, "-q") == 0
+    return weights(folder / "whole")
+
+
+def weights(results: Path) -> dict[Path, bytes]:
+    return {path.relative_to(results): path.read_bytes() for path in results.rglob("model.safetensors")}
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_keeps_a_checkpoint_and_the_same_command_continues_to_the_same_bits(
+    number: signal.Signals,
+    code: int,
+    config: Path,
+    results: Path,
+    uninterrupted: dict[Path, bytes],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    process = started(config, results, *LONGER, until="epoch 3/")
     process.send_signal(number)
     rest = process.communicate(timeout=60)[1]
     assert process.returncode == code
     assert "to continue, run the same command again" in rest
-    resumed = actbench("train", "-c", config, "--results", results, *longer)
-    assert resumed.returncode == 0
-    assert "continues after epoch" in resumed.stderr
-    whole = tmp_path / "whole"
-    assert run("train", "-c", config, "--results", whole, *longer, "-q") == 0
-    models = {path.relative_to(whole): path.read_bytes() for path in whole.rglob("model.safetensors")}
-    assert models == {path.relative_to(results): path.read_bytes() for path in results.rglob("model.safetensors")}
+    assert run("train", "-c", config, "--results", results, *LONGER) == 0
+    assert "continues after epoch" in capsys.readouterr().err
+    assert weights(results) == uninterrupted
 
 
 def test_a_second_signal_ends_the_process_at_once(config: Path, results: Path) -> None:
-    command = [sys.executable, "-m", "actbench", "train", "-c", str(config), "--results", str(results)]
     # One epoch of this takes far longer than the test waits.
-    command += ["--set", "hidden=[4096, 4096]", "--set", "train_limit=1437", "--set", "epochs=1000"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    process.stderr.readline()
-    time.sleep(2.5)
+    endless = ("--set", "hidden=[4096, 4096]", "--set", "train_limit=1437", "--set", "epochs=1000")
+    process = started(config, results, *endless, until="training on")
+    time.sleep(0.5)
     for _ in range(2):
         process.send_signal(signal.SIGINT)
         time.sleep(0.2)
@@ -638,21 +651,12 @@ def test_a_second_signal_ends_the_process_at_once(config: Path, results: Path) -
 
 
 def test_a_killed_run_is_never_lost_and_continues(config: Path, results: Path) -> None:
-    longer = ["--set", "epochs=40", "--seeds", "3"]
-    command = [sys.executable, "-m", "actbench", "train", "-c", str(config), "--results", str(results), *longer]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "epoch 2/" in line:
-            break
+    process = started(config, results, *LONGER, until="epoch 2/")
     process.kill()
     process.communicate(timeout=20)
-    done = actbench("train", "-c", config, "--results", results, *longer)
-    assert done.returncode == 0
-    assert [row["status"] for row in rows_of(results)] == ["done"] * 3
-    assert list((results / ".running").iterdir()) == [] or all(
-        path.name.endswith(".lock") for path in (results / ".running").iterdir()
-    )
+    assert run("train", "-c", config, "--results", results, *LONGER, "-q") == 0
+    assert [row["status"] for row in rows_of(results)] == ["done"] * 2
+    assert all(path.name.endswith(".lock") for path in (results / ".running").iterdir())
 
 
 # --- sweep, compare and the rest -----------------------------------------------------------------------------
