@@ -50,10 +50,10 @@ def _advice(error: OSError, action: str, path: Path, option: str) -> str | None:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "free some space and run the same command again; finished runs are kept"
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        if closed := _closed_folder(path):
-            return f"you may not enter {closed}; change its permissions, or choose another folder with {option}"
-        if action == "read":
-            return f"change its permissions, or choose another folder with {option}"
+        closed = _closed_folder(path)
+        if closed or action == "read":
+            enter = f"you may not enter {closed}; " if closed else ""
+            return f"{enter}change its permissions, or choose another folder with {option}"
         return f"choose a writable folder with {option}"
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return "raise the limit on open files, for example with: ulimit -n 4096"
@@ -312,11 +312,11 @@ def dump_json(value: object, *, indent: int | None = 1) -> str:
 
 def load_json(data: bytes) -> Any:
     """Parse strict JSON. Raises ValueError for anything else."""
+
+    def refuse(name: str) -> None:
+        raise ValueError(f"{name} is not JSON")
+
     try:
-        return json.loads(data, parse_constant=_refuse_constant)
+        return json.loads(data, parse_constant=refuse)
     except RecursionError:
         raise ValueError("is nested too deeply") from None
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
