@@ -30,7 +30,6 @@ except ImportError:  # no flock on this system: still correct, see `try_lock`
 
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK
-_TAKEN = {errno.ENOTEMPTY, errno.EEXIST}
 _HELD = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES}
 _UNSUPPORTED = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
 
@@ -118,7 +117,7 @@ def place_folder(new: Path, target: Path) -> bool:
         try:
             os.rename(new, target)  # noqa: PTH104
         except OSError as error:
-            if error.errno in _TAKEN:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
                 return False
             raise
         sync_folder(target.parent)
@@ -284,10 +283,9 @@ def _flock(descriptor: int, *, exclusive: bool) -> bool:
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
-    try:
+    with contextlib.suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(descriptor), os.lstat(path))
-    except FileNotFoundError:
-        return False
+    return False
 
 
 def plain(value: object) -> Any:
