@@ -24,6 +24,11 @@ Params = Mapping[str, Any]
 """The parameters of an entry by name: each a Value, or a tensor for one that is learned."""
 
 
+def _bound(number: float) -> str:
+    """Write a bound as people do: an integer in full."""
+    return str(number) if isinstance(number, int) else f"{number:g}"
+
+
 @dataclass(frozen=True)
 class Parameter:
     """One parameter of a registry entry: its default gives its type, and its bounds the values it can have.
@@ -81,9 +86,9 @@ class Parameter:
         number = "an integer" if isinstance(self.default, int) else "a number"
         bounds = []
         if math.isfinite(self.low):
-            bounds.append(f"{'>' if self.low_open else '>='} {self.low:g}")
+            bounds.append(f"{'>' if self.low_open else '>='} {_bound(self.low)}")
         if math.isfinite(self.high):
-            bounds.append(f"{'<' if self.high_open else '<='} {self.high:g}")
+            bounds.append(f"{'<' if self.high_open else '<='} {_bound(self.high)}")
         number = " ".join([number, " and ".join(bounds)]).strip()
         return f"{listed} or {number}" if listed else number
 

@@ -168,7 +168,7 @@ def test_a_pivot_has_the_same_means_in_every_format(results: Path, capsys: pytes
             ["--tune", "activation", "--by", "lr", "--filter", "activation == 'relu' or lr < 0.1"],
             "the same number of values of activation for every row, got lr=0.001: 3, lr=0.01: 3, lr=0.1: 1",
         ),
-        (["--filter", "lr = 0.1"], "use '==' to compare"),
+        (["--filter", "lr = 0.1"], "did you mean '=='?"),
         (["--fail-if", "accuracy < 0"], "unknown name 'accuracy'"),
         (["--format", "xml"], "unknown format 'xml' (allowed: table, md, latex, csv, json)"),
         (["--format", "jsn"], "unknown format 'jsn'; did you mean 'json'? (allowed: table, md, latex, csv, json)"),

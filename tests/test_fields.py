@@ -162,10 +162,10 @@ REFUSED = [
     (
         "probe: tset",
         8,
-        "probe: must be one of 'train', 'test' or an integer >= 1 and <= 70000, got 'tset'; did you mean 'test'?",
+        "probe: must be one of 'train', 'test' or an integer >= 1 and <= 10000000, got 'tset'; did you mean 'test'?",
     ),
-    ("probe: 1.0", 8, "probe: must be one of 'train', 'test' or an integer >= 1 and <= 70000, got 1.0; write 1"),
-    ("probe: true", 8, "probe: must be one of 'train', 'test' or an integer >= 1 and <= 70000, got true"),
+    ("probe: 1.0", 8, "probe: must be one of 'train', 'test' or an integer >= 1 and <= 10000000, got 1.0; write 1"),
+    ("probe: true", 8, "probe: must be one of 'train', 'test' or an integer >= 1 and <= 10000000, got true"),
     ("device: gpu", 9, "device: must be auto, cpu, cuda or cuda:N, got 'gpu'; did you mean 'cpu'?"),
     ("device: cuda:01", 9, "device: must be auto, cpu, cuda or cuda:N, got 'cuda:01'"),
     ("device: 'cpu\n\n'", 9, "device: must be auto, cpu, cuda or cuda:N, got 'cpu\\n'"),
