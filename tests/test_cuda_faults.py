@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from fake_cuda import Gpu, gpu
-from test_engine import Recorder, tiny_dataset, train, variant_of
+from test_engine import Hurting, Recorder, tiny_dataset, train, variant_of
 
 from actbench import sweeps
 from actbench.config import Run
@@ -176,12 +176,6 @@ def test_6_any_other_exception_fails_every_run_once_with_its_text(gpu: Gpu, monk
 
 
 def test_6_a_watcher_that_raises_fails_the_run_that_it_watched_and_no_other(gpu: Gpu) -> None:
-    class Hurting(Recorder):
-        def on_epoch(self, run: Run, row: Any) -> None:
-            super().on_epoch(run, row)
-            if run.seed == 1 and row["epoch"] == 1:
-                raise RuntimeError("the disk said no")
-
     runs = [Run(variant_of(), seed) for seed in range(3)]
     outcomes = train(runs, Hurting()).outcomes
     assert [outcomes[run.run_id].status for run in runs] == ["done", "failed", "done"]

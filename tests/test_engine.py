@@ -54,6 +54,15 @@ class Recorder(Events):
         self.outcomes[run.run_id] = record
 
 
+class Hurting(Recorder):
+    """Raises an exception about one run: the first epoch of seed 1."""
+
+    def on_epoch(self, run: Run, row: Row) -> None:
+        super().on_epoch(run, row)
+        if run.seed == 1 and row["epoch"] == 1:
+            raise RuntimeError("the disk said no")
+
+
 def variant_of(activation: str = "relu", **given: Any) -> Variant:
     given = {"hidden": (12,), "epochs": 2, "batch_size": 32, **given}
     return Variant(activation=(Choice.of("activation", activation),), name=activation, **given)
@@ -201,12 +210,6 @@ def test_a_diverged_run_is_marked_with_its_epoch_and_the_others_go_on_untouched(
 
 
 def test_an_exception_in_one_run_fails_that_run_with_its_traceback_and_the_others_finish() -> None:
-    class Hurting(Recorder):
-        def on_epoch(self, run: Run, row: Row) -> None:
-            super().on_epoch(run, row)
-            if run.seed == 1 and row["epoch"] == 1:
-                raise RuntimeError("the disk said no")
-
     runs = [Run(variant_of(), seed) for seed in range(3)]
     outcomes = train(runs, Hurting()).outcomes
     assert [outcomes[run.run_id].status for run in runs] == ["done", "failed", "done"]

@@ -118,22 +118,21 @@ def capture(
         beside: a step that shares its memory with this one, because they never run at the same time.
     """
     before = {name: tensor.clone() for name, tensor in state().items()}
-    own_index = torch.zeros_like(index)
-    captured: CapturedStep | None = CapturedStep(torch.cuda.CUDAGraph(), own_index)
-    assert captured is not None
+    own_index, graph = torch.zeros_like(index), torch.cuda.CUDAGraph()
+    captured: CapturedStep | None = None
     pool = None if beside is None else beside.graph.pool()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns that a capturable optimizer steps uncaptured
             for _ in range(_WARM_UP_STEPS):
                 step(own_index)
-        with torch.cuda.graph(captured.graph, pool=pool, stream=torch.cuda.current_stream()):
+        with torch.cuda.graph(graph, pool=pool, stream=torch.cuda.current_stream()):
             step(own_index)
+        captured = CapturedStep(graph, own_index)
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise
         warnings.warn(f"CUDA graph capture failed, training call by call: {error}", RuntimeWarning, stacklevel=2)
-        captured = None
     for name, tensor in state().items():
         # Moments and step counts that the warm-up created start from zero.
         tensor.copy_(before[name]) if name in before else tensor.zero_()

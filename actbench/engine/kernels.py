@@ -5,8 +5,8 @@ Most pixels of an image are background. If x = black + value on the lit pixels a
     z         = b + black * (sum over all pixels of w) + sum over the lit pixels of value * w[pixel]
     dw[pixel] = black * (sum over images of g) + sum over the images that light the pixel of value * g
 
-so a product costs as many multiplications as there are lit pixels. numba compiles the kernels on first use and caches
-them for this user. They do not hold Python's lock and allocate nothing inside their loops.
+so a product costs as many multiplications as there are lit pixels. The kernels do not hold Python's lock and allocate
+nothing inside their loops.
 
 Notation: B images, D pixels, H units, C classes. The columns of a layer can be divided into S shares of n = H / S
 columns, one per thread; a matrix (D, H) is then passed as (D, S, n). Every sum over images or pixels belongs to one
@@ -16,25 +16,18 @@ a result do not depend on S.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-import numba
 import numpy as np
-import platformdirs
-from numba import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-F = TypeVar("F", bound=Callable[..., Any])
+from actbench.engine.compiling import EXACT, compiled, meet
+
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
 BLOCK = 64
 """Columns whose part of a logit is summed up at once; a share consists of whole blocks."""
-_SPINS = 2000  # how often a thread looks for the others before it lets another process run
-_exact = frozenset({"contract", "nsz", "arcp"})  # keeps the order of sums, and nan and inf
 
 
 class Lit(NamedTuple):
@@ -48,54 +41,7 @@ class Lit(NamedTuple):
     values: Floats
 
 
-def _compiled(fastmath: frozenset[str] = _exact) -> Callable[[F], F]:
-    """Return a decorator that compiles a kernel, and caches it where the user may write."""
-    options = {"nogil": True, "error_model": "numpy", "boundscheck": False, "fastmath": set(fastmath)}
-
-    def decorate(function: F) -> F:
-        before = numba.config.CACHE_DIR
-        numba.config.CACHE_DIR = before or str(cache_folder())
-        try:
-            return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return]
-        except RuntimeError:  # there is no folder that the user may write to
-            return numba.njit(**options)(function)  # type: ignore[no-any-return]
-        finally:
-            numba.config.CACHE_DIR = before
-
-    return decorate
-
-
-def cache_folder() -> Path:
-    """Return the folder in which compiled kernels are cached for this user."""
-    return Path(platformdirs.user_cache_dir("actbench")) / "kernels"
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _add_atomically(_context: Any, cell: Any, amount: Any) -> Any:
-    """Add to the first number of an int64 array in one indivisible step; return what was there before."""
-
-    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array = context.make_array(signature.args[0])(context, builder, arguments[0])
-        return builder.atomic_rmw("add", array.data, arguments[1], "seq_cst")
-
-    return types.int64(cell, types.int64), code
-
-
-_let_others_run = types.ExternalFunction("sched_yield", types.intc())
-
-
-@_compiled()
-def meet(arrived: Integers, expected: int) -> None:
-    """Add one to `arrived` (1,), and wait until it has reached `expected`: until all shares are here."""
-    _add_atomically(arrived, 1)
-    spins = 0
-    while _add_atomically(arrived, 0) < expected:
-        spins += 1
-        if spins > _SPINS:  # the thread of another share may be waiting for this processor
-            _let_others_run()
-
-
-@_compiled()
+@compiled()
 def _add_rows(
     total: Floats, rows: Floats, share: int, which: NDArray[np.int32], weights: Floats, start: int, end: int
 ) -> None:
@@ -122,7 +68,7 @@ def _add_rows(
         i += 1
 
 
-@_compiled()
+@compiled()
 def forward(index: Integers, lit: Lit, black: float, w: Floats, b: Floats, share: int, z: Floats) -> None:
     """Compute z = x w + b for the images `index` (B,) and the columns of a share: w (D, S, n), b (S, n), z (B, n)."""
     dark = np.zeros(z.shape[1], np.float32)  # the z of an image without a lit pixel
@@ -137,7 +83,7 @@ def forward(index: Integers, lit: Lit, black: float, w: Floats, b: Floats, share
         _add_rows(z[k], w, share, lit.pixels, lit.values, lit.starts[index[k]], lit.starts[index[k] + 1])
 
 
-@_compiled()
+@compiled()
 def by_pixel(index: Integers, lit: Lit, turned: Lit) -> None:
     """Sort the lit pixels of a batch by pixel: `turned` has a row per pixel (D), and in it the images that light it.
 
@@ -158,7 +104,7 @@ def by_pixel(index: Integers, lit: Lit, turned: Lit) -> None:
             ends[lit.pixels[i] + 1] = at + 1
 
 
-@_compiled()
+@compiled()
 def backward(turned: Lit, g: Floats, total: Floats, black: float, share: int, dw: Floats) -> None:
     """Write the share's columns of dw (D, S, n), given z's gradient g (B, 1, n) and its sum over images (n,)."""
     for p in range(dw.shape[0]):
@@ -168,7 +114,7 @@ def backward(turned: Lit, g: Floats, total: Floats, black: float, share: int, dw
         _add_rows(row, g, 0, turned.pixels, turned.values, turned.starts[p], turned.starts[p + 1])
 
 
-@_compiled(_exact | {"reassoc"})
+@compiled(EXACT | {"reassoc"})
 def _dot(x: Floats, y: Floats) -> Any:
     """Return the sum of x * y. Vectors of equal length are summed up in the same order."""
     total = np.float32(0)
@@ -202,7 +148,7 @@ class Scratch(NamedTuple):
     """(B, C): the gradient of the logits."""
 
 
-@_compiled()
+@compiled()
 def logits(a: Floats, share: int, output: Output, scratch: Scratch, parts: Floats) -> None:
     """Write the share's parts of the logits (blocks, B, C), block by block of its columns; a is (B, n)."""
     classes, n = scratch.w.shape
@@ -222,7 +168,7 @@ def logits(a: Floats, share: int, output: Output, scratch: Scratch, parts: Float
                 parts[0, k, c] += output.b[c]
 
 
-@_compiled()
+@compiled()
 def cross_entropy(parts: Floats, labels: Integers, gradient: Floats) -> float:
     """Return the sum of the batch's losses, given the parts of its logits (blocks, B, C) and labels (B,).
 
@@ -247,7 +193,7 @@ def cross_entropy(parts: Floats, labels: Integers, gradient: Floats) -> float:
     return loss
 
 
-@_compiled()
+@compiled()
 def output_gradients(a: Floats, slope: Floats, share: int, output: Output, scratch: Scratch) -> None:
     """Write the share's gradients of the output layer, of z (into `scratch`) and of the hidden bias; a is (B, n)."""
     classes, n = scratch.w.shape
@@ -273,7 +219,7 @@ def output_gradients(a: Floats, slope: Floats, share: int, output: Output, scrat
             output.db[c] = scratch.at_logits[: len(a), c].sum()
 
 
-@_compiled()
+@compiled()
 def gradients(
     index: Integers,
     lit: Lit,
@@ -320,7 +266,7 @@ class AdamSettings(NamedTuple):
     """1 / sqrt(1 - beta2^t)."""
 
 
-@_compiled()
+@compiled()
 def adam(
     weights: Floats, gradient: Floats, mean: Floats, square: Floats, spans: Integers, settings: AdamSettings
 ) -> None:
@@ -339,7 +285,7 @@ def adam(
             w[j] = kept * w[j] - step_size * m[j] / (np.sqrt(v[j]) * correction + eps)
 
 
-@_compiled()
+@compiled()
 def health(a: Floats, slope: Floats, saturated: Floats, outputs: Floats, slopes: Floats) -> None:
     """Summarise a chunk of the probe in one pass: a (B, H'), slope (B, H).
 
