@@ -1,4 +1,4 @@
-r"""One small, safe language of expressions: conditions (`conditions`) and formulas (`formulas`).
+r"""One small, safe language of expressions: `conditions` uses it, and any later use can.
 
 `parse` turns a text into a checked tree of Python's `ast`; an evaluator, such as that of `Condition`, gives the tree a
 meaning. A `Language` lists what a text may contain: another language is another table and another evaluator.
@@ -9,7 +9,7 @@ rewritten every token, so this grammar is the same on every version of Python, a
     lr  dormant_0.1_ratio  [epochs_to:test_accuracy>=0.97]   names; in square brackets with any signs
     1  -2.5  1e-3  'text'  "text"  true  false  none          literals; in a text, \ quotes the next sign
     and  or  not  ==  !=  <  <=  >  >=  in (1, 2)  not in (1, 2)
-    +  -  *  /  **  sqrt(x)                                   in formulas: arithmetic and calls
+    +  -  *  /  **  f(x)                                      in a language that lists arithmetic and calls
 
 Only the signs, words and nodes that a `Language` lists are allowed, so nothing can be called or looked into but the
 names that the caller gives. Length and depth are bounded before Python's parser starts.
@@ -83,18 +83,10 @@ def parse(text: str, names: Collection[str], language: Language) -> Parsed:
     return Parsed(text, _Checker(text, tokens, names, language).visit(tree), tuple(used))
 
 
-class ExpressionError(UsageError):
-    """A mistake in an expression: `reason` says what is wrong at `column`, counted from 1."""
-
-    def __init__(self, text: str, column: int, reason: str) -> None:
-        self.column, self.reason = column, reason
-        shown = "".join(sign if sign.isprintable() else "?" for sign in text)
-        super().__init__(f"in the expression, column {column}: {reason}\n  {shown}\n  {' ' * (column - 1)}^")
-
-
 def refuse(text: str, column: int, message: str) -> NoReturn:
-    """Raise an `ExpressionError` that points at a column of `text`, counted from 0."""
-    raise ExpressionError(text, column + 1, message)
+    """Raise a `UsageError` that points at a column of `text`, counted from 0."""
+    shown = "".join(sign if sign.isprintable() else "?" for sign in text)
+    raise UsageError(f"in the expression, column {column + 1}: {message}\n  {shown}\n  {' ' * column}^")
 
 
 _TOKEN = re.compile(

@@ -128,12 +128,15 @@ def read_bytes(path: Path, most: int) -> bytes:
 
 
 def unpacked(path: Path, content: bytes, most: int) -> bytes:
-    """Return `content`, decompressed if `path` ends in `.gz`, up to `most` bytes. Raises ValueError.
+    """Return `content`, decompressed if `path` ends in `.gz`, up to `most` bytes. Raises ValueError."""
+    return gunzip(content, most) if path.suffix == ".gz" else content
+
+
+def gunzip(content: bytes, most: int) -> bytes:
+    """Decompress gzip data. Raises ValueError if it is damaged or has more than `most` bytes.
 
     One call per gzip member lets other threads run meanwhile; the `gzip` module makes thousands of small calls.
     """
-    if path.suffix != ".gz":
-        return content
     result = b""
     while content and len(result) <= most:
         member = zlib.decompressobj(zlib.MAX_WBITS | 16)  # the 16 means gzip's header and checksum

@@ -35,8 +35,7 @@ MAX_NUMBERS = 2**30
 MAX_CLASSES = 1000
 _NAMES = ("x_train", "y_train", "x_test", "y_test")
 _IDX_NAME = re.compile(r"(?:.*[-_.])?(train|t10k|test)-(images|labels)[-.]idx\d-[a-z]+(\.gz)?")
-_UNREADABLE = (OSError, EOFError, MemoryError, NotImplementedError, RuntimeError, ValueError, zipfile.BadZipFile,
-               zlib.error)  # fmt: skip
+_UNREADABLE = (OSError, EOFError, MemoryError, NotImplementedError, RuntimeError, ValueError, zlib.error)
 """What reading a damaged, encrypted or hostile archive raises."""
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from actbench.datasets.idx import gunzip
 from actbench.errors import StoreError
 from actbench.store import files
 from actbench.store.csv import Row, parse_table
@@ -153,12 +153,11 @@ class StoredRun:
         import numpy as np
 
         try:
-            gzip = zlib.decompressobj(wbits=31)
-            header, _, lines = gzip.decompress(data, _PREDICTIONS_LIMIT).decode().partition("\n")
-            if not gzip.eof or header != PREDICTED or not lines:
-                raise ValueError("it is cut or too large, or not a table of predictions")
+            header, _, lines = gunzip(data, _PREDICTIONS_LIMIT).decode().partition("\n")
+            if header != PREDICTED or not lines:
+                raise ValueError("it is not a table of predictions")
             return np.loadtxt(io.StringIO(lines), dtype=np.int64, delimiter=",", ndmin=2)
-        except (zlib.error, ValueError) as error:
+        except ValueError as error:
             raise StoreError(f"{self.folder}: {PREDICTIONS} is damaged: {error}") from None
 
     def contents(self) -> dict[str, bytes]:
