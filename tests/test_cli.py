@@ -76,7 +76,7 @@ def rows_of(results: Path) -> list[dict[str, Any]]:
 
 # --- start-up ------------------------------------------------------------------------------------------------
 
-HEAVY = ("torch", "torchvision", "sklearn", "ray", "scipy")
+HEAVY = ("torch", "torchvision", "numba", "sklearn", "ray", "scipy")
 PROBE = """
 import sys
 from actbench import cli

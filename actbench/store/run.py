@@ -15,7 +15,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from actbench.datasets.idx import gunzip
 from actbench.errors import StoreError
 from actbench.store import files
 from actbench.store.csv import Row, parse_table
@@ -150,7 +149,9 @@ class StoredRun:
         Also raises StoreError if none were stored: the run diverged, or an older actbench trained it.
         """
         data = self._read(PREDICTIONS)
-        import numpy as np
+        import numpy as np  # slow, and comparing does not need it
+
+        from actbench.datasets.idx import gunzip
 
         try:
             header, _, lines = gunzip(data, _PREDICTIONS_LIMIT).decode().partition("\n")
